@@ -143,8 +143,7 @@ def ask(executor: GraphExecutor) -> dict[str, GraphFuture[Any]]:
         return parts[0]
 
     flights = [
-        executor.options(name=f"load-{month}").submit(load, DATA / f"2013-{month:02}.csv.gz")
-        for month in range(1, 13)
+        executor.options(name=f"load-{month}").submit(load, DATA / f"2013-{month:02}.csv.gz") for month in range(1, 13)
     ]
     departures = [executor.submit(not_cancelled, month) for month in flights]
     by_origin = whole_year(partial(delays_by, "origin"), departures, add)
