@@ -1,0 +1,124 @@
+"""All figures: one row of the table each, with the limit that the project set itself."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from benchmarks import graphs, memory, startup, threads
+from benchmarks.measure import Figure, Side
+from benchmarks.steps import MakeExecutor
+from graphfutures import GraphExecutor
+
+SHAPES = {"chain": graphs.chain, "tree": graphs.tree, "fan": graphs.fan, "layered": graphs.layered}
+POOL_ALONE: Side = partial(threads.independent, ThreadPoolExecutor)
+MILLION: dict[MakeExecutor, Side] = {
+    make: partial(threads.without_gc, partial(threads.independent, make, tasks=1_000_000))
+    for make in (GraphExecutor, ThreadPoolExecutor)
+}
+TEN_THOUSAND: Side = partial(
+    # One run takes some 40 ms; twenty of them are steadier beside the seconds of a million.
+    threads.without_gc,
+    partial(threads.independent, GraphExecutor, tasks=10_000, repeat=20),
+)
+
+
+def beside_pool(name: str, what: str, side: threads.OnExecutor, limit: float, unit: str = "µs") -> Figure:
+    """The same program with our executor and with ThreadPoolExecutor."""
+    return Figure(name, what, partial(side, GraphExecutor), partial(side, ThreadPoolExecutor), limit, unit)
+
+
+FIGURES: list[Figure] = [
+    beside_pool(
+        "independent",
+        "20,000 independent tasks, submit all then collect: per task / ThreadPoolExecutor",
+        threads.independent,
+        # ThreadPoolExecutor's locks became cheaper in 3.13.
+        0.35 if sys.version_info < (3, 13) else 0.50,
+    ),
+    beside_pool("as_completed", "the same through an as_completed loop", threads.completed, 0.55),
+    beside_pool("run_in_executor", "20,000 × loop.run_in_executor, gathered", threads.gathered, 0.9),
+    beside_pool("with_one_task", "`with` an executor around one task", threads.one_task, 1.1),
+    *(
+        Figure(
+            name,
+            f"{name} of 20,000: per task / ThreadPoolExecutor's independent per task",
+            partial(graphs.on_threads, make),
+            POOL_ALONE,
+            0.50,
+        )
+        for name, make in SHAPES.items()
+    ),
+    *(
+        Figure(
+            f"{name}_dask",
+            f"{name} of 20,000: per task / dask.threaded.get",
+            partial(graphs.on_threads, make),
+            partial(graphs.dask_threads, make),
+            0.12,
+            requires="dask",
+        )
+        for name, make in SHAPES.items()
+    ),
+    beside_pool("round_trip", "submit, result, one at a time", threads.round_trip, 0.90),
+    beside_pool("event", "submit, then an Event that the task sets, one at a time", threads.event, 1.0),
+    Figure(
+        "hashing",
+        "200 × 10 ms of hashing without the GIL: wall / two bare threads",
+        partial(threads.hashing, GraphExecutor),
+        threads.hashing_ideal,
+        1.08,
+        "ms",
+    ),
+    beside_pool("sleeping", "32 workers, 5,000 × 5 ms sleeps: wall / ThreadPoolExecutor", threads.naps, 1.05, "ms"),
+    Figure(
+        "long_list",
+        "submit(len, numbers) with a list of 10⁶ ints, until its result",
+        partial(threads.long_list, GraphExecutor),
+        None,
+        0.030,
+        "ms",
+    ),
+    *(
+        Figure(
+            f"{name}_inline",
+            f"{name} of 20,000 inline: per task / dask.get",
+            partial(graphs.inline, make),
+            partial(graphs.dask_inline, make),
+            0.20,
+            requires="dask",
+        )
+        for name, make in SHAPES.items()
+    ),
+    Figure(
+        "pending_bytes",
+        "memory per pending task, of 100,000 / ThreadPoolExecutor",
+        partial(memory.pending, "ours"),
+        partial(memory.pending, "peer"),
+        0.5,
+        "B",
+    ),
+    Figure(
+        "million",
+        "10⁶ independent tasks without gc: per task / ThreadPoolExecutor",
+        MILLION[GraphExecutor],
+        MILLION[ThreadPoolExecutor],
+        0.40,
+    ),
+    Figure("million_growth", "per task at 10⁶ / at 10⁴, without gc", MILLION[GraphExecutor], TEN_THOUSAND, 1.2),
+    Figure(
+        "import",
+        "import graphfutures / concurrent.futures.thread and .process",
+        partial(startup.import_seconds, "graphfutures"),
+        partial(startup.import_seconds, "concurrent.futures.thread, concurrent.futures.process"),
+        2.0,
+        "ms",
+    ),
+    Figure(
+        "peak_memory",
+        "512 leaves of 4 MB added pairwise: peak extra memory / all leaves",
+        memory.peak,
+        memory.leaves_bytes,
+        0.25,
+        "MB",
+    ),
+]
