@@ -1,0 +1,79 @@
+"""What the machine knows of a task and of a place."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TypeAlias
+
+from graphfutures.core.states import NEW
+
+Tasks: TypeAlias = "list[Task]"
+
+
+class Place:
+    """Where values are shared: all threads of this process, one worker process, a cluster.
+
+    :param name: for people.
+    :param slots: how many attempts it may hold at once.
+    :param sequential: whether it runs what it was handed in order, so that a task may be
+        handed over together with its missing inputs.
+    :param keeps: whether a value stays there until somebody fetches it.
+    """
+
+    __slots__ = ("held", "keeps", "name", "near", "resuming", "sequential", "slots")
+
+    def __init__(self, name: str, slots: int, *, sequential: bool = False, keeps: bool = False) -> None:
+        self.name = name
+        self.slots = slots
+        self.sequential = sequential
+        self.keeps = keeps
+        self.held = 0
+        self.resuming: deque[tuple[Task, int]] = deque()
+        self.near: Tasks = []
+
+    def __repr__(self) -> str:
+        return f"<Place {self.name} {self.held}/{self.slots}>"
+
+
+class Task:
+    """A unit of work, as far as its order matters: no function, no value.
+
+    What every task needs is in slots; what few need is a class attribute until it is set.
+    """
+
+    __slots__ = ("__dict__", "attempt", "dependencies", "dependents", "place", "serial", "state", "unmet")
+
+    #: larger first
+    priority: float = 0
+    #: submitted by a running task: goes before what was submitted from outside
+    nested: bool = False
+    #: settled by a fact from elsewhere (a foreign future), never handed over
+    outside: bool = False
+    #: settled by whoever empties ``Scheduler.derived`` when its input is done, never handed over
+    derived: bool = False
+    #: waits, directly or not, for something outside
+    foreign: bool = False
+    #: dependencies whose failure is an ordinary value to it
+    tolerated: tuple[Task, ...] = ()
+    #: the dependency that it failed with
+    blame: Task | None = None
+    #: its current attempt was handed over together with inputs that were not done yet
+    along: bool = False
+    #: the place that keeps its value, whether the value would survive that place,
+    #: and whether the user's future still lives
+    keeper: Place | None = None
+    secured: bool = False
+    wanted: bool = True
+    #: unsettled dependents that need the value, and values that may have to be made again from it
+    claims: int = 0
+    heirs: int = 0
+    keeps_recipe: bool = False
+
+    def __init__(self, serial: int, dependencies: tuple[Task, ...] = ()) -> None:
+        self.serial = serial
+        self.dependencies = dependencies
+        self.state: str = NEW
+        self.dependents: Tasks | None = None
+        self.unmet = 0
+        self.attempt = 0
+        self.place: Place | None = None

@@ -1,0 +1,88 @@
+"""The whole truth about a machine, asserted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from graphfutures.core.graph import Place, Task
+from graphfutures.core.scheduler import Scheduler
+from graphfutures.core.states import DONE, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
+
+
+def check(
+    scheduler: Scheduler,
+    tasks: Iterable[Task],
+    outstanding: Iterable[tuple[Task, int, Place]] = (),
+    postponed: Iterable[Task] = (),
+) -> None:
+    """Raise AssertionError unless everything that must hold does.
+
+    :param tasks: every task that was submitted.
+    :param outstanding: the attempts that were handed over and have not returned, their places alive.
+    :param postponed: the tasks that wait to be ``due``.
+    """
+    tasks = list(tasks)
+    late = Counter(postponed)
+    pending = Counter(child for _, children in scheduler._spreading for child in children)
+    queued = _queued(scheduler)
+    for task in tasks:
+        assert task.state != NEW, task
+        assert (task in scheduler.unsettled) == (task.state not in SETTLED), (task, task.state)
+        if task.state in SETTLED:
+            if task.keeper is None and not any(task is spreading for spreading, _ in scheduler._spreading):
+                assert not task.dependents, "a settled task without a kept value holds its dependents"
+            continue
+        missing = Counter(d for d in task.dependencies if d.state not in SETTLED)
+        assert task.unmet == missing.total() + late[task] + pending[task], (task.unmet, missing, pending[task])
+        for dependency, count in missing.items():
+            assert (dependency.dependents or []).count(task) == count, "a dependent is not known, or twice"
+        if task.state is READY:
+            assert task in queued, "a ready task is in no queue"
+            assert not task.unmet
+        if task.state is WAITING:
+            assert task.unmet or task.outside or task in scheduler.derived, "it waits for nothing"
+    foreign = [task for task in scheduler.unsettled if task.foreign]
+    assert scheduler.foreign == len(foreign)
+    assert all(task.state is WAITING for task in foreign)
+    _check_attempts(scheduler, tasks, list(outstanding))
+    if scheduler.keeping:
+        _check_claims(scheduler, tasks)
+
+
+def _queued(scheduler: Scheduler) -> set[Task]:
+    policy = scheduler.policy
+    heaps = [task for heap in (policy._first, policy._last) for _, _, task in heap]
+    return {*policy.roots, *policy.continuations, *heaps}
+
+
+def _check_attempts(scheduler: Scheduler, tasks: list[Task], outstanding: list[tuple[Task, int, Place]]) -> None:
+    current = {(task, task.attempt) for task in tasks if task.state is RUNNING}
+    assert current <= {(task, number) for task, number, _ in outstanding}, "a running task has no attempt"
+    lent = scheduler._blocked
+    for place in {place for _, _, place in outstanding}:
+        held = [1 for task, number, where in outstanding if where is place and (task, number) not in lent]
+        assert place.held == len(held), f"{place} holds {place.held} slots for {len(held)} attempts"
+        waiting = [waiter for waiter in place.resuming if waiter in lent]
+        assert not (waiting and place.held < place.slots), "a slot is free and a waiter has not got it"
+
+
+def _check_claims(scheduler: Scheduler, tasks: list[Task]) -> None:
+    claims: Counter[Task] = Counter()
+    heirs: Counter[Task] = Counter()
+    for task in tasks:
+        if task.state not in SETTLED:
+            claims.update(task.dependencies)
+        if task.keeps_recipe:
+            heirs.update(task.dependencies)
+    for task in tasks:
+        assert task.claims == claims[task], (task.claims, claims[task])
+        assert task.heirs == heirs[task], (task.heirs, heirs[task])
+        assert (task in scheduler.claims.kept) == (task.keeper is not None)
+        if task.keeper is not None:
+            assert task.state is DONE
+            needed = task.wanted or task.claims or (task.secured and task.heirs)
+            assert needed, "a value is kept that nobody needs"
+        if task.keeps_recipe:
+            lost = [d for d in task.dependencies if d.state is FORGOTTEN and not d.keeps_recipe and d.dependencies]
+            assert not lost, "a recipe names a value that cannot be made again"

@@ -1,0 +1,388 @@
+"""Facts in, decisions out.
+
+Each method is a fact in the past tense and changes the graph at once.  What follows from it and
+concerns others waits in plain lists until the caller empties them: ``settled`` (failed or
+cancelled because of another task), ``derived`` (to be settled by the caller, their input is done),
+``resumed`` (attempts that have their slot back) and ``claims.dropped``.
+
+The shape, counts of unmet dependencies and a queue, is that of the standard library's
+``graphlib``; facts as past-tense methods are HyperQueue's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from graphfutures.core.claims import Claims
+from graphfutures.core.graph import Place, Task, Tasks
+from graphfutures.core.policy import Policy
+from graphfutures.core.states import CANCELLED, DONE, FAILED, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
+
+#: dependents looked at in one go; a longer cascade is spread in slices of this size
+SLICE = 1000
+#: a task with more inputs than this is not handed over before they are done
+ALONG = 16
+
+
+class Scheduler:
+    """The graph of one executor: its unsettled tasks, who waits for whom, and who is next.
+
+    :param keeping: whether there may be places that keep values or run what they hold in order.
+    """
+
+    def __init__(self, *, keeping: bool = False) -> None:
+        self.policy = Policy()
+        self.claims = Claims()
+        self.keeping = keeping
+        self.unsettled: set[Task] = set()
+        self.foreign = 0  # how many of the unsettled wait for something outside
+        self.settled: Tasks = []
+        self.derived: Tasks = []
+        self.resumed: list[tuple[Task, int]] = []
+        self._blocked: dict[tuple[Task, int], Place] = {}
+        self._spreading: deque[tuple[Task, Tasks]] = deque()
+
+    # -- facts about tasks -------------------------------------------------------------------
+
+    def submitted(self, task: Task) -> None:
+        """A task has come, after all its dependencies."""
+        self.unsettled.add(task)
+        if not task.dependencies:
+            task.state = READY
+            self.policy.push_root(task)
+            return
+        if self.keeping:
+            self.claims.claim(task)
+        for dependency in task.dependencies:
+            state = dependency.state
+            if state is DONE:
+                if dependency.keeper is not None:
+                    self._add_dependent(dependency, task)
+            elif state in SETTLED:
+                if dependency not in task.tolerated:
+                    self._inherit(task, dependency)
+                    return
+            else:
+                task.unmet += 1
+                self._add_dependent(dependency, task)
+                if (dependency.outside or dependency.foreign) and not task.foreign:
+                    task.foreign = True
+                    self.foreign += 1
+        if task.unmet:
+            task.state = WAITING
+            if self.keeping:
+                self._offer_along(task)
+        elif task.derived:
+            task.state = WAITING
+            self.derived.append(task)
+        else:
+            task.state = READY
+            self.policy.push_root(task)
+
+    def resolved(self, task: Task) -> None:
+        """A task that is never handed over (``outside`` or ``derived``) has its value."""
+        if task.state is WAITING or task.state is NEW:
+            task.state = DONE
+            self._settle(task)
+
+    def failed_elsewhere(self, task: Task, *, cancelled: bool = False) -> bool:
+        """A task that is never handed over has failed; False if it had settled before."""
+        if task.state is not WAITING and task.state is not NEW:
+            return False
+        task.state = CANCELLED if cancelled else FAILED
+        self._settle(task)
+        return True
+
+    def cancelled(self, task: Task, *, force: bool = False) -> bool:
+        """Somebody wants it cancelled: whether it is, which a running task only is by force."""
+        state = task.state
+        if state is WAITING or state is READY or (force and state is RUNNING):
+            task.state = CANCELLED
+            self._settle(task)
+        return task.state is CANCELLED
+
+    def unwanted(self, task: Task) -> None:
+        """The user's future for it is gone."""
+        self.claims.unwanted(task)
+
+    # -- facts about attempts ----------------------------------------------------------------
+
+    def taken(self, place: Place, want: int = 1) -> Tasks:
+        """A place asks for up to ``want`` tasks: they are handed over, in the order to run them.
+
+        A task is eligible when each unmet input was already handed to this place.
+        """
+        batch: Tasks = []
+        want = min(want, place.slots - place.held)
+        while want > 0:
+            task = self._next_along(place) if place.near else None
+            if task is None:
+                task = self.policy.pop()
+                if task is None:
+                    break
+            task.state = RUNNING
+            task.place = place
+            task.attempt += 1
+            place.held += 1
+            want -= 1
+            batch.append(task)
+            if place.sequential:
+                task.along = task.unmet > 0
+                self._not_foreign(task)
+                for child in reversed(task.dependents or ()):
+                    self._offer_along(child)
+        return batch
+
+    def finished(self, task: Task, number: int, place: Place, *, kept: bool = False) -> bool:
+        """An attempt returned with a value; False if it was no longer the task's current one."""
+        self._returned(task, number, place)
+        if task.attempt != number or task.state is not RUNNING:
+            return False
+        task.state = DONE
+        if kept:
+            self.claims.keep(task, place)
+        children = task.dependents
+        if self.keeping or (children and len(children) > SLICE):
+            self._settle(task)
+            return True
+        # The same as ``_settle`` and ``spread``, in one step for the common case.
+        self.unsettled.discard(task)
+        if children:
+            task.dependents = None
+            for child in reversed(children):
+                child.unmet -= 1
+                if not child.unmet and child.state is WAITING:
+                    self._inputs_done(child)
+        return True
+
+    def failed(self, task: Task, number: int, place: Place) -> bool:
+        """An attempt returned without a value, for good; False if it was not the current one."""
+        self._returned(task, number, place)
+        if task.attempt != number or task.state is not RUNNING:
+            return False
+        task.state = FAILED
+        self._settle(task)
+        return True
+
+    def revoked(self, task: Task, number: int, place: Place, *, later: bool = False) -> bool:
+        """An attempt was given back or is to be repeated; with ``later``, once it is ``due``."""
+        self._returned(task, number, place)
+        if task.attempt != number or task.state is not RUNNING:
+            return False
+        task.unmet += later
+        self._take_back(task)
+        return True
+
+    def due(self, task: Task) -> None:
+        """A task that was put off may go on."""
+        task.unmet -= 1
+        if not task.unmet and task.state is WAITING:
+            self._inputs_done(task)
+
+    def blocked(self, task: Task, number: int, place: Place) -> None:
+        """An attempt waits and lends its slot."""
+        if place.slots and (task, number) not in self._blocked:
+            self._blocked[task, number] = place
+            place.held -= 1
+            self._resume(place)
+
+    def unblocked(self, task: Task, number: int, place: Place) -> None:
+        """An attempt wants its slot back: at once or as the next free one, before any new task."""
+        if (task, number) in self._blocked:
+            place.resuming.append((task, number))
+            self._resume(place)
+
+    # -- facts about places and values -------------------------------------------------------
+
+    def lost(self, place: Place) -> None:
+        """A place is gone, with its attempts and with the values that lived only there."""
+        self.spread(None)
+        place.slots = place.held = 0
+        place.resuming.clear()
+        place.near.clear()
+        self._blocked = {attempt: where for attempt, where in self._blocked.items() if where is not place}
+        for task in [task for task in self.unsettled if task.place is place]:
+            if task.state is RUNNING:
+                self._take_back(task)
+        for task in [task for task in self.claims.kept if task.keeper is place]:
+            if task.secured:
+                continue
+            self.value_lost(task)
+
+    def value_lost(self, task: Task) -> None:
+        """A kept value cannot be had any more; it is made again, with all that this takes."""
+        self.spread(None)
+        if task.state is not DONE or task.keeper is None:
+            return
+        for child in _unsettled(task.dependents):
+            child.unmet += 1
+            if child.state is READY:
+                child.state = WAITING
+        again = [task]
+        for lost in again:
+            if lost.state is FORGOTTEN:
+                lost.dependents = None
+            lost.state = WAITING
+            lost.keeper = None
+            self.claims.kept.discard(lost)
+            self.unsettled.add(lost)
+            self.claims.claim(lost)
+            again.extend({child for child in lost.dependencies if child.state is FORGOTTEN} - set(again))
+        for lost in again:
+            self._remake(lost)
+
+    def secured(self, task: Task) -> None:
+        """A kept value was published or fetched: it survives the loss of its place."""
+        if task.state is DONE and task.keeper is not None:
+            self.claims.secured(task)
+
+    # -- consequences ------------------------------------------------------------------------
+
+    def spread(self, budget: int | None = SLICE) -> bool:
+        """Carry what has settled on to dependents, ``budget`` of them; True if more is left."""
+        spreading = self._spreading
+        while spreading:
+            task, children = spreading[0]
+            good = task.state is DONE
+            while children:
+                if budget is not None:
+                    if not budget:
+                        return True
+                    budget -= 1
+                child = children.pop()
+                child.unmet -= 1
+                if child.state in SETTLED:
+                    continue
+                if not (good or task in child.tolerated):
+                    self._inherit(child, task)
+                elif child.unmet:
+                    if self.keeping:
+                        self._offer_along(child)
+                elif child.state is WAITING:
+                    self._inputs_done(child)
+            spreading.popleft()
+        return False
+
+    def _settle(self, task: Task) -> None:
+        """What any way of settling has in common; the dependents follow in ``spread``."""
+        self.unsettled.discard(task)
+        self._not_foreign(task)
+        children = task.dependents
+        if task.keeper is None:
+            task.dependents = None
+        elif children:
+            task.dependents = list(children)
+        if children:
+            self._spreading.append((task, children))
+        if self.keeping:
+            self.claims.release(task)
+
+    def _inherit(self, child: Task, dependency: Task) -> None:
+        child.state = CANCELLED if dependency.state is CANCELLED else FAILED
+        child.blame = dependency
+        self.settled.append(child)
+        self._settle(child)
+
+    def _not_foreign(self, task: Task) -> None:
+        if task.foreign:
+            task.foreign = False
+            self.foreign -= 1
+
+    def _inputs_done(self, task: Task) -> None:
+        self._not_foreign(task)
+        if task.derived:
+            self.derived.append(task)
+        else:
+            task.state = READY
+            self.policy.push_continuation(task)
+
+    def _add_dependent(self, dependency: Task, child: Task) -> None:
+        children = dependency.dependents
+        if children is None:
+            dependency.dependents = [child]
+            return
+        if dependency.keeper is not None and len(children) > 2 * dependency.claims + ALONG:
+            children[:] = _unsettled(children)
+        children.append(child)
+
+    def _remake(self, lost: Task) -> None:
+        """Queue a task whose value is to be made again, all such tasks being WAITING."""
+        for dependency in set(lost.dependencies):
+            if dependency.dependents:
+                dependency.dependents[:] = [child for child in dependency.dependents if child is not lost]
+        lost.unmet = 0
+        for dependency in lost.dependencies:
+            if dependency.state in SETTLED:
+                if dependency.state is not DONE and dependency not in lost.tolerated:
+                    self._inherit(lost, dependency)
+                    return
+                if dependency.keeper is not None:
+                    self._add_dependent(dependency, lost)
+            else:
+                lost.unmet += 1
+                self._add_dependent(dependency, lost)
+        if not lost.unmet:
+            lost.state = READY
+            self.policy.push_continuation(lost)
+
+    def _take_back(self, task: Task) -> None:
+        """A running task waits again, and with it what was handed over along with it."""
+        stack = [task]
+        while stack:
+            task = stack.pop()
+            if task.state is not RUNNING:
+                continue
+            for child in task.dependents or ():
+                if child.along and child.state is RUNNING and child.place is task.place:
+                    stack.append(child)
+            if task.unmet:
+                task.state = WAITING
+            else:
+                task.state = READY
+                self.policy.push_continuation(task)
+
+    # -- places ------------------------------------------------------------------------------
+
+    def _returned(self, task: Task, number: int, place: Place) -> None:
+        if not place.slots:
+            return  # lost, and all its attempts with it
+        if self._blocked and (task, number) in self._blocked:
+            del self._blocked[task, number]
+        else:
+            place.held -= 1
+        if place.resuming:
+            self._resume(place)
+
+    def _resume(self, place: Place) -> None:
+        while place.resuming and place.held < place.slots:
+            waiter = place.resuming.popleft()
+            if waiter in self._blocked:
+                del self._blocked[waiter]
+                place.held += 1
+                self.resumed.append(waiter)
+
+    def _offer_along(self, task: Task) -> None:
+        """Note a task whose missing inputs are all handed to one and the same sequential place."""
+        if task.state is WAITING and len(task.dependencies) <= ALONG:
+            for dependency in task.dependencies:
+                place = dependency.place
+                if dependency.state is RUNNING and place is not None:
+                    if place.sequential and self._inputs_at(task, place):
+                        place.near.append(task)
+                    return
+
+    def _next_along(self, place: Place) -> Task | None:
+        while place.near:
+            task = place.near.pop()
+            if task.state is WAITING and self._inputs_at(task, place):
+                return task
+        return None
+
+    @staticmethod
+    def _inputs_at(task: Task, place: Place) -> bool:
+        handed = sum(d.state is RUNNING and d.place is place for d in task.dependencies)
+        return handed == task.unmet and not (task.outside or task.derived)
+
+
+def _unsettled(tasks: Tasks | None) -> Tasks:
+    return [task for task in tasks or () if task.state not in SETTLED]

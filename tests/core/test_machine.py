@@ -1,0 +1,258 @@
+"""Any facts in any order: the machine keeps its promises, and at the end nothing is left."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
+
+from graphfutures.core import states
+from graphfutures.core.graph import Place, Task
+from graphfutures.core.invariants import check
+from graphfutures.core.scheduler import Scheduler
+from graphfutures.core.states import DONE, FAILED, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
+
+
+class CheckedTask(Task):
+    """A task whose every change of state must stand in the table."""
+
+    __slots__ = ("_state",)
+
+    @property
+    def state(self) -> str:
+        return self._state
+
+    @state.setter
+    def state(self, after: str) -> None:
+        before = getattr(self, "_state", None)
+        assert before is None or (before, after) in states.ALLOWED, f"{before} → {after}"
+        self._state = after
+
+    def __repr__(self) -> str:
+        return f"t{self.serial}:{self._state}"
+
+
+class Machine(RuleBasedStateMachine):
+    """Drives a scheduler with a place of threads and places that keep values and run in order."""
+
+    futures = Bundle("futures")
+    keeping = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduler = Scheduler(keeping=self.keeping)
+        self.tasks: list[Task] = []
+        self.outstanding: list[tuple[Task, int, Place]] = []
+        self.postponed: list[Task] = []
+        self.blocked: list[tuple[Task, int, Place]] = []
+        self.places = [Place("threads", 2)]
+        self.cancelled_in_vain: set[Task] = set()
+
+    @initialize(workers=st.integers(0, 2))
+    def start(self, workers: int) -> None:
+        if self.keeping:
+            self.places += [Place(f"worker {n}", 4, sequential=True, keeps=True) for n in range(workers)]
+
+    def add(self, dependencies: list[Task], **attributes: object) -> Task:
+        task = CheckedTask(len(self.tasks), tuple(dependencies))
+        for name, value in attributes.items():
+            setattr(task, name, value)
+        self.tasks.append(task)
+        self.scheduler.submitted(task)
+        return task
+
+    @rule(target=futures, data=st.data(), priority=st.sampled_from([0, 0, 0, 1, 2.5, -1]), nested=st.booleans())
+    def submit(self, data: st.DataObject, priority: float, nested: bool) -> Task:
+        known = [task for task in self.tasks if task.wanted]
+        chosen = data.draw(st.lists(st.sampled_from(known), max_size=4)) if known else []
+        tolerated = data.draw(st.lists(st.sampled_from(chosen), max_size=2)) if chosen else []
+        return self.add(chosen, priority=priority, nested=nested, tolerated=tuple(tolerated))
+
+    @rule(target=futures)
+    def submit_outside(self) -> Task:
+        task = CheckedTask(len(self.tasks))
+        task.outside = True
+        task.state = WAITING
+        self.scheduler.unsettled.add(task)
+        self.tasks.append(task)
+        return task
+
+    @rule(target=futures, parent=futures)
+    def unpack(self, parent: Task) -> Task:
+        return self.add([parent], derived=True) if parent.wanted else parent
+
+    @precondition(lambda self: any(t.outside and t.state is WAITING for t in self.tasks))
+    @rule(data=st.data(), how=st.sampled_from(["done", "failed", "cancelled"]))
+    def outside_settles(self, data: st.DataObject, how: str) -> None:
+        task = data.draw(st.sampled_from([t for t in self.tasks if t.outside and t.state is WAITING]))
+        if how == "done":
+            self.scheduler.resolved(task)
+        else:
+            assert self.scheduler.failed_elsewhere(task, cancelled=how == "cancelled")
+
+    @rule(data=st.data(), want=st.integers(1, 4))
+    def take(self, data: st.DataObject, want: int) -> None:
+        place = data.draw(st.sampled_from(self.places))
+        ready = [t for t in self.tasks if t.state is READY]
+        free = place.slots - place.held
+        batch = self.scheduler.taken(place, want)
+        assert len(batch) >= min(free, want, len(ready))
+        assert len(batch) <= free
+        here: set[Task] = {t for t in self.tasks if t.state is RUNNING and t.place is place}
+        for task in batch:
+            self.outstanding.append((task, task.attempt, place))
+            for dependency in task.dependencies:
+                met = dependency.state is DONE or dependency in task.tolerated
+                assert met or (place.sequential and dependency in here), "handed over without an input"
+
+    @precondition(lambda self: self.outstanding)
+    @rule(data=st.data(), how=st.sampled_from(["finish", "finish", "fail", "revoke", "retry"]))
+    def attempt_returns(self, data: st.DataObject, how: str) -> None:
+        task, number, place = attempt = data.draw(st.sampled_from(self.outstanding))
+        current = task.state is RUNNING and task.attempt == number
+        if how == "finish" and current and task.unmet and task.along:
+            how = "revoke"  # a worker cannot run what it lacks the inputs of
+        self.outstanding.remove(attempt)
+        if attempt in self.blocked:
+            self.blocked.remove(attempt)
+        match how:
+            case "finish":
+                counted = self.scheduler.finished(task, number, place, kept=place.keeps)
+            case "fail":
+                counted = self.scheduler.failed(task, number, place)
+            case "revoke":
+                counted = self.scheduler.revoked(task, number, place)
+            case _:
+                counted = self.scheduler.revoked(task, number, place, later=True)
+                if counted:
+                    self.postponed.append(task)
+        assert counted == current, "a fact counts exactly while its attempt is the current one"
+
+    @precondition(lambda self: self.postponed)
+    @rule(data=st.data())
+    def due(self, data: st.DataObject) -> None:
+        task = data.draw(st.sampled_from(self.postponed))
+        self.postponed.remove(task)
+        self.scheduler.due(task)
+
+    @rule(task=futures, force=st.booleans())
+    def cancel(self, task: Task, force: bool) -> None:
+        before = task.state
+        verdict = self.scheduler.cancelled(task, force=force)
+        if before in (WAITING, READY):
+            assert verdict
+        if before is RUNNING:
+            assert verdict == force
+
+    @rule(task=consumes(futures))
+    def drop(self, task: Task) -> None:
+        if task.wanted:
+            self.scheduler.unwanted(task)
+
+    @precondition(lambda self: self.outstanding)
+    @rule(data=st.data())
+    def block(self, data: st.DataObject) -> None:
+        attempt = data.draw(st.sampled_from(self.outstanding))
+        if attempt not in self.blocked:
+            self.blocked.append(attempt)
+            self.scheduler.blocked(*attempt)
+
+    @precondition(lambda self: self.blocked)
+    @rule(data=st.data())
+    def unblock(self, data: st.DataObject) -> None:
+        attempt = data.draw(st.sampled_from(self.blocked))
+        self.blocked.remove(attempt)
+        self.scheduler.unblocked(*attempt)
+
+    @precondition(lambda self: self.scheduler.claims.kept)
+    @rule(data=st.data(), how=st.sampled_from(["lost", "secured"]))
+    def value_changes(self, data: st.DataObject, how: str) -> None:
+        task = data.draw(st.sampled_from(sorted(self.scheduler.claims.kept, key=lambda t: t.serial)))
+        if how == "secured":
+            self.scheduler.secured(task)
+        elif not task.secured:
+            self.scheduler.value_lost(task)
+
+    @precondition(lambda self: len(self.places) > 1)
+    @rule(data=st.data())
+    def lose_place(self, data: st.DataObject) -> None:
+        place = data.draw(st.sampled_from(self.places[1:]))
+        self.places.remove(place)
+        self.outstanding = [a for a in self.outstanding if a[2] is not place]
+        self.blocked = [a for a in self.blocked if a[2] is not place]
+        self.scheduler.lost(place)
+        self.places.append(Place(place.name + "'", 4, sequential=True, keeps=True))
+
+    @rule(budget=st.integers(1, 5))
+    def spread(self, budget: int) -> None:
+        self.scheduler.spread(budget)
+
+    @rule()
+    def settle_derived(self) -> None:
+        derived, self.scheduler.derived = self.scheduler.derived, []
+        for task in derived:
+            self.scheduler.resolved(task)
+
+    @invariant()
+    def everything_holds(self) -> None:
+        self.postponed = [task for task in self.postponed if task.state not in SETTLED]
+        check(self.scheduler, self.tasks, self.outstanding, self.postponed)
+        for task in self.tasks:
+            if task.state is FAILED and task.blame is not None:
+                assert task.blame.state is FAILED
+        self.scheduler.claims.garbage.clear()
+
+    def teardown(self) -> None:
+        """Run to the end: every task settles, every slot comes back, no unwanted value stays."""
+        scheduler = self.scheduler
+        for task in self.tasks:
+            if task.outside:
+                scheduler.resolved(task)
+        for task in self.postponed:
+            scheduler.due(task)
+        place = self.places[0]
+        for attempt in self.blocked:
+            scheduler.unblocked(*attempt)
+        for _ in range(10 * len(self.tasks) + 10):
+            while scheduler.spread(None):
+                pass
+            self.settle_derived()
+            for task, number, where in self.outstanding:
+                scheduler.finished(task, number, where, kept=where.keeps)
+            self.outstanding = [(task, task.attempt, place) for task in scheduler.taken(place, 2)]
+        assert not scheduler.unsettled
+        assert not scheduler._spreading
+        assert not scheduler._blocked
+        assert all(where.held == 0 for where in self.places)
+        assert not any(task.state is NEW for task in self.tasks)
+        for task in list(self.tasks):
+            if task.wanted:
+                scheduler.unwanted(task)
+        assert not scheduler.claims.kept
+        for task in self.tasks:
+            assert not task.dependents
+            assert not task.claims
+            assert not task.heirs
+            assert task.state in SETTLED
+            assert task.keeper is None or task.state is not FORGOTTEN
+
+
+class InProcessMachine(Machine):
+    """The same without places that keep values: the cheap path of ``finished``."""
+
+    keeping = False
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestInProcessMachine = InProcessMachine.TestCase
+TestInProcessMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [Machine, InProcessMachine])
+def test_long_machine(kind: type[Machine]) -> None:
+    case = kind.TestCase()
+    case.settings = settings(max_examples=20_000, stateful_step_count=60, deadline=None)
+    case.runTest()
