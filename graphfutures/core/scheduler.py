@@ -101,6 +101,14 @@ class Scheduler:
             self._settle(task)
         return task.state is CANCELLED
 
+    def broke(self, task: Task) -> bool:
+        """Its executor cannot run it any more; False if it has started or settled."""
+        if task.state is not WAITING and task.state is not READY:
+            return False
+        task.state = FAILED
+        self._settle(task)
+        return True
+
     def unwanted(self, task: Task) -> None:
         """The user's future for it is gone."""
         self.claims.unwanted(task)

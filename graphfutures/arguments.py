@@ -1,0 +1,84 @@
+"""What users write around an argument, and what the futures found in arguments are to the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+
+from graphfutures.calls import Allowed, Plan, Quote, futures_of
+from graphfutures.core.graph import Task
+from graphfutures.externals import External, Report
+from graphfutures.futures import GraphFuture, Owner
+
+T = TypeVar("T")
+
+
+def quote(x: T) -> T:
+    """An argument that is passed on as it is: futures in it stay futures, and it is not looked through.
+
+    :param x: anything, for instance a large list, or a list of futures that the task is to wait for itself.
+    """
+    return Quote(x)  # type: ignore[return-value]
+
+
+def allow_failure(future: Future[T]) -> T | BaseException:
+    """An argument whose failure is a value: the task receives the exception instead of failing with it.
+
+    :param future: a future of any executor; if it is cancelled the task receives a ``CancelledError``.
+    :raises TypeError: for anything but a future.
+    """
+    if not isinstance(future, Future):
+        raise TypeError(f"allow_failure takes a future, not {future!r:.80}")
+    return Allowed(future)  # type: ignore[return-value]
+
+
+def value(future: Future[T]) -> T:
+    """The future itself, typed as its value, for ``executor.strict.submit``."""
+    return future  # type: ignore[return-value]
+
+
+class Dependencies(NamedTuple):
+    """What a call depends on.
+
+    :param tasks: one entry per place in the arguments.
+    :param tolerated: those whose failure is a value wherever they stand.
+    """
+
+    tasks: tuple[Task, ...]
+    tolerated: tuple[Task, ...]
+
+
+def dependencies_of(plan: Plan, owner: Owner, report: Report) -> Dependencies:
+    """The tasks of a graph that a call waits for; foreign futures get a stand-in each.
+
+    :param report: called with the stand-in when a foreign future settles.
+    """
+    holes = plan.holes
+    if not plan.steps:
+        own = tuple([f for _, f in holes if type(f) is GraphFuture and f._owner is owner])
+        if len(own) == len(holes):
+            return Dependencies(own, ())
+    sources = futures_of(plan)
+    tasks = _tasks(sources, owner, report)
+    if not any(type(source) is Allowed for source in sources):
+        return Dependencies(tasks, ())
+    strict = {task for task, source in zip(tasks, sources, strict=True) if type(source) is not Allowed}
+    return Dependencies(tasks, tuple({task for task in tasks if task not in strict}))
+
+
+def _tasks(sources: Iterable[Any], owner: Owner, report: Report) -> tuple[Task, ...]:
+    stand_ins: dict[int, External] = {}
+    tasks: list[Task] = []
+    for source in sources:
+        future = source.future if type(source) is Allowed else source
+        if isinstance(future, GraphFuture) and future._owner is owner:
+            tasks.append(future)
+            continue
+        external = stand_ins.get(id(future))
+        if external is None:
+            external = stand_ins[id(future)] = External(future)
+        tasks.append(external)
+    for external in stand_ins.values():
+        external.watch(report)
+    return tuple(tasks)

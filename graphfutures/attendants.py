@@ -1,0 +1,164 @@
+"""Threads beside the workers: one that applies what user threads have posted, and some that run callbacks.
+
+All are started when first needed and leave when they have been idle for a while.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from time import monotonic, sleep
+from typing import Any, TypeAlias
+
+from graphfutures.futures import GraphFuture, run_callbacks
+
+LOGGER = logging.getLogger("graphfutures")
+_Unit: TypeAlias = "tuple[GraphFuture[Any], deque[Callable[[], object]]]"
+
+#: seconds after which an idle attendant leaves
+IDLE = 1.0
+#: seconds after which a callback that still runs no longer keeps others waiting
+PATIENCE = 0.05
+
+
+class Attendant:
+    """A thread that runs one function each time it is rung, and leaves when it was not for a while.
+
+    :param work: what to do; called once or more for several rings.
+    :param name: of the thread.
+    """
+
+    def __init__(self, work: Callable[[], object], name: str) -> None:
+        self._work = work
+        self._name = name
+        self._rings: SimpleQueue[bool] = SimpleQueue()
+        self._here: set[threading.Thread] = set()
+
+    def ring(self) -> bool:
+        """Have the function called soon; False if no thread can be started (the interpreter exits)."""
+        self._rings.put(True)
+        if not self._here:
+            try:
+                threading.Thread(target=self._attend, name=self._name, daemon=True).start()
+            except RuntimeError:
+                return False
+        return True
+
+    def dismiss(self) -> None:
+        """Have the thread leave, and wait until it has."""
+        self._rings.put(False)
+        for thread in tuple(self._here):
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _attend(self) -> None:
+        me = threading.current_thread()
+        self._here.add(me)
+        try:
+            while True:
+                try:
+                    if not self._rings.get(timeout=IDLE):
+                        return
+                except Empty:
+                    self._here.discard(me)
+                    if self._rings.empty():
+                        return
+                    self._here.add(me)  # rung while leaving
+                    continue
+                self._work()
+        finally:
+            self._here.discard(me)
+
+
+class Callbacks:
+    """Runs the callbacks of futures, each future's in their order, on threads that carry nothing else.
+
+    One thread does so as long as every callback is quick.  When one takes longer than ``PATIENCE`` and
+    others wait, another thread stands in, so a callback may wait for anything.
+
+    :param name: of the threads.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._units: deque[_Unit] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._threads: set[threading.Thread] = set()
+        self._busy: dict[threading.Thread, tuple[float, str]] = {}  # since when, with whose callbacks
+        self._closing = False
+
+    def add(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
+        """Have the callbacks of a settled future run."""
+        self._units.append((future, callbacks))
+        self._bell.put(None)
+        if len(self._threads) == len(self._busy) and not self._start():
+            self._run_here()
+
+    def inside(self) -> bool:
+        """Whether this thread runs a callback."""
+        return threading.current_thread() in self._threads
+
+    def finish(self) -> None:
+        """Wait until all callbacks have run and the threads have left; not for the one that calls this."""
+        self._closing = True
+        while others := self._threads - {threading.current_thread()}:
+            self._bell.put(None)
+            for thread in others:
+                thread.join(PATIENCE)
+
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter exits
+            self._threads.discard(thread)
+            return False
+        return True
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        try:
+            left = monotonic() + IDLE
+            while monotonic() < left:
+                if self._others_are_quick(me):
+                    sleep(PATIENCE / 2)
+                    continue
+                try:
+                    self._bell.get(timeout=0 if self._closing else IDLE)
+                except Empty:
+                    return
+                try:
+                    future, callbacks = self._units.popleft()
+                except IndexError:
+                    continue
+                self._busy[me] = monotonic(), future.key
+                del future
+                try:
+                    run_callbacks(callbacks)
+                finally:
+                    del self._busy[me], callbacks
+                left = monotonic() + IDLE
+        finally:
+            self._threads.discard(me)
+            if self._units and not self._threads:  # added while it was leaving
+                self._start()
+
+    def _others_are_quick(self, me: threading.Thread) -> bool:
+        """Whether another thread runs a callback and is not late with it."""
+        late = []
+        for thread, (since, key) in tuple(self._busy.items()):
+            if thread is not me:
+                if monotonic() - since < PATIENCE:
+                    return True
+                late.append(key)
+        if late and self._units:
+            LOGGER.warning("a callback of %s still runs after %g s; another thread stands in", late[-1], PATIENCE)
+        return False
+
+    def _run_here(self) -> None:
+        while self._units:
+            run_callbacks(self._units.popleft()[1])

@@ -1,0 +1,123 @@
+"""The seam between the hub and a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from graphfutures.core.graph import Place
+from graphfutures.futures import GraphFuture
+
+#: what the hub remembers of a worker: threads have their number
+Worker = int
+
+
+class Finished(NamedTuple):
+    """A fact: an attempt has returned.
+
+    :param number: which attempt of the future it was, ``future.attempt`` when it was handed over.
+    :param good: whether ``outcome`` is the value; else it is the exception.
+    :param kept: whether the value stays at the place, so that ``outcome`` only stands for it.
+    :param start: of the attempt, in seconds on the clock of ``time.perf_counter``.
+    :param stop: its end, on the same clock.
+    :param size: of the value in bytes, where it is known.
+    """
+
+    future: GraphFuture[Any]
+    number: int
+    good: bool
+    outcome: Any
+    worker: Worker
+    start: float
+    stop: float
+    size: int = 0
+    kept: bool = False
+
+
+class Revoked(NamedTuple):
+    """A fact: a task that was handed over has not been started and is given back."""
+
+    future: GraphFuture[Any]
+    number: int
+
+
+class Lost(NamedTuple):
+    """A fact: the place is gone, with all that ran and all that was kept there."""
+
+    place: Place
+
+
+Fact = Finished | Revoked | Lost
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do, by which the conformance suite knows what to ask of it.
+
+    :param shares_memory: arguments and values are passed by reference.
+    :param submits_run: a task runs inside ``submit``, in the thread that submits.
+    :param kills: a running task can be stopped.
+    :param keeps_values: values stay where they were made.
+    """
+
+    shares_memory: bool = True
+    submits_run: bool = False
+    kills: bool = False
+    keeps_values: bool = False
+
+
+class Exchange(Protocol):
+    """What a backend may ask of the hub."""
+
+    def exchange(self, place: Place | None, facts: Sequence[Fact], want: int) -> list[GraphFuture[Any]] | None:
+        """Report facts, take up to ``want`` tasks to run in this order; None once the graph has ended."""
+
+    def has_ready(self) -> bool:
+        """Whether somebody should ask for more."""
+
+    def has_posts(self) -> bool:
+        """Whether something was posted that nobody has applied yet."""
+
+    def inside(self) -> bool:
+        """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
+
+    def apply(self) -> None:
+        """Apply what was posted; not to be called by a thread that signal handlers can interrupt."""
+
+    def ring_clerk(self) -> bool:
+        """Have a thread of the hub apply what was posted; False if none can be started."""
+
+    def end(self) -> None:
+        """Wait until the graph has ended."""
+
+    def broke(self, error: Exception) -> None:
+        """The backend cannot go on: everything pending is settled with this error."""
+
+
+class Backend(Protocol):
+    """What the hub asks of a backend.  None of these may block."""
+
+    capabilities: Capabilities
+    max_workers: int
+
+    def start(self, hub: Exchange) -> None:
+        """Take up the work; workers may be started later, when there is something to do."""
+
+    def wake(self) -> None:
+        """Something was posted or has become ready: see to it that it is asked for."""
+
+    def attend(self) -> None:
+        """Something was posted that must not wait for a busy worker: see to it that it is applied soon."""
+
+    def close(self) -> None:
+        """Nothing more will be submitted from outside: see to it that workers hear of the end."""
+
+    def join(self) -> None:
+        """Wait until all workers have left, which they do once ``exchange`` gives None."""
+
+    def forked(self) -> None:
+        """This is a forked child: nothing that was started is here."""
+
+
+BackendFactory = Callable[..., Backend]

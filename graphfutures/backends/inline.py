@@ -1,0 +1,67 @@
+"""Tasks in the thread that submits them, for debugging."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures._base import LOGGER
+from typing import Any
+
+from graphfutures import errors
+from graphfutures.backends.base import Capabilities, Exchange, Finished
+from graphfutures.core.graph import Place
+from graphfutures.running import run
+
+
+class Inline:
+    """Runs a task inside ``submit``; one that waits for a foreign future, where the last one settles.
+
+    :param initializer: called before the first task, with ``initargs``.
+    """
+
+    capabilities = Capabilities(submits_run=True)
+    max_workers = 1
+
+    def __init__(self, initializer: Callable[..., object] | None = None, initargs: Any = ()) -> None:
+        self._initializer = initializer
+        self._initargs = initargs
+        # Tasks may submit: each runs inside the other, so their number is not limited here.
+        self._place = Place("inline", sys.maxsize)
+
+    def start(self, hub: Exchange) -> None:
+        """See ``Backend``."""
+        self._hub = hub
+
+    def wake(self) -> None:
+        """See ``Backend``."""
+        if self._hub.inside():
+            return  # a finalizer, inside an exchange that will see to it
+        initializer, self._initializer = self._initializer, None
+        if initializer is not None:
+            try:
+                initializer(*self._initargs)
+            except Exception:
+                LOGGER.critical("Exception in initializer:", exc_info=True)
+                self._hub.broke(errors.initializer_failed())
+        facts: tuple[Finished, ...] = ()
+        while batch := self._hub.exchange(self._place, facts, 1):
+            fact = run(batch.pop(), 0)
+            if not fact.good and isinstance(fact.outcome, (KeyboardInterrupt, SystemExit)):
+                self._hub.exchange(self._place, (fact,), 0)
+                raise fact.outcome
+            facts = (fact,)
+            del fact
+
+    attend = wake
+
+    def close(self) -> None:
+        """See ``Backend``."""
+        self._hub.apply()
+
+    def join(self) -> None:
+        """See ``Backend``."""
+        self._hub.end()
+
+    def forked(self) -> None:
+        """See ``Backend``."""
+        self._place = Place("inline", sys.maxsize)

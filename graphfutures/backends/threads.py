@@ -1,0 +1,135 @@
+"""Tasks in threads of this process."""
+
+from __future__ import annotations
+
+import threading
+from _thread import RLock, allocate_lock, get_ident
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures._base import LOGGER
+from typing import Any
+
+from graphfutures import errors
+from graphfutures.backends.base import Capabilities, Exchange, Finished
+from graphfutures.core.graph import Place
+from graphfutures.running import run
+
+
+class Threads:
+    """Worker threads, started as they are needed, which wait at one bell.
+
+    The bell is a lock that is held as long as nothing is to be heard: ringing it is one release, which
+    nothing can interrupt halfway, and a ring that comes before anybody waits is not lost.
+
+    :param max_workers: how many threads at most.
+    :param name: of the threads, before a number.
+    :param initializer: called first in each thread, with ``initargs``.
+    """
+
+    capabilities = Capabilities()
+
+    def __init__(
+        self, max_workers: int, name: str, initializer: Callable[..., object] | None = None, initargs: Any = ()
+    ) -> None:
+        self.max_workers = max_workers
+        self._name = name
+        self._initializer = initializer
+        self._initargs = initargs
+        self._begin()
+
+    def _begin(self) -> None:
+        self.threads: set[threading.Thread] = set()
+        self._staffing = RLock()  # held while a thread is being started; a finalizer may come back to it
+        self._idle: deque[bool] = deque()  # one entry for each worker that waits or is about to
+        self._bell = allocate_lock()
+        self._bell.acquire()
+        self._place = Place("threads", self.max_workers)
+
+    def start(self, hub: Exchange) -> None:
+        """See ``Backend``."""
+        self._hub = hub
+
+    def wake(self) -> None:
+        """See ``Backend``."""
+        if self._idle:
+            self._ring()
+        elif len(self.threads) < self.max_workers:
+            self._spawn()
+
+    def attend(self) -> None:
+        """See ``Backend``."""
+        if self._idle:
+            self._ring()
+        elif threading.main_thread().ident != get_ident() or not self._hub.ring_clerk():
+            self._hub.apply()
+
+    def close(self) -> None:
+        """See ``Backend``."""
+        if self.threads:
+            self._ring()
+        else:
+            self._hub.apply()
+
+    def join(self) -> None:
+        """See ``Backend``."""
+        for thread in tuple(self.threads):
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def forked(self) -> None:
+        """See ``Backend``."""
+        self._begin()
+
+    def _ring(self) -> None:
+        if self._bell.locked():
+            try:
+                self._bell.release()
+            except RuntimeError:
+                pass  # somebody else has just rung it
+
+    def _spawn(self) -> None:
+        with self._staffing:
+            number = len(self.threads)
+            if number >= self.max_workers:
+                return
+            thread = threading.Thread(target=self._work, args=(number,), name=f"{self._name}_{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                if not self.threads:
+                    raise
+                return  # those who are here will do it all
+            self.threads.add(thread)
+
+    def _work(self, number: int) -> None:
+        me = threading.current_thread()
+        with self._staffing:
+            # Whoever started this thread may have been interrupted before noting it.
+            if me not in self.threads and len(self.threads) >= self.max_workers:
+                return
+            self.threads.add(me)
+        if self._initializer is not None:
+            try:
+                self._initializer(*self._initargs)
+            except BaseException:
+                LOGGER.critical("Exception in initializer:", exc_info=True)
+                self._hub.broke(errors.initializer_failed())
+                return
+        hub, place, idle, threads, limit = self._hub, self._place, self._idle, self.threads, self.max_workers
+        exchange = hub.exchange
+        facts: tuple[Finished, ...] = ()
+        while True:
+            batch = exchange(place, facts, 1)
+            facts = ()  # nothing here may keep a value alive
+            if batch:
+                if (idle or len(threads) < limit) and hub.has_ready():
+                    self.wake()
+                facts = (run(batch.pop(), number),)
+            elif batch is None:
+                self._ring()  # the next one leaves, too
+                return
+            else:
+                idle.append(True)
+                if not (hub.has_posts() or hub.has_ready()):
+                    self._bell.acquire()
+                idle.pop()

@@ -1,0 +1,72 @@
+"""The end of the interpreter, and the beginning of a forked child, for every executor that is alive."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import warnings
+import weakref
+
+from graphfutures import errors
+from graphfutures.hub import Hub
+
+_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+_exiting = False
+
+
+def register(hub: Hub) -> None:
+    """Have a hub drained before the interpreter exits, and begun afresh in a forked child."""
+    _hubs.add(hub)
+    if _exiting:
+        hub.refuse(RuntimeError(errors.AFTER_EXIT), inside=False)
+
+
+def _at_exit() -> None:
+    global _exiting
+    _exiting = True
+    hubs = [hub for hub in list(_hubs) if not hub.ended and not hub.abandoned]
+    for hub in hubs:
+        hub.refuse(RuntimeError(errors.AFTER_EXIT), inside=False)
+    if _interrupted():
+        for hub in hubs:
+            hub.ask(hub.cancel_pending)
+    for hub in hubs:
+        while hub.backlog():
+            hub.shrunk(1, refused=True)
+        if hub.scheduler.unsettled:
+            _give_up_foreign(hub)
+    for hub in hubs:
+        hub.release()
+        hub.finish()
+
+
+def _interrupted() -> bool:
+    """Whether the script ends by Ctrl-C."""
+    last = getattr(sys, "last_type", None)
+    return isinstance(last, type) and issubclass(last, KeyboardInterrupt)
+
+
+def _give_up_foreign(hub: Hub) -> None:
+    keys: list[str] = []
+    hub.ask(lambda: keys.extend(hub.cancel_foreign()))
+    if keys:
+        shown = ", ".join(keys[:10]) + (f" and {len(keys) - 10} more" if len(keys) > 10 else "")
+        warnings.warn(
+            f"cancelled at exit, because they wait for futures that nobody settles any more: {shown}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _in_forked_child() -> None:
+    for hub in list(_hubs):
+        hub.backend.forked()
+        hub.forked()
+
+
+# Before the interpreter joins threads, as the standard library's own pools do; atexit comes after that.
+getattr(threading, "_register_atexit", atexit.register)(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_forked_child)

@@ -1,0 +1,98 @@
+"""Every exception of ours, one class per cause, and the messages that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import BrokenExecutor
+
+AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
+AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
+
+
+class GraphFuturesError(Exception):
+    """The root of all exceptions of this package."""
+
+
+class BrokenGraphError(GraphFuturesError, BrokenExecutor):
+    """The executor cannot go on: everything pending was settled with this error."""
+
+
+def initializer_failed() -> BrokenGraphError:
+    """For pending futures and for ``submit`` after an initializer has raised."""
+    return BrokenGraphError(
+        "the initializer of a worker raised, so this executor cannot be used any more; "
+        "its error is on the logger 'concurrent.futures'"
+    )
+
+
+def internal_failure(cause: BaseException) -> BrokenGraphError:
+    """For pending futures after a bug of ours."""
+    error = BrokenGraphError(f"an internal failure ({cause!r}): please report it; make a new executor to go on")
+    error.__cause__ = cause
+    return error
+
+
+def made_before_fork(key: str) -> BrokenGraphError:
+    """For futures that only the parent process will see settled."""
+    return BrokenGraphError(
+        f"{key} was made before fork: it runs in the parent process and never settles in this one; submit it again here"
+    )
+
+
+def unknown_backend(name: object, known: Iterable[str]) -> ValueError:
+    """For a backend name that is not in the table."""
+    return ValueError(f"unknown backend {name!r}; known are: {', '.join(known)}")
+
+
+def unknown_option(names: Iterable[str], known: Iterable[str]) -> TypeError:
+    """For keyword arguments that are none of our options."""
+    unknown = ", ".join(repr(name) for name in sorted(names))
+    return TypeError(
+        f"unknown option {unknown}; known are: {', '.join(known)} "
+        "(a keyword argument for the function itself goes to submit)"
+    )
+
+
+def asyncio_future(place: str) -> TypeError:
+    """For an asyncio future as an argument: it belongs to one event loop and to one thread."""
+    return TypeError(
+        f"{place} holds an asyncio future, which only its event loop may wait for; pass the concurrent future "
+        "itself (asyncio.wrap_future makes an asyncio future from one of ours, not the reverse) or await it first"
+    )
+
+
+def contains_itself(kind: str) -> ValueError:
+    """For a container that holds both itself and a future."""
+    return ValueError(f"an argument holds a {kind} that contains itself and a future, so it cannot be rebuilt")
+
+
+def no_backend(found: object, known: Iterable[str]) -> TypeError:
+    """For a ``backend=`` that is neither a name nor a backend."""
+    return TypeError(f"backend must be a name or a backend, not {found!r}; known names are: {', '.join(known)}")
+
+
+def not_callable(fn: object) -> TypeError:
+    """For a first argument of ``submit`` or ``map`` that cannot be called."""
+    return TypeError(
+        f"the first argument must be callable, not {fn!r:.80}: write submit(f, x), not submit(f(x))"
+    )
+
+
+def not_a_prefix(found: object) -> TypeError:
+    """For a thread name that is none, often ProcessPoolExecutor's second argument."""
+    return TypeError(
+        f"thread_name_prefix must be a str, not {found!r:.80} (ProcessPoolExecutor's second argument is a keyword "
+        "here: mp_context=…)"
+    )
+
+
+def bad_priority(found: object) -> TypeError:
+    """For a priority that cannot be compared with others."""
+    return TypeError(f"priority must be an int or a float (larger runs first), not {found!r:.80}")
+
+
+def refused(reason: Exception) -> Exception:
+    """A fresh copy of the reason why submissions are refused, so that its traceback does not grow."""
+    copy = type(reason)(*reason.args)
+    copy.__cause__ = reason.__cause__
+    return copy

@@ -1,0 +1,413 @@
+"""GraphExecutor: the door."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from concurrent.futures import wait as wait_for
+from contextvars import copy_context
+from operator import index
+from threading import RLock
+from time import monotonic
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+
+from graphfutures import config, ending, errors
+from graphfutures.arguments import dependencies_of
+from graphfutures.backends.base import Backend
+from graphfutures.backends.registry import Request, make
+from graphfutures.calls import ATOMS, find
+from graphfutures.core.states import READY, RUNNING, WAITING
+from graphfutures.explaining import explain
+from graphfutures.futures import GraphFuture, cancel_all
+from graphfutures.history import Attempt, History
+from graphfutures.hub import Hub
+from graphfutures.running import here
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_numbers = itertools.count()
+OPTIONS = ("name", "priority")
+
+
+class Door(Executor):
+    """What an executor and a view of it have in common."""
+
+    @overload
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> GraphFuture[R]: ...
+    @overload
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]: ...
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]:
+        """Schedule ``fn(*args, **kwargs)``; futures among the arguments are replaced by their values first.
+
+        :param fn: any callable; called in a worker, in a copy of this thread's ``contextvars`` context.
+        :param args: may hold futures, of any executor, also inside lists, tuples, sets, dicts and dataclass
+            instances at any depth.
+        :param kwargs: the same; every keyword goes to ``fn``.
+        :return: the future of the call.
+        :raises RuntimeError: after ``shutdown``.
+        :raises BrokenExecutor: after an initializer has failed.
+        :raises TypeError: if ``fn`` is not callable, or an asyncio future is among the arguments.
+        :raises ValueError: for a container that holds both itself and a future.
+        """
+        raise NotImplementedError
+
+    def map(
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[R]:
+        """Like the builtin ``map``, with the calls made at once and run in workers; values come in order.
+
+        :param iterables: their elements may be, or hold, futures.
+        :param timeout: seconds from this call on after which the iterator raises ``TimeoutError``.
+        :param chunksize: accepted; batches are sized by what is measured.
+        :param buffersize: how many calls may be submitted ahead of the value asked for; None submits all now.
+        :raises TypeError: for a ``buffersize`` that is no integer.
+        :raises ValueError: for a ``buffersize`` below 1.
+        """
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        end = None if timeout is None else monotonic() + timeout
+        calls = zip(*iterables, strict=False)
+        futures = deque(self.submit(fn, *args) for args in itertools.islice(calls, buffersize))
+        # The iterator must not keep the executor alive; without it nothing more is submitted.
+        door = weakref.ref(self) if buffersize else None
+        return _values(futures, door, fn, calls, end)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.shutdown, cancel_futures=_is_interrupt(kind))
+
+
+def _values(
+    futures: deque[GraphFuture[R]],
+    door: weakref.ref[Door] | None,
+    fn: Callable[..., R],
+    calls: Iterator[tuple[Any, ...]],
+    end: float | None,
+) -> Iterator[R]:
+    try:
+        while futures:
+            if door is not None and (executor := door()) is not None:
+                for args in itertools.islice(calls, 1):
+                    futures.append(executor.submit(fn, *args))
+                del executor
+            yield _value(futures.popleft(), end)
+    finally:
+        cancel_all(futures)
+
+
+def _value(future: Future[R], end: float | None) -> R:
+    try:
+        try:
+            return future.result(None if end is None else end - monotonic())
+        finally:
+            future.cancel()
+    finally:
+        del future  # breaks the circle of its exception and this frame
+
+
+def _is_interrupt(kind: type[BaseException] | None) -> bool:
+    return kind is not None and issubclass(kind, KeyboardInterrupt)
+
+
+class GraphExecutor(Door):
+    """A :class:`concurrent.futures.Executor` whose tasks may depend on each other.
+
+    ``executor.submit(f, future)`` runs ``f`` with the value of ``future`` once that is there.  The first four
+    parameters are those of ThreadPoolExecutor, in its order.
+
+    :param max_workers: how many tasks run at once; by default what ThreadPoolExecutor takes, or
+        ``GRAPHFUTURES_MAX_WORKERS``.
+    :param thread_name_prefix: of the worker threads' names.
+    :param initializer: called first in each worker; if it raises, the executor is broken.
+    :param initargs: arguments of ``initializer``.
+    :param backend: ``"threads"`` or ``"inline"``, an alias of dask's, or a ``Backend``; by default threads, or
+        ``GRAPHFUTURES_BACKEND``.
+    :param max_pending: ``submit`` blocks while so many tasks are unfinished; None does not block.
+    :param record: remember all attempts, not only the last 10,000.
+    :param mp_context: only loky's, for worker processes.
+    :param max_tasks_per_child: for worker processes; without effect on threads.
+    :raises ValueError: for an unknown backend, and for numbers below 1.
+    :raises TypeError: for an argument of the wrong type, or an unknown option.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        backend: str | Backend | None = None,
+        max_pending: int | None = None,
+        record: bool = False,
+        mp_context: Any = None,
+        max_tasks_per_child: int | None = None,
+        **options: Any,
+    ) -> None:
+        if options:
+            known = ["max_pending", "record", "mp_context", "max_tasks_per_child", "backend"]
+            raise errors.unknown_option(options, known)
+        if not isinstance(thread_name_prefix, str):
+            raise errors.not_a_prefix(thread_name_prefix)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if mp_context is not None and getattr(mp_context, "_name", None) != "loky":
+            raise ValueError("mp_context must be loky's: loky.backend.get_context('loky')")
+        for name, number in (("max_pending", max_pending), ("max_tasks_per_child", max_tasks_per_child)):
+            _above_zero(name, number)
+        name = thread_name_prefix or f"GraphExecutor-{next(_numbers)}"
+        workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
+        request = Request(workers, name, initializer, initargs)
+        hands = make(config.default_backend() if backend is None else backend, request)
+        self._max_workers = hands.max_workers
+        self._shutdown = False
+        self._max_pending = max_pending
+        self._admission = RLock()
+        self._hub = hub = Hub(hands, name, History(everything=record))
+        hands.start(hub)
+        ending.register(hub)
+        # An executor that is dropped still finishes its work; then its threads leave.
+        hub.door = weakref.ref(self, lambda _, hub=hub: hub.release())  # type: ignore[misc]
+
+    # -- submitting ---------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]:
+        """See :meth:`Door.submit`."""
+        return self._submit(fn, args, kwargs, None, 0)
+
+    def _submit(
+        self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None, priority: float
+    ) -> GraphFuture[R]:
+        hub = self._hub
+        if not callable(fn):
+            raise errors.not_callable(fn)
+        plan = None
+        if kwargs:
+            plan = find(args, kwargs)
+        else:
+            for argument in args:
+                if type(argument) not in ATOMS:
+                    plan = find(args, kwargs)
+                    break
+        task = here.task
+        inside = task is not None and task._owner is hub
+        if hub.refusal is not None and not (inside and hub.open_inside):
+            raise errors.refused(hub.refusal)
+        call = (fn, args, kwargs, plan, copy_context())
+        if plan is None:
+            future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), call, (), name)
+        else:
+            tasks, tolerated = dependencies_of(plan, hub, hub.external_settled)
+            future = GraphFuture(hub, next(hub.serials), call, tasks, name)
+            if tolerated:
+                future.tolerated = tolerated
+        if priority:
+            future.priority = priority
+        if inside:
+            future.nested = True
+        if self._max_pending is not None and not inside:
+            return self._admit(future, self._max_pending)
+        if not hub.submitted(future):
+            raise errors.refused(hub.refusal or RuntimeError(errors.AFTER_SHUTDOWN))
+        return future
+
+    def _admit(self, future: GraphFuture[R], limit: int) -> GraphFuture[R]:
+        """Submit once there is room; one submitter at a time, so that the limit holds exactly."""
+        hub = self._hub
+        patient = not (hub.callbacks.inside() or hub.inside())
+        with self._admission:
+            while patient and hub.backlog() >= limit and hub.refusal is None:
+                hub.shrunk(limit)
+            if hub.refusal is not None or not hub.submitted(future):
+                raise errors.refused(hub.refusal or RuntimeError(errors.AFTER_SHUTDOWN))
+        return future
+
+    def put(self, value: T) -> GraphFuture[T]:
+        """A future that has this value already; given to tasks, the value is not looked through."""
+        return self._hub.settled_with(value)
+
+    def options(self, **options: Any) -> View:
+        """An executor on the same graph whose ``submit`` and ``map`` carry these options.
+
+        :param name: label of the tasks, a str; by default what the function is called.
+        :param priority: an int or a float, larger first; 0 by default.
+        :return: a view; its ``shutdown`` waits for what went through it, and closes the view alone.
+        :raises TypeError: for an unknown option or a value of the wrong type.
+        """
+        return View(self, _checked(options))
+
+    @property
+    def strict(self) -> Strict:
+        """The same executor, typed so that every argument is checked."""
+        return Strict(self)
+
+    # -- ending -------------------------------------------------------------------------------
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Refuse new tasks; what was submitted is still run, to the end of the graph.
+
+        :param wait: return only when all is done, callbacks included, and no thread is left; without effect
+            inside a task or a callback of this executor, which could only wait for itself.
+        :param cancel_futures: cancel what has not started, and what depends on it.
+        """
+        hub = self._hub
+        self._shutdown = True
+        hub.refuse(RuntimeError(errors.AFTER_SHUTDOWN), inside=not cancel_futures)
+        if cancel_futures and not hub.ended:
+            hub.ask(hub.cancel_pending)
+        hub.release()
+        task = here.task
+        inside = (task is not None and task._owner is hub) or hub.callbacks.inside() or hub.inside()
+        if wait and not inside:
+            hub.finish()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        try:
+            self.shutdown(cancel_futures=_is_interrupt(kind))
+        except KeyboardInterrupt:
+            self._hub.abandoned = True  # whoever interrupts twice does not want to wait at exit either
+            raise
+        return False
+
+    # -- seeing it ----------------------------------------------------------------------------
+
+    def explain(self, future: GraphFuture[Any]) -> str:
+        """Why a future is not done, or how it ended, in a sentence.
+
+        :raises ValueError: for a future of another executor.
+        """
+        if not isinstance(future, GraphFuture) or future._owner is not self._hub:
+            raise ValueError(f"{future!r:.80} is not a future of this executor")
+        return explain(self._hub, future)
+
+    def stats(self) -> dict[str, int]:
+        """How many tasks are waiting, ready and running now, and how many have ended how so far."""
+        hub = self._hub
+        states = [task.state for task in tuple(hub.scheduler.unsettled)]
+        return {
+            "waiting": states.count(WAITING),
+            "ready": states.count(READY),
+            "running": states.count(RUNNING),
+            "done": hub.done,
+            "failed": hub.failed,
+            "cancelled": hub.cancelled,
+        }
+
+    def attempts(self) -> list[Attempt]:
+        """The last 10,000 attempts, or all of them with ``record=True``."""
+        return self._hub.history.attempts()
+
+    @property
+    def _threads(self) -> set[Any]:
+        return cast("set[Any]", getattr(self._hub.backend, "threads", set()))
+
+    @property
+    def _broken(self) -> bool | str:
+        refusal = self._hub.refusal
+        return str(refusal) if isinstance(refusal, errors.BrokenGraphError) else False
+
+
+class View(Door):
+    """An executor on the graph of another one, whose tasks carry options."""
+
+    def __init__(self, executor: GraphExecutor, options: dict[str, Any]) -> None:
+        self._executor = executor
+        self._options = options
+        self._max_workers = executor._max_workers
+        self._shutdown = False
+        self._pending: set[GraphFuture[Any]] = set()
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]:
+        """See :meth:`Door.submit`."""
+        if self._shutdown:
+            raise RuntimeError(errors.AFTER_SHUTDOWN)
+        options = self._options
+        future = self._executor._submit(fn, args, kwargs, options.get("name"), options.get("priority", 0))
+        self._pending.add(future)
+        future._listen(self._pending.discard)
+        return future
+
+    def options(self, **options: Any) -> View:
+        """A view with these options over the ones of this view."""
+        return View(self._executor, self._options | _checked(options))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Close this view alone.
+
+        :param wait: return only when all that went through it has settled.
+        :param cancel_futures: cancel what of it has not started.
+        """
+        self._shutdown = True
+        pending = tuple(self._pending)
+        if cancel_futures:
+            cancel_all(pending)
+        if wait:
+            wait_for([future for future in pending if future is not here.task])
+
+
+class Strict:
+    """An executor typed so that every argument is checked; a future is given as ``value(future)``."""
+
+    def __init__(self, executor: GraphExecutor) -> None:
+        self._executor = executor
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> GraphFuture[R]:
+        """See :meth:`GraphExecutor.submit`."""
+        return self._executor.submit(fn, *args, **kwargs)
+
+
+def unpack(future: GraphFuture[Any], n: int) -> list[GraphFuture[Any]]:
+    """n futures for the n items of one result; they take no task of their own.
+
+    :param future: of a GraphExecutor, its value anything that can be iterated over.
+    :param n: how many items it will have; with any other number each of the futures fails with ValueError.
+    :raises TypeError: for something that is not such a future, or an ``n`` that is no integer.
+    :raises ValueError: for an ``n`` below 0.
+    """
+    if not isinstance(future, GraphFuture) or not isinstance(future._owner, Hub):
+        raise TypeError(f"unpack takes a future of a GraphExecutor, not {future!r:.80}")
+    if index(n) < 0:
+        raise ValueError(f"n must not be negative, but is {n}")
+    return future._owner.unpacked(future, n)
+
+
+def _above_zero(name: str, number: int | None) -> Any:
+    if number is not None:
+        try:
+            index(number)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, not {number!r:.80}") from None
+        if number <= 0:
+            raise ValueError(f"{name} must be greater than 0")
+    return number
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    unknown = options.keys() - set(OPTIONS)
+    if unknown:
+        raise errors.unknown_option(unknown, OPTIONS)
+    name, priority = options.get("name"), options.get("priority", 0)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {name!r:.80}")
+    if not isinstance(priority, (int, float)) or priority != priority:
+        raise errors.bad_priority(priority)
+    return options

@@ -1,0 +1,56 @@
+"""Futures that are not ours: they stand in the graph as tasks that never run."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from graphfutures.core.graph import Task
+from graphfutures.core.states import WAITING
+from graphfutures.futures import GraphFuture
+
+Report = Callable[["External"], None]
+
+
+class External(Task):
+    """A foreign future, or one of another executor of ours, as a dependency.
+
+    The foreign future holds it weakly: once nobody in the graph waits for it, it is gone.
+    """
+
+    __slots__ = ("__weakref__", "source")
+
+    outside = True
+
+    def __init__(self, source: Future[Any]) -> None:
+        super().__init__(0)
+        self.state = WAITING
+        self.source = source
+
+    @property
+    def key(self) -> str:
+        """What to call it in messages."""
+        return self.source.key if isinstance(self.source, GraphFuture) else f"a {type(self.source).__name__}"
+
+    @property
+    def _outcome(self) -> Any:
+        """The exception that its dependents inherit."""
+        if isinstance(self.source, GraphFuture):
+            return self.source._outcome
+        return self.source.exception()
+
+    def watch(self, report: Report) -> None:
+        """Have ``report(self)`` called when the foreign future settles, perhaps at once."""
+        reference = weakref.ref(self)
+
+        def settled(_: Future[Any]) -> None:
+            external = reference()
+            if external is not None:
+                report(external)
+
+        if isinstance(self.source, GraphFuture):
+            self.source._listen(settled)  # never by way of the thread that runs callbacks
+        else:
+            self.source.add_done_callback(settled)

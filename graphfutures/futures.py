@@ -1,0 +1,504 @@
+"""GraphFuture: a concurrent.futures.Future that is also the task, and costs nothing until somebody waits.
+
+Nobody who waits takes a lock that a worker needs.  Whether a future is settled is decided by one atomic
+``dict.setdefault``: either a waiter puts its ``Watch`` there first, and is told, or the worker puts
+``SETTLED`` there, and whoever comes later sees it.  So a waiter that is interrupted at any point
+(Ctrl-C inside the standard library's ``wait``, say) leaves nothing behind that could stop a worker.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, get_ident
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER
+from concurrent.futures._base import PENDING as PENDING_STATE
+from concurrent.futures._base import RUNNING as RUNNING_STATE
+from functools import partial
+from threading import TIMEOUT_MAX
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
+
+from graphfutures.calls import name_of
+from graphfutures.core.graph import Task
+from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, RUNNING
+from graphfutures.outcomes import Inherited
+
+T = TypeVar("T")
+Listener = Callable[["GraphFuture[Any]"], object]
+
+
+class Owner(Protocol):
+    """What a future asks of the executor that it belongs to."""
+
+    def cancel(self, future: GraphFuture[Any], *, force: bool) -> bool:
+        """Whether the future is cancelled now."""
+
+    def cancel_many(self, futures: list[GraphFuture[Any]]) -> None:
+        """Cancel what of these has not started."""
+
+    def call_back(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
+        """Run callbacks, in their order, where they delay nobody."""
+
+
+class Watch:
+    """Those who wait for one future, as long as it is not settled.
+
+    It stands for the ``_condition`` that the standard library's ``wait`` and ``as_completed`` hold while they
+    read the states of all futures and add their waiters.  Holding it freezes what *this thread* sees of the
+    state; a waiter added on a view that is out of date is told at once.  Nobody is ever kept out.
+    """
+
+    __slots__ = ("callbacks", "listeners", "parked", "settled", "views", "waiters")
+
+    def __init__(self, *, settled: bool = False) -> None:
+        self.settled = settled
+        self.views: dict[int, list[int]] = {}  # by thread: depth, whether it was settled then
+        self.waiters: deque[Any] = deque()
+        self.parked: deque[Any] = deque()
+        self.callbacks: deque[Callable[[], object]] = deque()
+        self.listeners: deque[Listener] = deque()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Freeze this thread's view; never waits."""
+        view = self.views.get(get_ident())
+        if view is None:
+            self.views[get_ident()] = [1, self.settled]
+        else:
+            view[0] += 1
+        return True
+
+    def release(self) -> None:
+        """Undo one ``acquire``."""
+        view = self.views.get(get_ident())
+        if view is not None:
+            view[0] -= 1
+            if not view[0]:
+                del self.views[get_ident()]
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+    def notify_all(self) -> None:
+        """Nothing: those who wait are told by the future."""
+
+    def seen_settled(self) -> bool:
+        """Whether the future was settled in this thread's view."""
+        view = self.views.get(get_ident()) if self.views else None
+        return bool(view[1]) if view is not None else self.settled
+
+
+class _Settled(Watch):
+    """The watch of every future that was settled before anybody asked: it keeps nothing."""
+
+    __slots__ = ()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+#: of a future that is not settled yet: its outcome may be decided, but nobody has been told
+_BEGUN = (RUNNING, DONE, FAILED)
+SETTLED = _Settled(settled=True)
+UNWATCHED = Watch()
+
+
+class _Waiters:
+    """The ``_waiters`` of a future, as the standard library's ``wait`` and ``as_completed`` use them."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: GraphFuture[Any]) -> None:
+        self._future = future
+
+    def append(self, waiter: Any) -> None:
+        watch = self._future._condition
+        if watch.seen_settled():
+            return  # it has been seen as settled and is not waited for
+        watch.waiters.append(waiter)
+        if watch.settled:
+            try:
+                watch.waiters.remove(waiter)
+            except ValueError:
+                return
+            self._future._tell(waiter)
+
+    def remove(self, waiter: Any) -> None:
+        try:
+            self._future._condition.waiters.remove(waiter)
+        except ValueError:
+            pass
+
+
+class GraphFuture(Task, Future[T], Generic[T]):
+    """The result of a task, to be waited for, awaited, or given to other tasks as an argument.
+
+    It keeps every promise of :class:`concurrent.futures.Future`.  Made by ``submit``; one made by hand is
+    settled by ``set_result`` or ``set_exception`` like one of the standard library.
+    """
+
+    __slots__ = ("_call", "_name", "_outcome", "_owner")
+
+    _watch: Watch = UNWATCHED
+    _traceback: Any = None
+    _copy: BaseException | None = None
+    _started: tuple[int, float] | None = None  # by which worker and when its attempt was started
+
+    def __init__(
+        self,
+        owner: Owner | None = None,
+        serial: int = 0,
+        call: tuple[Any, ...] | None = None,
+        dependencies: tuple[Task, ...] = (),
+        name: str | None = None,
+    ) -> None:
+        self.serial = serial
+        self.dependencies = dependencies
+        self.state = NEW
+        self.dependents = None
+        self.unmet = 0
+        self.attempt = 0
+        self.place = None
+        self._owner = owner
+        self._call = call
+        self._name = name
+        self._outcome: Any = None
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The label of the task: the option ``name``, or what its function is called."""
+        if self._name is None:
+            call = self._call
+            # The call is dropped after the name has been noted.
+            return self._name or (name_of(call[0]) if call is not None else "future")
+        return self._name
+
+    @property
+    def key(self) -> str:
+        """The name and a number, unique in its executor: ``load-3``."""
+        return f"{self.name}-{self.serial}"
+
+    def __repr__(self) -> str:
+        state = "pending"
+        if self._watch.settled:
+            if self.state is CANCELLED:
+                state = "cancelled"
+            elif self.state is DONE:
+                state = f"finished returned {type(self._outcome).__name__}"
+            else:
+                state = f"finished raised {type(self._error()).__name__}"
+        elif self.state is RUNNING:
+            state = "running"
+        return f"<GraphFuture {self.key} at {id(self):#x} state={state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self.key} is a future and cannot be pickled; give it to submit as an argument, or inside a list, "
+            "tuple, set, dict or dataclass, and the task receives its value"
+        )
+
+    def __class_getitem__(cls, item: Any) -> Any:
+        return Future.__class_getitem__.__func__(cls, item)  # type: ignore[attr-defined]
+
+    # -- its state ----------------------------------------------------------------------------
+
+    def done(self) -> bool:
+        """Whether the task has ended or was cancelled."""
+        return self._watch.settled
+
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled."""
+        return self._watch.settled and self.state is CANCELLED
+
+    def running(self) -> bool:
+        """Whether the task has started (on processes: was sent) and has not ended."""
+        return self.state in _BEGUN and not self._watch.settled
+
+    def cancel(self, *, force: bool = False) -> bool:
+        """Cancel the task and all that depends on it, unless it has started.
+
+        :param force: stop it even if it is running, where the backend can do that.
+        :return: whether it is cancelled.
+        """
+        if self._watch.settled:
+            return self.state is CANCELLED
+        if self._owner is not None:
+            return self._owner.cancel(self, force=force)
+        if self.state is not NEW:
+            return False
+        self.state = CANCELLED
+        self._announce()
+        return True
+
+    # -- its outcome --------------------------------------------------------------------------
+
+    def result(self, timeout: float | None = None) -> T:
+        """The value that the call returned.
+
+        :param timeout: seconds to wait at most; None waits as long as it takes.
+        :raises CancelledError: if the task was cancelled.
+        :raises TimeoutError: if it has not ended in time.
+        :raises Exception: what the call raised; for a task that never ran because another one had failed,
+            a copy of that exception with the way to it in its notes.
+        """
+        if not self._watch.settled:
+            self._park(timeout)
+        if self.state is DONE:
+            return self._outcome  # type: ignore[no-any-return]
+        try:
+            # Raising adds our frames to the traceback; started afresh each time it does not grow.
+            raise self._error().with_traceback(self._traceback)
+        finally:
+            del self  # breaks the circle of the exception, its traceback and this frame
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The exception that the call raised, None if it returned a value.
+
+        :param timeout: seconds to wait at most; None waits as long as it takes.
+        :raises CancelledError: if the task was cancelled.
+        :raises TimeoutError: if it has not ended in time.
+        """
+        if not self._watch.settled:
+            self._park(timeout)
+        if self.state is DONE:
+            return None
+        if self.state is CANCELLED:
+            raise CancelledError()
+        return self._error()
+
+    def _error(self) -> BaseException:
+        """The exception of a future that has no value; one and the same each time."""
+        if self.state is CANCELLED:
+            return CancelledError()
+        error = self._outcome
+        if isinstance(error, Inherited):
+            if self._copy is None:
+                self.__dict__.setdefault("_copy", error.exception())
+            error = self._copy
+        return error  # type: ignore[no-any-return]
+
+    def _park(self, timeout: float | None) -> None:
+        """Wait until it is settled."""
+        watch = self._condition
+        lock = allocate_lock()
+        lock.acquire()
+        watch.parked.append(lock)
+        try:
+            if watch.settled:
+                return
+            if timeout is None:
+                lock.acquire()
+            else:
+                lock.acquire(True, min(max(timeout, 0), TIMEOUT_MAX))
+            if not watch.settled:
+                raise TimeoutError()
+        finally:
+            try:
+                watch.parked.remove(lock)
+            except ValueError:
+                pass
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait in an asyncio task; cancelling that wait leaves this task alone."""
+        if not self._watch.settled:
+            from asyncio import get_running_loop
+
+            loop = get_running_loop()
+            waiter = loop.create_future()
+            listener = partial(_wake_awaiter, loop, waiter)
+            self._listen(listener)
+            try:
+                yield from waiter
+            finally:
+                self._unlisten(listener)
+        return self.result()
+
+    # -- being told ---------------------------------------------------------------------------
+
+    def add_done_callback(self, fn: Callable[[GraphFuture[T]], object]) -> None:
+        """Call ``fn(self)`` once it is settled; at once, in this thread, if it is settled already.
+
+        Callbacks run in the order in which they were added, on a thread where they delay no task; one may
+        submit and wait.  What they raise is logged on ``concurrent.futures``.
+        """
+        call = partial(_call_back, fn, self)
+        watch = self._condition
+        if not watch.settled:
+            watch.callbacks.append(call)
+            if not watch.settled:
+                return
+            try:
+                watch.callbacks.remove(call)
+            except ValueError:
+                return
+        call()
+
+    def _listen(self, listener: Listener) -> None:
+        """As ``add_done_callback``, for functions of ours that never block: called by whoever settles it."""
+        watch = self._condition
+        if not watch.settled:
+            watch.listeners.append(listener)
+            if not watch.settled:
+                return
+            try:
+                watch.listeners.remove(listener)
+            except ValueError:
+                return
+        listener(self)
+
+    def _unlisten(self, listener: Listener) -> None:
+        try:
+            self._condition.listeners.remove(listener)
+        except ValueError:
+            pass
+
+    def _announce(self) -> None:
+        """Let everybody see that it is settled; called once, by whoever settled it, holding no lock."""
+        watch = self.__dict__.setdefault("_watch", SETTLED)
+        if watch is SETTLED:
+            return
+        watch.settled = True
+        for lock in tuple(watch.parked):
+            lock.release()
+        while watch.waiters:
+            try:
+                waiter = watch.waiters.popleft()
+            except IndexError:
+                break
+            self._tell(waiter)
+        while watch.listeners:
+            try:
+                listener = watch.listeners.popleft()
+            except IndexError:
+                break
+            listener(self)
+        if watch.callbacks:
+            if self._owner is not None:
+                self._owner.call_back(self, watch.callbacks)
+            else:
+                run_callbacks(watch.callbacks)
+
+    def _tell(self, waiter: Any) -> None:
+        if self.state is DONE:
+            waiter.add_result(self)
+        elif self.state is CANCELLED:
+            waiter.add_cancelled(self)
+        else:
+            waiter.add_exception(self)
+
+    # -- what others read of a standard future ------------------------------------------------
+
+    @property
+    def _condition(self) -> Watch:  # type: ignore[override]
+        watch = self._watch
+        return self.__dict__.setdefault("_watch", Watch()) if watch is UNWATCHED else watch  # type: ignore[no-any-return]
+
+    @property
+    def _waiters(self) -> _Waiters:  # type: ignore[override]
+        return _Waiters(self)
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[], object]]:  # type: ignore[override]
+        return list(self._watch.callbacks)
+
+    @property
+    def _state(self) -> str:  # type: ignore[override]
+        watch = self._watch
+        if watch is not SETTLED and not (watch.seen_settled() if watch.views else watch.settled):
+            return RUNNING_STATE if self.state in _BEGUN else PENDING_STATE
+        return CANCELLED_AND_NOTIFIED if self.state is CANCELLED else FINISHED
+
+    @property
+    def _result(self) -> T | None:  # type: ignore[override]
+        return self._outcome if self._watch.settled and self.state is DONE else None
+
+    @property
+    def _exception(self) -> BaseException | None:  # type: ignore[override]
+        return self._error() if self._watch.settled and self.state is FAILED else None
+
+    def _get_snapshot(self) -> tuple[bool, bool, T | None, BaseException | None]:
+        """Python 3.14's view in one call: done, cancelled, result, exception."""
+        if not self._watch.settled:
+            return False, False, None, None
+        if self.state is CANCELLED:
+            return True, True, None, None
+        return True, False, self._result, self._exception
+
+    # -- made by hand -------------------------------------------------------------------------
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """As in the standard library, for a future that no executor owns."""
+        self._by_hand()
+        if self.state is CANCELLED:
+            return False
+        if self.state is not NEW:
+            raise RuntimeError("Future in unexpected state")
+        self.state = RUNNING
+        return True
+
+    def set_result(self, result: T) -> None:
+        """As in the standard library, for a future that no executor owns."""
+        self._by_hand(settles=True)
+        self._outcome = result
+        self.state = DONE
+        self._announce()
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """As in the standard library, for a future that no executor owns."""
+        self._by_hand(settles=True)
+        self._outcome = exception
+        self.state = FAILED
+        self._announce()
+
+    def _by_hand(self, *, settles: bool = False) -> None:
+        if self._owner is not None:
+            raise InvalidStateError(f"{self.key} belongs to an executor, which settles it when its task ends")
+        if settles and self._watch.settled:
+            raise InvalidStateError(f"{self._state}: {self!r}")
+
+
+def cancel_all(futures: Iterable[GraphFuture[Any]]) -> None:
+    """Cancel futures of one executor or several, all at once."""
+    owners: dict[Owner, list[GraphFuture[Any]]] = {}
+    for future in futures:
+        if not future.done() and future._owner is not None:
+            owners.setdefault(future._owner, []).append(future)
+    for owner, pending in owners.items():
+        owner.cancel_many(pending)
+
+
+def run_callbacks(callbacks: deque[Callable[[], object]]) -> None:
+    """Run callbacks until none is left."""
+    while callbacks:
+        try:
+            call = callbacks.popleft()
+        except IndexError:
+            return
+        call()
+
+
+def _call_back(fn: Callable[[Any], object], future: Future[Any]) -> None:
+    try:
+        fn(future)
+    except Exception:
+        LOGGER.exception("exception calling callback for %r", future)
+
+
+def _wake_awaiter(loop: Any, waiter: Any, _: object) -> None:
+    try:
+        loop.call_soon_threadsafe(_set_unless_done, waiter)
+    except RuntimeError:  # the loop was closed meanwhile: nobody awaits any more
+        pass
+
+
+def _set_unless_done(waiter: Any) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

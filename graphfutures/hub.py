@@ -1,0 +1,449 @@
+"""The only place where the machine, the futures and a backend meet.
+
+One lock guards the graph, and only threads that no signal handler can interrupt take it.  User threads and
+finalizers append what they have to say to ``inbox``, and whoever exchanges next applies it.  No user code runs
+under the lock: not a callback, not a finalizer, not a pickle.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, get_ident
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count, islice
+from typing import Any
+
+from graphfutures import errors
+from graphfutures.attendants import Attendant, Callbacks
+from graphfutures.backends.base import Backend, Fact, Finished, Lost, Revoked
+from graphfutures.calls import locate
+from graphfutures.core.graph import Place
+from graphfutures.core.scheduler import Scheduler
+from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, WAITING
+from graphfutures.externals import External
+from graphfutures.futures import GraphFuture
+from graphfutures.history import History
+from graphfutures.outcomes import Inherited
+from graphfutures.unpacking import Group, Item
+
+#: submissions applied in one go, about a millisecond under the lock
+SLICE = 4096
+Post = tuple[Callable[..., object], tuple[Any, ...]]
+
+
+class Hub:
+    """The graph of one executor, and everybody's way to it.
+
+    :param backend: runs the tasks.
+    :param name: for threads.
+    :param history: remembers the attempts.
+    """
+
+    def __init__(self, backend: Backend, name: str, history: History) -> None:
+        self.backend = backend
+        self.name = name
+        self.history = history
+        self.refusal: Exception | None = None  # what a submission from outside is answered with
+        self.open_inside = True  # whether running tasks may still submit
+        self.serials = count(1)
+        self.door: Any = None  # a weak reference to the executor
+        self.abandoned = False  # whether the end of the interpreter waits for it no more
+        self.done = self.failed = self.cancelled = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.scheduler = Scheduler(keeping=self.backend.capabilities.keeps_values)
+        self.inbox: deque[GraphFuture[Any] | Post] = deque()
+        self.callbacks = Callbacks(f"{self.name}_callbacks")
+        self.clerk = Attendant(self.apply, f"{self.name}_clerk")
+        self.room: deque[tuple[int, Any]] = deque()  # who waits for how small a backlog
+        self.closing = False
+        self.ended = False
+        self._lock = allocate_lock()
+        self._inside = 0  # the thread that holds the lock
+        self._answers: list[Any] = []  # locks of those who wait for a post to be applied
+
+    # -- for backends -------------------------------------------------------------------------
+
+    def exchange(self, place: Place | None, facts: Sequence[Fact], want: int) -> list[GraphFuture[Any]] | None:
+        """Report facts, take up to ``want`` tasks to run in this order; None once the graph has ended."""
+        while True:
+            counted: list[Finished] = []
+            with self._lock:
+                self._inside = get_ident()
+                try:
+                    scheduler = self.scheduler
+                    for fact in facts:
+                        if type(fact) is not Finished:
+                            self._apply_rare(fact, place)
+                            continue
+                        future, number, good, outcome, _, _, _, _, kept = fact
+                        if good:
+                            if scheduler.finished(future, number, place, kept=kept):  # type: ignore[arg-type]
+                                future._outcome = outcome
+                                counted.append(fact)
+                        elif scheduler.failed(future, number, place):  # type: ignore[arg-type]
+                            future._outcome = outcome
+                            counted.append(fact)
+                            self.failed += 1
+                            self.done -= 1
+                    if self.inbox:
+                        self._apply_posts()
+                    more = bool(scheduler._spreading) and scheduler.spread()
+                    settled, derived, answers = scheduler.settled, scheduler.derived, self._answers
+                    self.done += len(counted)
+                    if settled:
+                        scheduler.settled = []
+                        self._count(settled)
+                    if derived:
+                        scheduler.derived = []
+                    if answers:
+                        self._answers = []
+                    batch = scheduler.taken(place, want) if want and not more else []  # type: ignore[arg-type]
+                    if self.closing and not scheduler.unsettled and not more:
+                        # A submission after the first line finds ``ended`` and takes itself back; one
+                        # before it is found by the second.
+                        self.ended = True
+                        self.ended = not self.inbox
+                    self._inside = 0
+                except Exception as error:
+                    settled, derived, answers = self._fall_apart(error), [], self._answers
+                    batch, more = [], False
+            for fact in counted:
+                self._announce_finished(fact)
+            if settled:
+                self._announce(settled)
+            if derived:
+                self._expand(derived)
+            for lock in answers:
+                lock.release()
+            if self.room:
+                self._make_room()
+            if batch:
+                return batch  # type: ignore[return-value]
+            if self.ended:
+                self._make_room(all_of_them=True)
+                return None
+            if not more and not self.inbox:
+                return batch  # type: ignore[return-value]
+            facts = ()
+
+    def inside(self) -> bool:
+        """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
+        return self._inside == get_ident()
+
+    def apply(self) -> None:
+        """Apply what was posted; never in a thread that a signal handler could interrupt."""
+        if self.inside():
+            return  # a finalizer, inside an exchange that will see to it
+        self.exchange(None, (), 0)
+        if self.has_ready():
+            self.backend.wake()
+
+    def ring_clerk(self) -> bool:
+        """Have a thread of ours apply what was posted; False if none can be started."""
+        return self.clerk.ring()
+
+    def has_ready(self) -> bool:
+        """Whether somebody should ask for more."""
+        return len(self.scheduler.policy) > 0
+
+    def has_posts(self) -> bool:
+        """Whether something was posted that nobody has applied yet."""
+        return bool(self.inbox)
+
+    def broke(self, error: Exception) -> None:
+        """The backend cannot go on: what has not started is settled with this error."""
+        self.refuse(error, inside=False)
+        self.inbox.append((self._fail_pending, (error,)))
+        self.apply()
+
+    # -- for executors and futures ------------------------------------------------------------
+
+    def submitted(self, future: GraphFuture[Any]) -> bool:
+        """Add a task to the graph; False if the graph has ended meanwhile."""
+        self.inbox.append(future)
+        if self.ended:
+            try:
+                self.inbox.remove(future)
+            except (ValueError, IndexError):
+                pass  # it was seen in time
+            else:
+                return False
+        self.backend.wake()
+        for dependency in future.dependencies:
+            if dependency.state is FAILED or dependency.state is CANCELLED:
+                self.backend.attend()  # it fails now, not when a worker is free
+                break
+        return True
+
+    def cancel(self, future: GraphFuture[Any], *, force: bool) -> bool:
+        """Whether the future is cancelled now."""
+        if self.inside():
+            # A finalizer that the collector runs while this very thread holds the lock cannot wait.
+            self.inbox.append((self._cancel, (future, force)))
+            return future.state is WAITING or future.state is READY
+        self.ask(self._cancel, future, force)
+        return future.cancelled()
+
+    def cancel_many(self, futures: list[GraphFuture[Any]]) -> None:
+        """Cancel what of these has not started."""
+        for start in range(0, len(futures), SLICE):
+            self.inbox.append((self._cancel_several, (futures[start : start + SLICE],)))
+        if not self.inside():
+            self.ask(bool)  # applied after the others
+
+    def settled_with(self, value: Any) -> GraphFuture[Any]:
+        """A future that has its value already."""
+        future: GraphFuture[Any] = GraphFuture(self, next(self.serials), None, (), "put")
+        future._outcome = value
+        future.state = DONE
+        future._announce()
+        return future
+
+    def unpacked(self, future: GraphFuture[Any], n: int) -> list[GraphFuture[Any]]:
+        """Futures for the n items of a value."""
+        group = Group(future, n)
+        items: list[GraphFuture[Any]] = [Item(self, next(self.serials), future, group, i) for i in range(n)]
+        for item in items:
+            self.submitted(item)
+        return items
+
+    def ask(self, fact: Callable[..., object], *arguments: Any) -> None:
+        """Have a fact applied, and wait until what follows from it has been told."""
+        answer = allocate_lock()
+        answer.acquire()
+        self.inbox.append((self._answer, (answer, fact, arguments)))
+        self.backend.attend()
+        answer.acquire()
+
+    def cancel_pending(self) -> None:
+        """A fact: what has not started is to be cancelled."""
+        self.open_inside = False
+        unsettled = self.scheduler.unsettled
+        pending = [task for task in islice(unsettled, SLICE) if task.state in (WAITING, READY)]
+        if not pending:
+            pending = [task for task in unsettled if task.state in (WAITING, READY)][:SLICE]
+        for task in pending:
+            self._cancel(task, False)
+        if pending:
+            self.inbox.append((self.cancel_pending, ()))
+
+    def cancel_foreign(self) -> list[str]:
+        """A fact: what waits for futures of others is to be cancelled, its keys are returned."""
+        foreign = [task for task in self.scheduler.unsettled if task.foreign]
+        for task in foreign:
+            self._cancel(task, False)
+        return sorted(task.key for task in foreign)  # type: ignore[attr-defined]
+
+    def call_back(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
+        """Run callbacks, in their order, where they delay nobody."""
+        self.callbacks.add(future, callbacks)
+
+    def external_settled(self, external: External) -> None:
+        """A foreign future has settled; called in whatever thread settled it."""
+        source = external.source
+        cancelled = source.cancelled()
+        failed = not cancelled and source.exception() is not None
+        self.inbox.append((self._external_settled, (external, failed, cancelled)))
+        if failed or cancelled:
+            self.backend.attend()
+        else:
+            self.backend.wake()
+
+    def backlog(self) -> int:
+        """How many tasks are unfinished, not counting those that wait for futures of others."""
+        return len(self.scheduler.unsettled) - self.scheduler.foreign + len(self.inbox)
+
+    def shrunk(self, limit: int, *, refused: bool = False) -> None:
+        """Wait once until the backlog may be below a limit; not while submissions are refused, unless told to."""
+        lock = allocate_lock()
+        lock.acquire()
+        entry = (limit, lock)
+        self.room.append(entry)
+        try:
+            if self.backlog() >= limit and not self.ended and (refused or self.refusal is None):
+                self.backend.attend()
+                lock.acquire()
+        finally:
+            try:
+                self.room.remove(entry)
+            except ValueError:
+                pass
+
+    def end(self) -> None:
+        """Wait until the graph has ended."""
+        while not self.ended:
+            self.shrunk(0, refused=True)
+
+    def refuse(self, reason: Exception, *, inside: bool = True) -> None:
+        """No submission from outside any more; with ``inside`` false, none from running tasks either."""
+        if self.refusal is None:
+            self.refusal = reason
+        self.open_inside = self.open_inside and inside
+        self._make_room(all_of_them=True)
+
+    def release(self) -> None:
+        """The executor is gone or shut: the graph ends when it is drained.  Never blocks."""
+        self.refuse(RuntimeError(errors.AFTER_SHUTDOWN))
+        self.inbox.append((self._close, ()))
+        self.backend.close()
+
+    def finish(self) -> None:
+        """Wait until the graph has ended, its callbacks have run and no thread of it is left."""
+        self.backend.join()
+        self.callbacks.finish()
+        self.clerk.dismiss()
+
+    def forked(self) -> None:
+        """This is a forked child: nothing that was pending will ever settle here, but new work can."""
+        stranded = [*self.scheduler.unsettled, *self.inbox]
+        self._begin()
+        for future in stranded:
+            if isinstance(future, GraphFuture) and not future.done():
+                future.state = FAILED
+                future._outcome = errors.made_before_fork(future.key)
+                future._call = None
+                future._announce()
+
+    # -- under the lock -----------------------------------------------------------------------
+
+    def _apply_posts(self) -> None:
+        inbox, submitted = self.inbox, self.scheduler.submitted
+        for _ in range(min(len(inbox), SLICE)):
+            post = inbox.popleft()
+            if type(post) is tuple:
+                post[0](*post[1])
+            else:
+                submitted(post)  # type: ignore[arg-type]
+
+    def _count(self, settled: list[Any]) -> None:
+        for task in settled:
+            if task.state is CANCELLED:
+                self.cancelled += 1
+            elif task.state is FAILED:
+                self.failed += 1
+            else:
+                self.done += 1
+
+    def _apply_rare(self, fact: Fact, place: Place | None) -> None:
+        match fact:
+            case Revoked(future, number) if place is not None:
+                self.scheduler.revoked(future, number, place)
+            case Lost(gone):
+                self.scheduler.lost(gone)
+
+    def _close(self) -> None:
+        self.closing = True
+
+    def _answer(self, answer: Any, fact: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        self._answers.append(answer)
+        fact(*arguments)
+
+    def _cancel(self, task: Any, force: bool) -> None:
+        if task.state is not CANCELLED and self.scheduler.cancelled(task):
+            self.scheduler.settled.append(task)
+
+    def _cancel_several(self, futures: list[GraphFuture[Any]]) -> None:
+        for future in futures:
+            self._cancel(future, False)
+
+    def _external_settled(self, external: External, failed: bool, cancelled: bool) -> None:
+        if failed or cancelled:
+            self.scheduler.failed_elsewhere(external, cancelled=cancelled)
+        else:
+            self.scheduler.resolved(external)
+
+    def _item_settled(self, item: Item, good: bool, outcome: Any) -> None:
+        scheduler = self.scheduler
+        if item.state is WAITING:
+            item._outcome = outcome
+            scheduler.settled.append(item)
+            if good:
+                scheduler.resolved(item)
+            else:
+                scheduler.failed_elsewhere(item)
+
+    def _fail_pending(self, error: BaseException) -> None:
+        for task in tuple(self.scheduler.unsettled):
+            if self.scheduler.broke(task):
+                task._outcome = error  # type: ignore[attr-defined]
+                self.scheduler.settled.append(task)
+
+    def _fall_apart(self, cause: Exception) -> list[Any]:
+        """A bug of ours: the graph cannot be trusted any more; everything is settled with an error."""
+        error = errors.internal_failure(cause)
+        self.refusal = error
+        self.open_inside = False
+        stranded = {*self.scheduler.unsettled, *self.scheduler.settled}
+        stranded |= {post for post in self.inbox if isinstance(post, GraphFuture)}
+        self.inbox = deque()
+        self.scheduler = Scheduler()
+        for future in stranded:
+            future.state = FAILED
+            future.blame = None
+            future._outcome = error  # type: ignore[attr-defined]
+        self.closing = self.ended = True
+        self._inside = 0
+        return list(stranded)
+
+    # -- after the lock -----------------------------------------------------------------------
+
+    def _announce_finished(self, fact: Finished) -> None:
+        future = fact.future
+        self.history.note(fact)
+        future.dependencies = ()
+        future._announce()
+
+    def _announce(self, settled: Iterable[Any]) -> None:
+        for future in settled:
+            if isinstance(future, GraphFuture):
+                if future.blame is not None and future.state is FAILED:
+                    _inherit(future)
+                future._name = future.name  # as long as the function is there
+                future._call = None
+                future.blame = None
+                future.dependencies = ()
+                future._announce()
+
+    def _expand(self, derived: Iterable[Any]) -> None:
+        """Settle the items of values that are here, then carry that on."""
+        for item in derived:
+            try:
+                post = (item, True, item.group.item(item.index))
+            except Exception as error:
+                post = (item, False, error)
+            item.group = None
+            self.inbox.append((self._item_settled, post))
+
+    def _make_room(self, *, all_of_them: bool = False) -> None:
+        backlog = self.backlog()
+        for entry in tuple(self.room):
+            if all_of_them or backlog < entry[0]:
+                try:
+                    self.room.remove(entry)
+                except ValueError:
+                    continue
+                entry[1].release()
+
+
+def _inherit(future: GraphFuture[Any]) -> None:
+    """Set the failure that a future has from a dependency, that one's first if need be."""
+    chain = [future]
+    while True:
+        cause: Any = chain[-1].blame
+        if cause is None or cause._outcome is not None:
+            break
+        chain.append(cause)
+    for heir in reversed(chain):
+        cause = heir.blame
+        if cause is None or heir._outcome is not None:
+            continue
+        call = heir._call
+        where = locate(*call[:4], getattr(cause, "source", cause)) if call is not None else "an item of it"
+        failure = cause._outcome
+        if isinstance(failure, Inherited):
+            inherited = Inherited(failure.root, (*failure.path, heir.key), failure.hidden, where)
+        else:
+            inherited = Inherited(failure, (cause.key, heir.key), 0, where)
+        heir._outcome = inherited

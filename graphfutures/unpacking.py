@@ -1,0 +1,56 @@
+"""n futures for the n items of one result, without a task of their own."""
+
+from __future__ import annotations
+
+from itertools import islice
+from threading import Lock
+from typing import Any
+
+from graphfutures.core.graph import Task
+from graphfutures.futures import GraphFuture, Owner
+from graphfutures.running import value_of
+
+
+class Group:
+    """The items of one value, taken from it once."""
+
+    def __init__(self, parent: GraphFuture[Any], count: int) -> None:
+        self.parent = parent
+        self.count = count
+        self._items: list[Any] | None = None
+        self._lock = Lock()
+
+    def item(self, index: int) -> Any:
+        """One item, the value being there.
+
+        :raises TypeError: if the value cannot be iterated over.
+        :raises ValueError: if it does not have exactly ``count`` items.
+        """
+        with self._lock:
+            if self._items is None:
+                self._items = _items_of(value_of(self.parent), self.count)
+        return self._items[index]
+
+
+class Item(GraphFuture[Any]):
+    """One item of the value of another future.
+
+    :param index: which one.
+    """
+
+    __slots__ = ("group", "index")
+
+    derived = True
+
+    def __init__(self, owner: Owner, serial: int, parent: Task, group: Group, index: int) -> None:
+        super().__init__(owner, serial, None, (parent,), f"{getattr(parent, 'name', 'item')}[{index}]")
+        self.group: Group | None = group
+        self.index = index
+
+
+def _items_of(value: Any, count: int) -> list[Any]:
+    items = list(islice(value, count + 1))
+    if len(items) != count:
+        found = f"more than {count}" if len(items) > count else str(len(items))
+        raise ValueError(f"cannot unpack a {type(value).__name__} with {found} items into {count} futures")
+    return items
