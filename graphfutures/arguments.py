@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from graphfutures.calls import Allowed, Plan, Quote, futures_of
 from graphfutures.core.graph import Task
@@ -38,33 +38,23 @@ def value(future: Future[T]) -> T:
     return future  # type: ignore[return-value]
 
 
-class Dependencies(NamedTuple):
-    """What a call depends on.
-
-    :param tasks: one entry per place in the arguments.
-    :param tolerated: those whose failure is a value wherever they stand.
-    """
-
-    tasks: tuple[Task, ...]
-    tolerated: tuple[Task, ...]
-
-
-def dependencies_of(plan: Plan, owner: Owner, report: Report) -> Dependencies:
-    """The tasks of a graph that a call waits for; foreign futures get a stand-in each.
+def dependencies_of(plan: Plan, owner: Owner, report: Report) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
+    """The tasks of a graph that a call waits for, one entry per place; foreign futures get a stand-in each.
 
     :param report: called with the stand-in when a foreign future settles.
+    :return: all of them, and those among them whose failure is a value wherever they stand.
     """
-    holes = plan.holes
-    if not plan.steps:
+    holes, steps = plan
+    if not steps:
         own = tuple([f for _, f in holes if type(f) is GraphFuture and f._owner is owner])
         if len(own) == len(holes):
-            return Dependencies(own, ())
+            return own, ()
     sources = futures_of(plan)
     tasks = _tasks(sources, owner, report)
     if not any(type(source) is Allowed for source in sources):
-        return Dependencies(tasks, ())
+        return tasks, ()
     strict = {task for task, source in zip(tasks, sources, strict=True) if type(source) is not Allowed}
-    return Dependencies(tasks, tuple({task for task in tasks if task not in strict}))
+    return tasks, tuple({task for task in tasks if task not in strict})
 
 
 def _tasks(sources: Iterable[Any], owner: Owner, report: Report) -> tuple[Task, ...]:

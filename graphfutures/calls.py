@@ -56,16 +56,12 @@ class Step(NamedTuple):
     type_name: str
 
 
-class Plan(NamedTuple):
-    """Where the futures of a call are.
+#: Where the futures of a call are: holes among the arguments, positional ones first, then the values of the
+#: keyword arguments; and the containers to be rebuilt, inner ones before those that hold them.
+Plan = tuple[Holes, list[Step]]
 
-    Positions count the positional arguments first, then the values of the keyword arguments; inner
-    containers stand before the outer ones that hold them.
-    """
 
-    holes: Holes
-    steps: list[Step]
-
+_NO_STEPS: Final[list[Step]] = []
 
 OPAQUE: Final = "opaque"
 FUTURE: Final = "future"
@@ -96,7 +92,7 @@ def kind_of(cls: type) -> str:
     return OPAQUE
 
 
-def find(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan | None:
+def find(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Plan | None:
     """Where the futures of a call are; None where there are none.
 
     :raises TypeError: for an asyncio future.
@@ -114,7 +110,7 @@ def find(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan | None:
         elif kind is not OPAQUE:
             break
     else:
-        return Plan(holes, []) if holes else None
+        return (holes, _NO_STEPS) if holes else None
     return _Search(list(values)).plan()
 
 
@@ -150,7 +146,7 @@ class _Search:
             else:
                 self.stack.pop()
                 self._close(frame)
-        return Plan(self.root.holes, self.steps) if self.root.holes else None
+        return (self.root.holes, self.steps) if self.root.holes else None
 
     def _look(self, frame: _Frame) -> None:
         """Go through a container up to the next one that is worth going into."""
@@ -273,14 +269,14 @@ def _with_attributes(new: Any, attributes: dict[str, Any]) -> Any:
 
 def futures_of(plan: Plan) -> list[Source]:
     """The futures and ``Allowed`` markers of a plan, one entry per place."""
-    sources = [source for step in plan.steps for _, source in step.holes]
-    sources += [source for _, source in plan.holes]
+    sources = [source for step in plan[1] for _, source in step.holes]
+    sources += [source for _, source in plan[0]]
     return [source for source in sources if not isinstance(source, (int, Quote))]
 
 
 def fill(
-    args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan, value_of: Callable[[Source], Any]
-) -> tuple[Iterable[Any], dict[str, Any]]:
+    args: tuple[Any, ...], kwargs: dict[str, Any] | None, plan: Plan, value_of: Callable[[Source], Any]
+) -> tuple[Iterable[Any], dict[str, Any] | None]:
     """The arguments with the values in their places.
 
     :param value_of: the value of a future or marker.
@@ -303,7 +299,7 @@ def fill(
     return values[: len(args)], dict(zip(kwargs, values[len(args) :], strict=True))
 
 
-def locate(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan, future: Future[Any]) -> str:
+def locate(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, plan: Plan, future: Future[Any]) -> str:
     """Where a future stands in a call, for people: ``argument 'frames'[2]``."""
 
     def matches(source: Source) -> bool:
@@ -311,13 +307,13 @@ def locate(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan, f
 
     path = ""
     wanted: Callable[[Source], bool] = matches
-    for number, step in enumerate(plan.steps):
+    for number, step in enumerate(plan[1]):
         for position, source in step.holes:
             if wanted(source):
                 path = _subscript(step, position) + path
                 wanted = _is_step(number)
                 break
-    for position, source in plan.holes:
+    for position, source in plan[0]:
         if wanted(source):
             return f"argument {_parameter(fn, len(args), kwargs, position)}{path}"
     return "an argument"
@@ -335,9 +331,9 @@ def _subscript(step: Step, position: int) -> str:
     return "[a field]"
 
 
-def _parameter(fn: Any, positional: int, kwargs: dict[str, Any], position: int) -> str:
+def _parameter(fn: Any, positional: int, kwargs: dict[str, Any] | None, position: int) -> str:
     if position >= positional:
-        return repr(list(kwargs)[position - positional])
+        return repr(list(kwargs or ())[position - positional])
     code = getattr(fn, "__code__", None)
     if code is None and hasattr(fn, "__func__"):
         code = getattr(fn.__func__, "__code__", None)

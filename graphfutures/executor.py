@@ -181,6 +181,7 @@ class GraphExecutor(Door):
         self._max_pending = max_pending
         self._admission = RLock()
         self._hub = hub = Hub(hands, name, History(everything=record))
+        self._wake = hands.wake
         hands.start(hub)
         ending.register(hub)
         # An executor that is dropped still finishes its work; then its threads leave.
@@ -202,30 +203,34 @@ class GraphExecutor(Door):
         if kwargs:
             plan = find(args, kwargs)
         else:
+            kwargs = None  # type: ignore[assignment]
             for argument in args:
                 if type(argument) not in ATOMS:
-                    plan = find(args, kwargs)
+                    plan = find(args, None)
                     break
         task = here.task
         inside = task is not None and task._owner is hub
         if hub.refusal is not None and not (inside and hub.open_inside):
             raise errors.refused(hub.refusal)
-        call = (fn, args, kwargs, plan, copy_context())
         if plan is None:
-            future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), call, (), name)
+            tasks = tolerated = ()
         else:
             tasks, tolerated = dependencies_of(plan, hub, hub.external_settled)
-            future = GraphFuture(hub, next(hub.serials), call, tasks, name)
-            if tolerated:
-                future.tolerated = tolerated
+        future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), (fn, args, kwargs, plan, copy_context()), tasks, name)
+        if tolerated:
+            future.tolerated = tolerated
         if priority:
             future.priority = priority
         if inside:
             future.nested = True
         if self._max_pending is not None and not inside:
             return self._admit(future, self._max_pending)
-        if not hub.submitted(future):
+        hub.inbox.append(future)
+        if hub.ended and hub.taken_back(future):
             raise errors.refused(hub.refusal or RuntimeError(errors.AFTER_SHUTDOWN))
+        self._wake()
+        if tasks:
+            hub.check_inputs(tasks)
         return future
 
     def _admit(self, future: GraphFuture[R], limit: int) -> GraphFuture[R]:
@@ -235,8 +240,9 @@ class GraphExecutor(Door):
         with self._admission:
             while patient and hub.backlog() >= limit and hub.refusal is None:
                 hub.shrunk(limit)
-            if hub.refusal is not None or not hub.submitted(future):
-                raise errors.refused(hub.refusal or RuntimeError(errors.AFTER_SHUTDOWN))
+            if hub.refusal is not None:
+                raise errors.refused(hub.refusal)
+            hub.submitted(future)
         return future
 
     def put(self, value: T) -> GraphFuture[T]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple
 
-from graphfutures.backends.base import Finished
-
 #: how many attempts are remembered unless all of them are
 REMEMBERED = 10_000
 
@@ -47,15 +45,8 @@ class History:
 
     def __init__(self, *, everything: bool = False) -> None:
         self._attempts: deque[tuple[Any, ...]] = deque(maxlen=None if everything else REMEMBERED)
+        #: takes what an Attempt has, ``needs`` as labels; neither a task nor a value is kept alive
         self.add = self._attempts.append
-
-    def note(self, fact: Finished) -> None:
-        """Remember an attempt; neither its task nor its value is kept alive."""
-        future, _, good, _, worker, start, stop, size, _ = fact
-        needs = future.dependencies
-        self.add(
-            (future.serial, future._name, worker, start, stop, size, good, needs and tuple([_label(d) for d in needs]))
-        )
 
     def attempts(self) -> list[Attempt]:
         """What is remembered, in the order in which it was reported."""
@@ -65,7 +56,7 @@ class History:
         ]
 
 
-def _label(dependency: Any) -> tuple[str, int]:
-    # Keys are spelt out only for those who ask.
+def label(dependency: Any) -> tuple[str, int]:
+    """What stands for a dependency in the memory: its key is spelt out only for those who ask."""
     name = getattr(dependency, "_name", None)
     return (name, dependency.serial) if name is not None else (dependency.key, 0)

@@ -7,27 +7,29 @@ under the lock: not a callback, not a finalizer, not a pickle.
 
 from __future__ import annotations
 
-from _thread import allocate_lock, get_ident
+from _thread import RLock, allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count, islice
+from time import sleep
 from typing import Any
 
 from graphfutures import errors
 from graphfutures.attendants import Attendant, Callbacks
 from graphfutures.backends.base import Backend, Fact, Finished, Lost, Revoked
 from graphfutures.calls import locate
-from graphfutures.core.graph import Place
+from graphfutures.core.graph import Place, Task
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, WAITING
 from graphfutures.externals import External
 from graphfutures.futures import GraphFuture
-from graphfutures.history import History
+from graphfutures.history import History, label
 from graphfutures.outcomes import Inherited
 from graphfutures.unpacking import Group, Item
 
 #: submissions applied in one go, about a millisecond under the lock
 SLICE = 4096
+_NONE: list[Any] = []
 Post = tuple[Callable[..., object], tuple[Any, ...]]
 
 
@@ -43,6 +45,7 @@ class Hub:
         self.backend = backend
         self.name = name
         self.history = history
+        self.remember = history.add
         self.refusal: Exception | None = None  # what a submission from outside is answered with
         self.open_inside = True  # whether running tasks may still submit
         self.serials = count(1)
@@ -59,78 +62,80 @@ class Hub:
         self.room: deque[tuple[int, Any]] = deque()  # who waits for how small a backlog
         self.closing = False
         self.ended = False
-        self._lock = allocate_lock()
-        self._inside = 0  # the thread that holds the lock
-        self._answers: list[Any] = []  # locks of those who wait for a post to be applied
+        self._lock: Any = RLock()  # its owner is known, which a finalizer has to ask
+        self._answers: list[Any] = []  # who waits for a post to be applied
 
     # -- for backends -------------------------------------------------------------------------
 
-    def exchange(self, place: Place | None, facts: Sequence[Fact], want: int) -> list[GraphFuture[Any]] | None:
+    def exchange(self, place: Place | None, facts: Sequence[Fact], want: int) -> Sequence[GraphFuture[Any]] | None:
         """Report facts, take up to ``want`` tasks to run in this order; None once the graph has ended."""
+        lock = self._lock
         while True:
-            counted: list[Finished] = []
-            with self._lock:
-                self._inside = get_ident()
-                try:
-                    scheduler = self.scheduler
-                    for fact in facts:
-                        if type(fact) is not Finished:
-                            self._apply_rare(fact, place)
-                            continue
-                        future, number, good, outcome, _, _, _, _, kept = fact
-                        if good:
-                            if scheduler.finished(future, number, place, kept=kept):  # type: ignore[arg-type]
-                                future._outcome = outcome
-                                counted.append(fact)
-                        elif scheduler.failed(future, number, place):  # type: ignore[arg-type]
-                            future._outcome = outcome
-                            counted.append(fact)
-                            self.failed += 1
-                            self.done -= 1
-                    if self.inbox:
-                        self._apply_posts()
-                    more = bool(scheduler._spreading) and scheduler.spread()
-                    settled, derived, answers = scheduler.settled, scheduler.derived, self._answers
-                    self.done += len(counted)
-                    if settled:
-                        scheduler.settled = []
-                        self._count(settled)
-                    if derived:
-                        scheduler.derived = []
-                    if answers:
-                        self._answers = []
-                    batch = scheduler.taken(place, want) if want and not more else []  # type: ignore[arg-type]
-                    if self.closing and not scheduler.unsettled and not more:
-                        # A submission after the first line finds ``ended`` and takes itself back; one
-                        # before it is found by the second.
-                        self.ended = True
-                        self.ended = not self.inbox
-                    self._inside = 0
-                except Exception as error:
-                    settled, derived, answers = self._fall_apart(error), [], self._answers
-                    batch, more = [], False
-            for fact in counted:
-                self._announce_finished(fact)
-            if settled:
-                self._announce(settled)
-            if derived:
-                self._expand(derived)
-            for lock in answers:
+            answers = _NONE
+            try:
+                # To block here would make a convoy: who is woken owns the lock before it has the GIL, so the next
+                # one to come blocks as well, and every exchange becomes two switches of threads.
+                while not lock.acquire(False):
+                    sleep(0)
+                scheduler = self.scheduler
+                for fact in facts:
+                    if type(fact) is not Finished:
+                        self._apply_rare(fact, place)
+                    elif fact[2]:
+                        if scheduler.finished(fact[0], fact[1], place, kept=fact[8]):
+                            fact[0]._outcome = fact[3]
+                            self.done += 1
+                    elif scheduler.failed(fact[0], fact[1], place):
+                        fact[0]._outcome = fact[3]
+                        self.failed += 1
+                if self.inbox:
+                    answers = self._apply_posts()
+                more = bool(scheduler._spreading) and scheduler.spread()
+                news = scheduler.news
+                if news:
+                    scheduler.news = []
+                    self._count(news)
+                batch = scheduler.taken(place, want) if want and not more else _NONE
+                if not batch and self.closing and not scheduler.unsettled and not more:
+                    # A submission after the first line finds ``ended`` and takes itself back; one before it is
+                    # found by the second.
+                    self.ended = True
+                    self.ended = not self.inbox
                 lock.release()
+            except BaseException as error:
+                if lock._is_owned():
+                    news = self._fall_apart(error)
+                    lock.release()
+                    self._announce(news)
+                raise
+            for fact in facts:
+                if type(fact) is Finished:
+                    future, _, good, _, worker, start, stop, size, _ = fact
+                    needs = future.dependencies
+                    if needs:
+                        needs = tuple([label(dependency) for dependency in needs])
+                    self.remember((future.serial, future._name, worker, start, stop, size, good, needs))
+                    if future.attempt == fact[1]:
+                        future.dependencies = ()
+                        future._announce()
+            if news:
+                self._announce(news)
+            for answer in answers:
+                answer.release()
             if self.room:
                 self._make_room()
             if batch:
-                return batch  # type: ignore[return-value]
+                return batch
             if self.ended:
                 self._make_room(all_of_them=True)
                 return None
             if not more and not self.inbox:
-                return batch  # type: ignore[return-value]
+                return batch
             facts = ()
 
     def inside(self) -> bool:
         """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
-        return self._inside == get_ident()
+        return self._lock._is_owned()
 
     def apply(self) -> None:
         """Apply what was posted; never in a thread that a signal handler could interrupt."""
@@ -160,22 +165,31 @@ class Hub:
 
     # -- for executors and futures ------------------------------------------------------------
 
-    def submitted(self, future: GraphFuture[Any]) -> bool:
-        """Add a task to the graph; False if the graph has ended meanwhile."""
+    def submitted(self, future: GraphFuture[Any]) -> None:
+        """Add a task to the graph.
+
+        :raises RuntimeError: if the graph has ended meanwhile.
+        """
         self.inbox.append(future)
-        if self.ended:
-            try:
-                self.inbox.remove(future)
-            except (ValueError, IndexError):
-                pass  # it was seen in time
-            else:
-                return False
+        if self.ended and self.taken_back(future):
+            raise errors.refused(self.refusal or RuntimeError(errors.AFTER_SHUTDOWN))
         self.backend.wake()
-        for dependency in future.dependencies:
-            if dependency.state is FAILED or dependency.state is CANCELLED:
-                self.backend.attend()  # it fails now, not when a worker is free
-                break
+        self.check_inputs(future.dependencies)
+
+    def taken_back(self, future: GraphFuture[Any]) -> bool:
+        """Remove a task that came after the end; False if it was seen in time after all."""
+        try:
+            self.inbox.remove(future)
+        except (ValueError, IndexError):
+            return False
         return True
+
+    def check_inputs(self, dependencies: Iterable[Task]) -> None:
+        """Have a new task fail now, not when a worker is free, if one of its inputs has."""
+        for dependency in dependencies:
+            if dependency.state is FAILED or dependency.state is CANCELLED:
+                self.backend.attend()
+                break
 
     def cancel(self, future: GraphFuture[Any], *, force: bool) -> bool:
         """Whether the future is cancelled now."""
@@ -308,7 +322,8 @@ class Hub:
 
     # -- under the lock -----------------------------------------------------------------------
 
-    def _apply_posts(self) -> None:
+    def _apply_posts(self) -> list[Any]:
+        """Apply what user threads have posted; returns the locks of those who wait for that."""
         inbox, submitted = self.inbox, self.scheduler.submitted
         for _ in range(min(len(inbox), SLICE)):
             post = inbox.popleft()
@@ -316,6 +331,8 @@ class Hub:
                 post[0](*post[1])
             else:
                 submitted(post)  # type: ignore[arg-type]
+        answers, self._answers = self._answers, []
+        return answers
 
     def _count(self, settled: list[Any]) -> None:
         for task in settled:
@@ -323,7 +340,7 @@ class Hub:
                 self.cancelled += 1
             elif task.state is FAILED:
                 self.failed += 1
-            else:
+            elif task.state is DONE:
                 self.done += 1
 
     def _apply_rare(self, fact: Fact, place: Place | None) -> None:
@@ -342,7 +359,7 @@ class Hub:
 
     def _cancel(self, task: Any, force: bool) -> None:
         if task.state is not CANCELLED and self.scheduler.cancelled(task):
-            self.scheduler.settled.append(task)
+            self.scheduler.news.append(task)
 
     def _cancel_several(self, futures: list[GraphFuture[Any]]) -> None:
         for future in futures:
@@ -358,7 +375,7 @@ class Hub:
         scheduler = self.scheduler
         if item.state is WAITING:
             item._outcome = outcome
-            scheduler.settled.append(item)
+            scheduler.news.append(item)
             if good:
                 scheduler.resolved(item)
             else:
@@ -368,14 +385,14 @@ class Hub:
         for task in tuple(self.scheduler.unsettled):
             if self.scheduler.broke(task):
                 task._outcome = error  # type: ignore[attr-defined]
-                self.scheduler.settled.append(task)
+                self.scheduler.news.append(task)
 
-    def _fall_apart(self, cause: Exception) -> list[Any]:
+    def _fall_apart(self, cause: BaseException) -> list[Any]:
         """A bug of ours: the graph cannot be trusted any more; everything is settled with an error."""
         error = errors.internal_failure(cause)
         self.refusal = error
         self.open_inside = False
-        stranded = {*self.scheduler.unsettled, *self.scheduler.settled}
+        stranded = {*self.scheduler.unsettled, *self.scheduler.news}
         stranded |= {post for post in self.inbox if isinstance(post, GraphFuture)}
         self.inbox = deque()
         self.scheduler = Scheduler()
@@ -384,20 +401,16 @@ class Hub:
             future.blame = None
             future._outcome = error  # type: ignore[attr-defined]
         self.closing = self.ended = True
-        self._inside = 0
         return list(stranded)
 
     # -- after the lock -----------------------------------------------------------------------
 
-    def _announce_finished(self, fact: Finished) -> None:
-        future = fact.future
-        self.history.note(fact)
-        future.dependencies = ()
-        future._announce()
-
     def _announce(self, settled: Iterable[Any]) -> None:
+        derived: list[Any] = []
         for future in settled:
-            if isinstance(future, GraphFuture):
+            if future.state is WAITING:
+                derived.append(future)
+            elif isinstance(future, GraphFuture):
                 if future.blame is not None and future.state is FAILED:
                     _inherit(future)
                 future._name = future.name  # as long as the function is there
@@ -405,6 +418,8 @@ class Hub:
                 future.blame = None
                 future.dependencies = ()
                 future._announce()
+        if derived:
+            self._expand(derived)
 
     def _expand(self, derived: Iterable[Any]) -> None:
         """Settle the items of values that are here, then carry that on."""

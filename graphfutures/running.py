@@ -29,8 +29,8 @@ here = _Here()
 
 def value_of(source: Any) -> Any:
     """The value of what stands in an argument's place; its task is done."""
-    if isinstance(source, GraphFuture):
-        return source._outcome if source.state is DONE else source.result()
+    if type(source) is GraphFuture and source.state is DONE:
+        return source._outcome
     if isinstance(source, Quote):
         return source.value
     if isinstance(source, Allowed):
@@ -52,24 +52,23 @@ def _cancelled(future: Future[Any]) -> BaseException:
 def run(future: GraphFuture[Any], worker: int) -> Finished:
     """Run one attempt of a task in this thread."""
     number = future.attempt
-    call = future._call
-    assert call is not None
-    fn, args, kwargs, plan, context = call
+    fn, args, kwargs, plan, context = future._call  # type: ignore[misc]
     if future._name is None:
         future._name = name_of(fn)
-    outer = here.task
-    here.task = future
-    future._call = call = None
+    future._call = None
     start = perf_counter()
     future._started = (worker, start)
     try:
         if plan is not None:
-            args, kwargs = fill(args, kwargs, plan, value_of)
-        value = context.run(fn, *args, **kwargs)
+            if plan[1] or kwargs:
+                args, kwargs = fill(args, kwargs, plan, value_of)
+            else:
+                args = list(args)
+                for position, source in plan[0]:
+                    args[position] = value_of(source)
+        value = context.run(fn, *args, **kwargs) if kwargs else context.run(fn, *args)
     except BaseException as error:
         stop = perf_counter()
         future._traceback = without_our_frames(error)
         return Finished(future, number, False, error.with_traceback(future._traceback), worker, start, stop)
-    finally:
-        here.task = outer
     return _tuple(Finished, (future, number, True, value, worker, start, perf_counter(), 0, False))

@@ -10,7 +10,7 @@ from typing import Any
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.core.graph import Place
-from graphfutures.running import run
+from graphfutures.running import here, run
 
 
 class Inline:
@@ -45,7 +45,9 @@ class Inline:
                 self._hub.broke(errors.initializer_failed())
         facts: tuple[Finished, ...] = ()
         while batch := self._hub.exchange(self._place, facts, 1):
-            fact = run(batch.pop(), 0)
+            outer, here.task = here.task, batch[0]
+            fact = run(batch[0], 0)
+            here.task = outer
             if not fact.good and isinstance(fact.outcome, (KeyboardInterrupt, SystemExit)):
                 self._hub.exchange(self._place, (fact,), 0)
                 raise fact.outcome

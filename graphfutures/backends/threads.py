@@ -12,7 +12,7 @@ from typing import Any
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.core.graph import Place
-from graphfutures.running import run
+from graphfutures.running import here, run
 
 
 class Threads:
@@ -124,11 +124,14 @@ class Threads:
             if batch:
                 if (idle or len(threads) < limit) and hub.has_ready():
                     self.wake()
-                facts = (run(batch.pop(), number),)
+                here.task = future = batch[0]
+                facts = (run(future, number),)
+                batch = future = None
             elif batch is None:
                 self._ring()  # the next one leaves, too
                 return
             else:
+                here.task = None
                 idle.append(True)
                 if not (hub.has_posts() or hub.has_ready()):
                     self._bell.acquire()

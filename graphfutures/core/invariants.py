@@ -41,7 +41,7 @@ def check(
             assert task in queued, "a ready task is in no queue"
             assert not task.unmet
         if task.state is WAITING:
-            assert task.unmet or task.outside or task in scheduler.derived, "it waits for nothing"
+            assert task.unmet or task.outside or task in scheduler.news, "it waits for nothing"
     foreign = [task for task in scheduler.unsettled if task.foreign]
     assert scheduler.foreign == len(foreign)
     assert all(task.state is WAITING for task in foreign)

@@ -37,14 +37,12 @@ class Policy:
         """How many entries there are, those included that stopped being ready."""
         return len(self.roots) + len(self.continuations) + len(self._first) + len(self._last)
 
-    def push_root(self, task: Task) -> None:
-        """Queue a task that had nothing to wait for when it was submitted."""
+    def push_early(self, task: Task) -> None:
+        """Queue a new task that does not go to the end of ``roots``: it has a priority or was submitted inside."""
         if task.priority:
             self._push_priority(task, 1)
-        elif task.nested:
-            self.continuations.append(task)
         else:
-            self.roots.append(task)
+            self.continuations.append(task)
 
     def push_continuation(self, task: Task) -> None:
         """Queue a task that a completion has made ready; of several, push the first one last."""

@@ -1,9 +1,9 @@
 """Facts in, decisions out.
 
 Each method is a fact in the past tense and changes the graph at once.  What follows from it and
-concerns others waits in plain lists until the caller empties them: ``settled`` (failed or
-cancelled because of another task), ``derived`` (to be settled by the caller, their input is done),
-``resumed`` (attempts that have their slot back) and ``claims.dropped``.
+concerns others waits in plain lists until the caller empties them: ``news`` (tasks that failed or were
+cancelled because of another one, and ``derived`` ones, still waiting, whose input is done and which the
+caller is to settle), ``resumed`` (attempts that have their slot back) and ``claims.dropped``.
 
 The shape, counts of unmet dependencies and a queue, is that of the standard library's
 ``graphlib``; facts as past-tense methods are HyperQueue's.
@@ -36,8 +36,7 @@ class Scheduler:
         self.keeping = keeping
         self.unsettled: set[Task] = set()
         self.foreign = 0  # how many of the unsettled wait for something outside
-        self.settled: Tasks = []
-        self.derived: Tasks = []
+        self.news: Tasks = []
         self.resumed: list[tuple[Task, int]] = []
         self._blocked: dict[tuple[Task, int], Place] = {}
         self._spreading: deque[tuple[Task, Tasks]] = deque()
@@ -48,8 +47,7 @@ class Scheduler:
         """A task has come, after all its dependencies."""
         self.unsettled.add(task)
         if not task.dependencies:
-            task.state = READY
-            self.policy.push_root(task)
+            self._ready_at_once(task)
             return
         if self.keeping:
             self.claims.claim(task)
@@ -74,10 +72,9 @@ class Scheduler:
                 self._offer_along(task)
         elif task.derived:
             task.state = WAITING
-            self.derived.append(task)
+            self.news.append(task)
         else:
-            task.state = READY
-            self.policy.push_root(task)
+            self._ready_at_once(task)
 
     def resolved(self, task: Task) -> None:
         """A task that is never handed over (``outside`` or ``derived``) has its value."""
@@ -121,7 +118,9 @@ class Scheduler:
         A task is eligible when each unmet input was already handed to this place.
         """
         batch: Tasks = []
-        want = min(want, place.slots - place.held)
+        free = place.slots - place.held
+        if want > free:
+            want = free
         while want > 0:
             task = self._next_along(place) if place.near else None
             if task is None:
@@ -143,7 +142,10 @@ class Scheduler:
 
     def finished(self, task: Task, number: int, place: Place, *, kept: bool = False) -> bool:
         """An attempt returned with a value; False if it was no longer the task's current one."""
-        self._returned(task, number, place)
+        if self._blocked or place.resuming or not place.slots:
+            self._returned(task, number, place)
+        else:
+            place.held -= 1
         if task.attempt != number or task.state is not RUNNING:
             return False
         task.state = DONE
@@ -288,8 +290,15 @@ class Scheduler:
     def _inherit(self, child: Task, dependency: Task) -> None:
         child.state = CANCELLED if dependency.state is CANCELLED else FAILED
         child.blame = dependency
-        self.settled.append(child)
+        self.news.append(child)
         self._settle(child)
+
+    def _ready_at_once(self, task: Task) -> None:
+        task.state = READY
+        if task.priority or task.nested:
+            self.policy.push_early(task)
+        else:
+            self.policy.roots.append(task)
 
     def _not_foreign(self, task: Task) -> None:
         if task.foreign:
@@ -299,7 +308,7 @@ class Scheduler:
     def _inputs_done(self, task: Task) -> None:
         self._not_foreign(task)
         if task.derived:
-            self.derived.append(task)
+            self.news.append(task)
         else:
             task.state = READY
             self.policy.push_continuation(task)

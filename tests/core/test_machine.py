@@ -190,9 +190,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def settle_derived(self) -> None:
-        derived, self.scheduler.derived = self.scheduler.derived, []
-        for task in derived:
-            self.scheduler.resolved(task)
+        news, self.scheduler.news = self.scheduler.news, []
+        for task in news:
+            if task.derived and task.state is WAITING:
+                self.scheduler.resolved(task)
 
     @invariant()
     def everything_holds(self) -> None:
