@@ -101,7 +101,7 @@ def find(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Plan | None
     holes: Holes = []
     values = (*args, *kwargs.values()) if kwargs else args
     for position, value in enumerate(values):
-        cls = type(value)
+        cls: Any = type(value)
         if cls in ATOMS:
             continue
         kind = kind_of(cls)
@@ -153,7 +153,7 @@ class _Search:
         items = frame.items
         for position in range(frame.position, len(items)):
             value = items[position]
-            cls = type(value)
+            cls: Any = type(value)
             if cls in ATOMS:
                 continue
             kind = kind_of(cls)
@@ -197,7 +197,8 @@ class _Search:
                 raise errors.contains_itself(name)
             self.known[key] = len(self.steps)
             parent.holes.append((parent.position, len(self.steps)))
-            kind = kind_of(type(frame.container))
+            cls: Any = type(frame.container)
+            kind = kind_of(cls)
             step = Step(_builder(frame.container, kind), frame.items, frame.holes, kind, name)
             self.steps.append(step)
         parent.position += 1
@@ -231,14 +232,14 @@ def _builder(container: Any, kind: str) -> Callable[[list[Any]], Any]:
     attributes = dict(getattr(container, "__dict__", {}))
     if kind is FIELDS:
         names = [field.name for field in dataclasses.fields(container)]
-        return lambda items: _with_attributes(object.__new__(cls), {**attributes, **dict(zip(names, items, strict=True))})
+        return lambda items: _with_attributes(object.__new__(cls), attributes | dict(zip(names, items, strict=True)))
     if kind is PAIRS:
         factory = container.default_factory if isinstance(container, defaultdict) else None
         return lambda items: _with_attributes(_mapping(cls, factory, items), attributes)
     return lambda items: _with_attributes(_collection(cls, items), attributes)
 
 
-def _mapping(cls: type, factory: Any, items: list[Any]) -> Any:
+def _mapping(cls: Any, factory: Any, items: list[Any]) -> Any:
     new = cls.__new__(cls)
     if issubclass(cls, defaultdict):
         new.default_factory = factory
@@ -248,7 +249,7 @@ def _mapping(cls: type, factory: Any, items: list[Any]) -> Any:
     return new
 
 
-def _collection(cls: type, items: list[Any]) -> Any:
+def _collection(cls: Any, items: list[Any]) -> Any:
     if issubclass(cls, tuple):
         return tuple.__new__(cls, items)
     if issubclass(cls, frozenset):
@@ -290,7 +291,7 @@ def fill(
         try:
             built.append(step.build(items))
         except TypeError as error:
-            raise TypeError(f"cannot rebuild the {step.type_name} of an argument with the values of its futures: {error}") from None
+            raise errors.cannot_rebuild(step.type_name, error) from None
     values = [*args, *kwargs.values()] if kwargs else list(args)
     for position, source in holes:
         values[position] = built[source] if type(source) is int else value_of(source)

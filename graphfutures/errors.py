@@ -66,6 +66,11 @@ def contains_itself(kind: str) -> ValueError:
     return ValueError(f"an argument holds a {kind} that contains itself and a future, so it cannot be rebuilt")
 
 
+def cannot_rebuild(kind: str, error: TypeError) -> TypeError:
+    """For a container that cannot be made with the values of its futures, such as a set of lists."""
+    return TypeError(f"cannot rebuild the {kind} of an argument with the values of its futures: {error}")
+
+
 def no_backend(found: object, known: Iterable[str]) -> TypeError:
     """For a ``backend=`` that is neither a name nor a backend."""
     return TypeError(f"backend must be a name or a backend, not {found!r}; known names are: {', '.join(known)}")
