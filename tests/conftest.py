@@ -1,0 +1,24 @@
+"""What holds after every test of the package."""
+
+import gc
+import threading
+from collections.abc import Iterator
+
+import pytest
+from patience import LIMIT
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """After a test, all threads that it started leave, of ours and of its own."""
+    before = set(threading.enumerate())
+    yield
+    if set(threading.enumerate()) - before:
+        gc.collect()  # an executor in a circle of references is only dropped now
+    left = [thread for thread in threading.enumerate() if thread not in before and not _leaves(thread)]
+    assert not left, f"threads are left: {left}"
+
+
+def _leaves(thread: threading.Thread) -> bool:
+    thread.join(LIMIT)
+    return not thread.is_alive()
