@@ -13,7 +13,7 @@ from graphfutures import errors
 from graphfutures.hub import Hub
 
 _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
-_exiting = False
+_exiting: list[bool] = []  # not empty once the interpreter exits
 
 
 def register(hub: Hub) -> None:
@@ -24,8 +24,7 @@ def register(hub: Hub) -> None:
 
 
 def _at_exit() -> None:
-    global _exiting
-    _exiting = True
+    _exiting.append(True)
     hubs = [hub for hub in list(_hubs) if not hub.ended and not hub.abandoned]
     for hub in hubs:
         hub.refuse(RuntimeError(errors.AFTER_EXIT), inside=False)

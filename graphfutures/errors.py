@@ -78,9 +78,7 @@ def no_backend(found: object, known: Iterable[str]) -> TypeError:
 
 def not_callable(fn: object) -> TypeError:
     """For a first argument of ``submit`` or ``map`` that cannot be called."""
-    return TypeError(
-        f"the first argument must be callable, not {fn!r:.80}: write submit(f, x), not submit(f(x))"
-    )
+    return TypeError(f"the first argument must be callable, not {fn!r:.80}: write submit(f, x), not submit(f(x))")
 
 
 def not_a_prefix(found: object) -> TypeError:

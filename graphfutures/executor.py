@@ -20,6 +20,7 @@ from graphfutures.arguments import dependencies_of
 from graphfutures.backends.base import Backend
 from graphfutures.backends.registry import Request, make
 from graphfutures.calls import ATOMS, find
+from graphfutures.core.graph import Task
 from graphfutures.core.states import READY, RUNNING, WAITING
 from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture, cancel_all
@@ -212,11 +213,12 @@ class GraphExecutor(Door):
         inside = task is not None and task._owner is hub
         if hub.refusal is not None and not (inside and hub.open_inside):
             raise errors.refused(hub.refusal)
-        if plan is None:
-            tasks = tolerated = ()
-        else:
+        tasks: tuple[Task, ...] = ()
+        tolerated: tuple[Task, ...] = ()
+        if plan is not None:
             tasks, tolerated = dependencies_of(plan, hub, hub.external_settled)
-        future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), (fn, args, kwargs, plan, copy_context()), tasks, name)
+        call = (fn, args, kwargs, plan, copy_context())
+        future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), call, tasks, name)
         if tolerated:
             future.tolerated = tolerated
         if priority:
@@ -286,13 +288,12 @@ class GraphExecutor(Door):
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    ) -> None:
         try:
             self.shutdown(cancel_futures=_is_interrupt(kind))
         except KeyboardInterrupt:
             self._hub.abandoned = True  # whoever interrupts twice does not want to wait at exit either
             raise
-        return False
 
     # -- seeing it ----------------------------------------------------------------------------
 

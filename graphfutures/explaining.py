@@ -26,9 +26,8 @@ def explain(hub: Hub, future: GraphFuture[Any]) -> str:
     if future.state is READY:
         ahead = len(hub.scheduler.policy) - 1
         busy = sum(task.state is RUNNING for task in tuple(hub.scheduler.unsettled))
-        return (
-            f"{future.key} is ready and waits for a free worker: {busy} of {hub.backend.max_workers} are busy"
-            + (f", up to {ahead} ready tasks may go first" if ahead > 0 else "")
+        return f"{future.key} is ready and waits for a free worker: {busy} of {hub.backend.max_workers} are busy" + (
+            f", up to {ahead} ready tasks may go first" if ahead > 0 else ""
         )
     return f"{future.key} was submitted and is about to be taken up"
 

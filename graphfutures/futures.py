@@ -17,7 +17,7 @@ from concurrent.futures._base import PENDING as PENDING_STATE
 from concurrent.futures._base import RUNNING as RUNNING_STATE
 from functools import partial
 from threading import TIMEOUT_MAX
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from graphfutures.calls import name_of
 from graphfutures.core.graph import Task
@@ -118,7 +118,7 @@ class _Waiters:
         self._future = future
 
     def append(self, waiter: Any) -> None:
-        watch = self._future._condition
+        watch = self._future._watched()
         if watch.seen_settled():
             return  # it has been seen as settled and is not waited for
         watch.waiters.append(waiter)
@@ -131,7 +131,7 @@ class _Waiters:
 
     def remove(self, waiter: Any) -> None:
         try:
-            self._future._condition.waiters.remove(waiter)
+            self._future._watched().waiters.remove(waiter)
         except ValueError:
             pass
 
@@ -287,7 +287,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     def _park(self, timeout: float | None) -> None:
         """Wait until it is settled."""
-        watch = self._condition
+        watch = self._watched()
         lock = allocate_lock()
         lock.acquire()
         watch.parked.append(lock)
@@ -330,12 +330,12 @@ class GraphFuture(Task, Future[T], Generic[T]):
         submit and wait.  What they raise is logged on ``concurrent.futures``.
         """
         call = partial(_call_back, fn, self)
-        watch = self._condition
+        watch = self._watched()
         if not watch.settled:
             watch.callbacks.append(call)
             if not watch.settled:
                 return
-            try:
+            try:  # type: ignore[unreachable]  # it was settled meanwhile
                 watch.callbacks.remove(call)
             except ValueError:
                 return
@@ -343,12 +343,12 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     def _listen(self, listener: Listener) -> None:
         """As ``add_done_callback``, for functions of ours that never block: called by whoever settles it."""
-        watch = self._condition
+        watch = self._watched()
         if not watch.settled:
             watch.listeners.append(listener)
             if not watch.settled:
                 return
-            try:
+            try:  # type: ignore[unreachable]  # as above
                 watch.listeners.remove(listener)
             except ValueError:
                 return
@@ -356,7 +356,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     def _unlisten(self, listener: Listener) -> None:
         try:
-            self._condition.listeners.remove(listener)
+            self._watched().listeners.remove(listener)
         except ValueError:
             pass
 
@@ -396,33 +396,30 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     # -- what others read of a standard future ------------------------------------------------
 
-    @property
-    def _condition(self) -> Watch:  # type: ignore[override]
+    def _watched(self) -> Watch:
         watch = self._watch
-        return self.__dict__.setdefault("_watch", Watch()) if watch is UNWATCHED else watch  # type: ignore[no-any-return]
+        return self.__dict__.setdefault("_watch", Watch()) if watch is UNWATCHED else watch
 
-    @property
-    def _waiters(self) -> _Waiters:  # type: ignore[override]
-        return _Waiters(self)
-
-    @property
-    def _done_callbacks(self) -> list[Callable[[], object]]:  # type: ignore[override]
-        return list(self._watch.callbacks)
-
-    @property
-    def _state(self) -> str:  # type: ignore[override]
+    def _standard_state(self) -> str:
         watch = self._watch
         if watch is not SETTLED and not (watch.seen_settled() if watch.views else watch.settled):
             return RUNNING_STATE if self.state in _BEGUN else PENDING_STATE
         return CANCELLED_AND_NOTIFIED if self.state is CANCELLED else FINISHED
 
-    @property
-    def _result(self) -> T | None:  # type: ignore[override]
+    def _value_or_none(self) -> T | None:
         return self._outcome if self._watch.settled and self.state is DONE else None
 
-    @property
-    def _exception(self) -> BaseException | None:  # type: ignore[override]
+    def _error_or_none(self) -> BaseException | None:
         return self._error() if self._watch.settled and self.state is FAILED else None
+
+    # A type checker is to see the attributes of the standard class, or it refuses ours in ``as_completed``.
+    if not TYPE_CHECKING:
+        _condition = property(_watched)
+        _waiters = property(_Waiters)
+        _done_callbacks = property(lambda self: list(self._watch.callbacks))
+        _state = property(_standard_state)
+        _result = property(_value_or_none)
+        _exception = property(_error_or_none)
 
     def _get_snapshot(self) -> tuple[bool, bool, T | None, BaseException | None]:
         """Python 3.14's view in one call: done, cancelled, result, exception."""

@@ -44,14 +44,14 @@ class History:
     """
 
     def __init__(self, *, everything: bool = False) -> None:
-        self._attempts: deque[tuple[Any, ...]] = deque(maxlen=None if everything else REMEMBERED)
+        self._attempts: deque[Any] = deque(maxlen=None if everything else REMEMBERED)
         #: takes what an Attempt has, ``needs`` as labels; neither a task nor a value is kept alive
         self.add = self._attempts.append
 
     def attempts(self) -> list[Attempt]:
         """What is remembered, in the order in which it was reported."""
         return [
-            Attempt(*row[:7], tuple(f"{name}-{serial}" if serial else name for name, serial in row[7]))
+            Attempt._make((*row[:7], tuple(f"{name}-{serial}" if serial else name for name, serial in row[7])))
             for row in tuple(self._attempts)
         ]
 

@@ -67,8 +67,11 @@ class Hub:
 
     # -- for backends -------------------------------------------------------------------------
 
-    def exchange(self, place: Place | None, facts: Sequence[Fact], want: int) -> Sequence[GraphFuture[Any]] | None:
-        """Report facts, take up to ``want`` tasks to run in this order; None once the graph has ended."""
+    def exchange(self, place: Any, facts: Sequence[Fact], want: int) -> list[GraphFuture[Any]] | None:
+        """Report facts, take up to ``want`` tasks to run in this order; None once the graph has ended.
+
+        :param place: a ``Place``; None where no attempt is reported and nothing is wanted.
+        """
         lock = self._lock
         while True:
             answers = _NONE
@@ -95,7 +98,7 @@ class Hub:
                 if news:
                     scheduler.news = []
                     self._count(news)
-                batch = scheduler.taken(place, want) if want and not more else _NONE
+                batch: list[Any] = scheduler.taken(place, want) if want and not more else _NONE
                 if not batch and self.closing and not scheduler.unsettled and not more:
                     # A submission after the first line finds ``ended`` and takes itself back; one before it is
                     # found by the second.
@@ -111,7 +114,7 @@ class Hub:
             for fact in facts:
                 if type(fact) is Finished:
                     future, _, good, _, worker, start, stop, size, _ = fact
-                    needs = future.dependencies
+                    needs: Any = future.dependencies
                     if needs:
                         needs = tuple([label(dependency) for dependency in needs])
                     self.remember((future.serial, future._name, worker, start, stop, size, good, needs))
@@ -135,7 +138,7 @@ class Hub:
 
     def inside(self) -> bool:
         """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
-        return self._lock._is_owned()
+        return self._lock._is_owned()  # type: ignore[no-any-return]
 
     def apply(self) -> None:
         """Apply what was posted; never in a thread that a signal handler could interrupt."""
@@ -454,8 +457,11 @@ def _inherit(future: GraphFuture[Any]) -> None:
         cause = heir.blame
         if cause is None or heir._outcome is not None:
             continue
-        call = heir._call
-        where = locate(*call[:4], getattr(cause, "source", cause)) if call is not None else "an item of it"
+        call: Any = heir._call
+        where = "an item of it"
+        if call is not None:
+            fn, args, kwargs, plan, _ = call
+            where = locate(fn, args, kwargs, plan, getattr(cause, "source", cause))
         failure = cause._outcome
         if isinstance(failure, Inherited):
             inherited = Inherited(failure.root, (*failure.path, heir.key), failure.hidden, where)

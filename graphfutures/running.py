@@ -13,7 +13,6 @@ from graphfutures.core.states import DONE
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 
-
 # A named tuple made by its own ``__new__`` takes three times as long.
 _tuple = tuple.__new__
 

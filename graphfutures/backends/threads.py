@@ -12,6 +12,7 @@ from typing import Any
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.core.graph import Place
+from graphfutures.futures import GraphFuture
 from graphfutures.running import here, run
 
 
@@ -118,6 +119,7 @@ class Threads:
         hub, place, idle, threads, limit = self._hub, self._place, self._idle, self.threads, self.max_workers
         exchange = hub.exchange
         facts: tuple[Finished, ...] = ()
+        future: GraphFuture[Any] | None
         while True:
             batch = exchange(place, facts, 1)
             facts = ()  # nothing here may keep a value alive
