@@ -31,9 +31,20 @@ from graphfutures.running import here
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _numbers = itertools.count()
 OPTIONS = ("name", "priority")
+
+
+def _typed_as(model: F) -> Callable[[Callable[..., Any]], F]:
+    """Give a method the overloads and the docstring of the one that it overrides."""
+
+    def typed(method: Callable[..., Any]) -> F:
+        method.__doc__ = model.__doc__
+        return cast("F", method)
+
+    return typed
 
 
 class Door(Executor):
@@ -41,8 +52,8 @@ class Door(Executor):
 
     @overload
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> GraphFuture[R]: ...
-    @overload
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]: ...
+    @overload  # mypy calls it unreachable, and uses it wherever the first one does not fit: calls with futures
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]: ...  # type: ignore[overload-cannot-match]
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]:
         """Schedule ``fn(*args, **kwargs)``; futures among the arguments are replaced by their values first.
 
@@ -190,8 +201,8 @@ class GraphExecutor(Door):
 
     # -- submitting ---------------------------------------------------------------------------
 
+    @_typed_as(Door.submit)
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]:
-        """See :meth:`Door.submit`."""
         return self._submit(fn, args, kwargs, None, 0)
 
     def _submit(
@@ -343,8 +354,8 @@ class View(Door):
         self._shutdown = False
         self._pending: set[GraphFuture[Any]] = set()
 
+    @_typed_as(Door.submit)
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]:
-        """See :meth:`Door.submit`."""
         if self._shutdown:
             raise RuntimeError(errors.AFTER_SHUTDOWN)
         options = self._options
