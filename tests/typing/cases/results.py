@@ -104,7 +104,7 @@ done, pending = wait([number, foreign], timeout=1)
 assert_type(done, set[Future[int]])
 for ended in as_completed([number, executor.submit(double, 2)]):
     assert_type(ended.result(), int)
-for word in as_completed({future: "index" for future in words}):
+for word in as_completed(dict.fromkeys(words, "index")):
     assert_type(word.result(), str)
 number.add_done_callback(lambda future: print(future.key, future.result() + 1))
 with GraphExecutor() as opened:
