@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 
 import pytest
 from patience import LIMIT
@@ -156,12 +156,19 @@ def test_a_slow_callback_delays_no_task_and_no_other_future(executor, held, capl
 
 
 def test_a_stand_in_is_logged_with_the_task(executor, held, caplog):
-    released, quick = threading.Event(), Calls()
+    started, released, quick = threading.Event(), threading.Event(), Calls()
+
+    def wait_long(_):
+        started.set()
+        assert released.wait(LIMIT)
+
+    slow, other = executor.submit(abs, held), executor.submit(abs, last := Future())
+    slow.add_done_callback(wait_long)
+    other.add_done_callback(quick)
     with caplog.at_level(logging.WARNING, logger="graphfutures"):
-        slow, other = executor.submit(abs, held), executor.submit(abs, held)
-        slow.add_done_callback(lambda _: released.wait(LIMIT))
-        other.add_done_callback(quick)
         held.set_result(-3)
+        assert started.wait(LIMIT)
+        last.set_result(-4)
         assert quick.all() == [other]
         released.set()
     assert any(slow.key in record.getMessage() for record in caplog.records)

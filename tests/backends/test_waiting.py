@@ -1,6 +1,7 @@
 """``wait`` and ``as_completed`` of the standard library with futures of ours (CONTRACT 2)."""
 
 import threading
+import weakref
 from concurrent import futures as standard
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -104,8 +105,10 @@ def test_as_completed_keeps_no_future_it_has_given(executor):
     iterator = as_completed(futures, LIMIT)
     futures.clear()
     for future in iterator:
-        assert not future._waiters.__class__ is None
         assert future.result(0) == ["a", "b", "c"]
+        gone = weakref.ref(future)
+        del future
+        assert gone() is None
 
 
 def test_futures_of_ours_mix_with_standard_ones(executor, held):
