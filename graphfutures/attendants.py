@@ -144,8 +144,8 @@ class Callbacks:
                 left = monotonic() + IDLE
         finally:
             self._threads.discard(me)
-            if self._units and not self._threads:  # added while it was leaving
-                self._start()
+            if self._units and not self._threads and not self._start():  # added while it was leaving
+                self._run_here()
 
     def _others_are_quick(self, me: threading.Thread) -> bool:
         """Whether another thread runs a callback and is not late with it."""

@@ -347,6 +347,8 @@ def _parameter(fn: Any, positional: int, kwargs: dict[str, Any] | None, position
 def name_of(fn: Any) -> str:
     """What to call a task after its function."""
     name = getattr(fn, "__name__", None)
-    if name is None and hasattr(fn, "func"):  # functools.partial
-        name = getattr(fn.func, "__name__", None)
-    return name if isinstance(name, str) else type(fn).__name__
+    if type(name) is str:
+        return name
+    wrapped = getattr(fn, "func", fn)  # functools.partial
+    name = getattr(wrapped, "__name__", None)
+    return name if type(name) is str else type(fn).__name__

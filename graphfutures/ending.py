@@ -8,8 +8,10 @@ import sys
 import threading
 import warnings
 import weakref
+from time import sleep
 
 from graphfutures import errors
+from graphfutures.externals import External
 from graphfutures.hub import Hub
 
 _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
@@ -31,11 +33,8 @@ def _at_exit() -> None:
     if _interrupted():
         for hub in hubs:
             hub.ask(hub.cancel_pending)
-    for hub in hubs:
-        while hub.backlog():
-            hub.shrunk(1, refused=True)
-        if hub.scheduler.unsettled:
-            _give_up_foreign(hub)
+    while _drain(hubs):
+        pass
     for hub in hubs:
         hub.release()
         hub.finish()
@@ -45,6 +44,26 @@ def _interrupted() -> bool:
     """Whether the script ends by Ctrl-C."""
     last = getattr(sys, "last_type", None)
     return isinstance(last, type) and issubclass(last, KeyboardInterrupt)
+
+
+def _drain(hubs: list[Hub]) -> bool:
+    """Wait until nothing is left that can still run; False if nothing is left at all."""
+    for hub in hubs:
+        while hub.backlog():
+            hub.shrunk(1, refused=True)
+    for hub in hubs:
+        hub.callbacks.finish()  # one of them may settle what others wait for
+    if any(hub.backlog() for hub in hubs):
+        return True
+    foreign = [(hub, task) for hub in hubs for task in tuple(hub.scheduler.unsettled) if task.foreign]
+    for _, task in foreign:
+        for dependency in task.dependencies:
+            if isinstance(dependency, External) and dependency.will_settle():
+                sleep(0.001)  # until whoever settled it has told us
+                return True
+    for hub in dict.fromkeys(hub for hub, _ in foreign):
+        _give_up_foreign(hub)
+    return bool(foreign)
 
 
 def _give_up_foreign(hub: Hub) -> None:

@@ -4,138 +4,28 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Mapping
 from concurrent.futures import wait as wait_for
-from contextvars import copy_context
 from operator import index
-from threading import RLock
-from time import monotonic
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeVar, cast
 
 from graphfutures import config, ending, errors
-from graphfutures.arguments import dependencies_of
-from graphfutures.backends.base import Backend
+from graphfutures.backends.base import Attempt, Backend
 from graphfutures.backends.registry import Request, make
-from graphfutures.calls import ATOMS, find
-from graphfutures.core.graph import Task
 from graphfutures.core.states import READY, RUNNING, WAITING
+from graphfutures.door import Door, is_interrupt
 from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture, cancel_all
-from graphfutures.history import Attempt, History
+from graphfutures.history import History
 from graphfutures.hub import Hub
 from graphfutures.running import here
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
-
 _numbers = itertools.count()
 OPTIONS = ("name", "priority")
-
-
-def _typed_as(model: F) -> Callable[[Callable[..., Any]], F]:
-    """Give a method the overloads and the docstring of the one that it overrides."""
-
-    def typed(method: Callable[..., Any]) -> F:
-        method.__doc__ = model.__doc__
-        return cast("F", method)
-
-    return typed
-
-
-class Door(Executor):
-    """What an executor and a view of it have in common."""
-
-    @overload
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> GraphFuture[R]: ...
-    @overload  # mypy calls it unreachable, and uses it wherever the first one does not fit: calls with futures
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]: ...  # type: ignore[overload-cannot-match]
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]:
-        """Schedule ``fn(*args, **kwargs)``; futures among the arguments are replaced by their values first.
-
-        :param fn: any callable; called in a worker, in a copy of this thread's ``contextvars`` context.
-        :param args: may hold futures, of any executor, also inside lists, tuples, sets, dicts and dataclass
-            instances at any depth.
-        :param kwargs: the same; every keyword goes to ``fn``.
-        :return: the future of the call.
-        :raises RuntimeError: after ``shutdown``.
-        :raises BrokenExecutor: after an initializer has failed.
-        :raises TypeError: if ``fn`` is not callable, or an asyncio future is among the arguments.
-        :raises ValueError: for a container that holds both itself and a future.
-        """
-        raise NotImplementedError
-
-    def map(
-        self,
-        fn: Callable[..., R],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
-        buffersize: int | None = None,
-    ) -> Iterator[R]:
-        """Like the builtin ``map``, with the calls made at once and run in workers; values come in order.
-
-        :param iterables: their elements may be, or hold, futures.
-        :param timeout: seconds from this call on after which the iterator raises ``TimeoutError``.
-        :param chunksize: accepted; batches are sized by what is measured.
-        :param buffersize: how many calls may be submitted ahead of the value asked for; None submits all now.
-        :raises TypeError: for a ``buffersize`` that is no integer.
-        :raises ValueError: for a ``buffersize`` below 1.
-        """
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
-        end = None if timeout is None else monotonic() + timeout
-        calls = zip(*iterables, strict=False)
-        futures = deque(self.submit(fn, *args) for args in itertools.islice(calls, buffersize))
-        # The iterator must not keep the executor alive; without it nothing more is submitted.
-        door = weakref.ref(self) if buffersize else None
-        return _values(futures, door, fn, calls, end)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        import asyncio
-
-        await asyncio.to_thread(self.shutdown, cancel_futures=_is_interrupt(kind))
-
-
-def _values(
-    futures: deque[GraphFuture[R]],
-    door: weakref.ref[Door] | None,
-    fn: Callable[..., R],
-    calls: Iterator[tuple[Any, ...]],
-    end: float | None,
-) -> Iterator[R]:
-    try:
-        while futures:
-            if door is not None and (executor := door()) is not None:
-                for args in itertools.islice(calls, 1):
-                    futures.append(executor.submit(fn, *args))
-                del executor
-            yield _value(futures.popleft(), end)
-    finally:
-        cancel_all(futures)
-
-
-def _value(future: Future[R], end: float | None) -> R:
-    try:
-        try:
-            return future.result(None if end is None else end - monotonic())
-        finally:
-            future.cancel()
-    finally:
-        del future  # breaks the circle of its exception and this frame
-
-
-def _is_interrupt(kind: type[BaseException] | None) -> bool:
-    return kind is not None and issubclass(kind, KeyboardInterrupt)
 
 
 class GraphExecutor(Door):
@@ -190,73 +80,13 @@ class GraphExecutor(Door):
         hands = make(config.default_backend() if backend is None else backend, request)
         self._max_workers = hands.max_workers
         self._shutdown = False
-        self._max_pending = max_pending
-        self._admission = RLock()
-        self._hub = hub = Hub(hands, name, History(everything=record))
-        self._wake = hands.wake
+        self._hub = hub = Hub(hands, name, History(everything=record), max_pending)
         hands.start(hub)
         ending.register(hub)
         # An executor that is dropped still finishes its work; then its threads leave.
         hub.door = weakref.ref(self, lambda _, hub=hub: hub.release())  # type: ignore[misc]
 
     # -- submitting ---------------------------------------------------------------------------
-
-    @_typed_as(Door.submit)
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]:
-        return self._submit(fn, args, kwargs, None, 0)
-
-    def _submit(
-        self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None, priority: float
-    ) -> GraphFuture[R]:
-        hub = self._hub
-        if not callable(fn):
-            raise errors.not_callable(fn)
-        plan = None
-        if kwargs:
-            plan = find(args, kwargs)
-        else:
-            kwargs = None  # type: ignore[assignment]
-            for argument in args:
-                if type(argument) not in ATOMS:
-                    plan = find(args, None)
-                    break
-        task = here.task
-        inside = task is not None and task._owner is hub
-        if hub.refusal is not None and not (inside and hub.open_inside):
-            raise errors.refused(hub.refusal)
-        tasks: tuple[Task, ...] = ()
-        tolerated: tuple[Task, ...] = ()
-        if plan is not None:
-            tasks, tolerated = dependencies_of(plan, hub, hub.external_settled)
-        call = (fn, args, kwargs, plan, copy_context())
-        future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), call, tasks, name)
-        if tolerated:
-            future.tolerated = tolerated
-        if priority:
-            future.priority = priority
-        if inside:
-            future.nested = True
-        if self._max_pending is not None and not inside:
-            return self._admit(future, self._max_pending)
-        hub.inbox.append(future)
-        if hub.ended and hub.taken_back(future):
-            raise errors.refused(hub.refusal or RuntimeError(errors.AFTER_SHUTDOWN))
-        self._wake()
-        if tasks:
-            hub.check_inputs(tasks)
-        return future
-
-    def _admit(self, future: GraphFuture[R], limit: int) -> GraphFuture[R]:
-        """Submit once there is room; one submitter at a time, so that the limit holds exactly."""
-        hub = self._hub
-        patient = not (hub.callbacks.inside() or hub.inside())
-        with self._admission:
-            while patient and hub.backlog() >= limit and hub.refusal is None:
-                hub.shrunk(limit)
-            if hub.refusal is not None:
-                raise errors.refused(hub.refusal)
-            hub.submitted(future)
-        return future
 
     def put(self, value: T) -> GraphFuture[T]:
         """A future that has this value already; given to tasks, the value is not looked through."""
@@ -301,7 +131,7 @@ class GraphExecutor(Door):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.shutdown(cancel_futures=_is_interrupt(kind))
+            self.shutdown(cancel_futures=is_interrupt(kind))
         except KeyboardInterrupt:
             self._hub.abandoned = True  # whoever interrupts twice does not want to wait at exit either
             raise
@@ -347,26 +177,28 @@ class GraphExecutor(Door):
 class View(Door):
     """An executor on the graph of another one, whose tasks carry options."""
 
-    def __init__(self, executor: GraphExecutor, options: dict[str, Any]) -> None:
+    def __init__(self, executor: GraphExecutor, options: Mapping[str, Any]) -> None:
         self._executor = executor
+        self._hub = executor._hub
         self._options = options
         self._max_workers = executor._max_workers
         self._shutdown = False
         self._pending: set[GraphFuture[Any]] = set()
 
-    @_typed_as(Door.submit)
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]:
+    def _check(self, fn: Any) -> None:
+        super()._check(fn)
         if self._shutdown:
             raise RuntimeError(errors.AFTER_SHUTDOWN)
-        options = self._options
-        future = self._executor._submit(fn, args, kwargs, options.get("name"), options.get("priority", 0))
+
+    def _mark(self, future: GraphFuture[Any]) -> None:
+        future._name = self._options.get("name")
+        future.priority = self._options.get("priority", 0)
         self._pending.add(future)
         future._listen(self._pending.discard)
-        return future
 
     def options(self, **options: Any) -> View:
         """A view with these options over the ones of this view."""
-        return View(self._executor, self._options | _checked(options))
+        return View(self._executor, {**self._options, **_checked(options)})
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Close this view alone.

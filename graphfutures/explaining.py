@@ -44,7 +44,7 @@ def _ended(future: GraphFuture[Any]) -> str:
 
 
 def _running(future: GraphFuture[Any]) -> str:
-    started = future._started
+    started = getattr(future, "_started", None)
     if started is None:
         return "is about to run"
     worker, since = started

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from graphfutures.core.graph import Task
-from graphfutures.core.states import WAITING
+from graphfutures.core.states import SETTLED, WAITING
 from graphfutures.futures import GraphFuture
 
 Report = Callable[["External"], None]
@@ -40,6 +40,12 @@ class External(Task):
         if isinstance(self.source, GraphFuture):
             return self.source._outcome
         return self.source.exception()
+
+    def will_settle(self) -> bool:
+        """Whether its outcome is decided, and about to be told or told already, as far as we can know."""
+        if isinstance(self.source, GraphFuture):
+            return self.source.state in SETTLED or self.source.done()
+        return self.source.done()
 
     def watch(self, report: Report) -> None:
         """Have ``report(self)`` called when the foreign future settles, perhaps at once."""

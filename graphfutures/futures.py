@@ -143,12 +143,15 @@ class GraphFuture(Task, Future[T], Generic[T]):
     settled by ``set_result`` or ``set_exception`` like one of the standard library.
     """
 
-    __slots__ = ("_call", "_name", "_outcome", "_owner")
+    __slots__ = ("_call", "_name", "_outcome", "_owner", "_started")
 
     _watch: Watch = UNWATCHED
     _traceback: Any = None
     _copy: BaseException | None = None
-    _started: tuple[int, float] | None = None  # by which worker and when its attempt was started
+    #: by which worker and when its attempt was started; not set before
+    _started: tuple[int, float]
+    #: its value, its exception, or whose failure it inherits; not set before
+    _outcome: Any
 
     def __init__(
         self,
@@ -164,11 +167,9 @@ class GraphFuture(Task, Future[T], Generic[T]):
         self.dependents = None
         self.unmet = 0
         self.attempt = 0
-        self.place = None
         self._owner = owner
         self._call = call
         self._name = name
-        self._outcome: Any = None
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -363,8 +364,10 @@ class GraphFuture(Task, Future[T], Generic[T]):
     def _announce(self) -> None:
         """Let everybody see that it is settled; called once, by whoever settled it, holding no lock."""
         watch = self.__dict__.setdefault("_watch", SETTLED)
-        if watch is SETTLED:
-            return
+        if watch is not SETTLED:
+            self._tell_all(watch)
+
+    def _tell_all(self, watch: Watch) -> None:
         watch.settled = True
         for lock in tuple(watch.parked):
             lock.release()

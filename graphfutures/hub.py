@@ -22,8 +22,8 @@ from graphfutures.core.graph import Place, Task
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, WAITING
 from graphfutures.externals import External
-from graphfutures.futures import GraphFuture
-from graphfutures.history import History, label
+from graphfutures.futures import SETTLED, GraphFuture
+from graphfutures.history import History
 from graphfutures.outcomes import Inherited
 from graphfutures.unpacking import Group, Item
 
@@ -39,15 +39,18 @@ class Hub:
     :param backend: runs the tasks.
     :param name: for threads.
     :param history: remembers the attempts.
+    :param max_pending: how many tasks may be unfinished before a submission from outside has to wait.
     """
 
-    def __init__(self, backend: Backend, name: str, history: History) -> None:
+    def __init__(self, backend: Backend, name: str, history: History, max_pending: int | None = None) -> None:
         self.backend = backend
         self.name = name
         self.history = history
         self.remember = history.add
         self.refusal: Exception | None = None  # what a submission from outside is answered with
         self.open_inside = True  # whether running tasks may still submit
+        self.max_pending = max_pending
+        self.wake = backend.wake
         self.serials = count(1)
         self.door: Any = None  # a weak reference to the executor
         self.abandoned = False  # whether the end of the interpreter waits for it no more
@@ -62,6 +65,7 @@ class Hub:
         self.room: deque[tuple[int, Any]] = deque()  # who waits for how small a backlog
         self.closing = False
         self.ended = False
+        self._admission = RLock()
         self._lock: Any = RLock()  # its owner is known, which a finalizer has to ask
         self._answers: list[Any] = []  # who waits for a post to be applied
 
@@ -74,6 +78,7 @@ class Hub:
         """
         lock = self._lock
         while True:
+            told = facts
             answers = _NONE
             try:
                 # To block here would make a convoy: who is woken owns the lock before it has the GIL, so the next
@@ -84,21 +89,26 @@ class Hub:
                 for fact in facts:
                     if type(fact) is not Finished:
                         self._apply_rare(fact, place)
-                    elif fact[2]:
-                        if scheduler.finished(fact[0], fact[1], place, kept=fact[8]):
-                            fact[0]._outcome = fact[3]
+                        told = [fact for fact in told if type(fact) is Finished]
+                        continue
+                    future, number, good, outcome, kept, record = fact
+                    self.remember(record)
+                    if scheduler.finished(future, number, place, kept) if good else scheduler.failed(future, number, place):
+                        future._outcome = outcome
+                        if good:
                             self.done += 1
-                    elif scheduler.failed(fact[0], fact[1], place):
-                        fact[0]._outcome = fact[3]
-                        self.failed += 1
+                        else:
+                            self.failed += 1
+                    else:
+                        told = [other for other in told if other is not fact]
                 if self.inbox:
                     answers = self._apply_posts()
-                more = bool(scheduler._spreading) and scheduler.spread()
+                more = scheduler.spread() if scheduler._spreading else False
                 news = scheduler.news
                 if news:
                     scheduler.news = []
                     self._count(news)
-                batch: list[Any] = scheduler.taken(place, want) if want and not more else _NONE
+                batch = scheduler.taken(place, want) if want and not more else _NONE
                 if not batch and self.closing and not scheduler.unsettled and not more:
                     # A submission after the first line finds ``ended`` and takes itself back; one before it is
                     # found by the second.
@@ -111,16 +121,12 @@ class Hub:
                     lock.release()
                     self._announce(news)
                 raise
-            for fact in facts:
-                if type(fact) is Finished:
-                    future, _, good, _, worker, start, stop, size, _ = fact
-                    needs: Any = future.dependencies
-                    if needs:
-                        needs = tuple([label(dependency) for dependency in needs])
-                    self.remember((future.serial, future._name, worker, start, stop, size, good, needs))
-                    if future.attempt == fact[1]:
-                        future.dependencies = ()
-                        future._announce()
+            for fact in told:
+                future = fact[0]
+                future.dependencies = ()
+                watch = future.__dict__.setdefault("_watch", SETTLED)
+                if watch is not SETTLED:
+                    future._tell_all(watch)
             if news:
                 self._announce(news)
             for answer in answers:
@@ -146,7 +152,7 @@ class Hub:
             return  # a finalizer, inside an exchange that will see to it
         self.exchange(None, (), 0)
         if self.has_ready():
-            self.backend.wake()
+            self.wake()
 
     def ring_clerk(self) -> bool:
         """Have a thread of ours apply what was posted; False if none can be started."""
@@ -174,18 +180,32 @@ class Hub:
         :raises RuntimeError: if the graph has ended meanwhile.
         """
         self.inbox.append(future)
-        if self.ended and self.taken_back(future):
-            raise errors.refused(self.refusal or RuntimeError(errors.AFTER_SHUTDOWN))
-        self.backend.wake()
+        if self.ended:
+            self.take_back(future)
+        self.wake()
         self.check_inputs(future.dependencies)
 
-    def taken_back(self, future: GraphFuture[Any]) -> bool:
-        """Remove a task that came after the end; False if it was seen in time after all."""
+    def take_back(self, future: GraphFuture[Any]) -> None:
+        """Remove a task that came after the end, unless it was seen in time after all.
+
+        :raises RuntimeError: if it was removed.
+        """
         try:
             self.inbox.remove(future)
         except (ValueError, IndexError):
-            return False
-        return True
+            return
+        raise errors.refused(self.refusal or RuntimeError(errors.AFTER_SHUTDOWN))
+
+    def admit(self, future: GraphFuture[Any]) -> None:
+        """Add a task once there is room; one submitter at a time, so that the limit holds exactly."""
+        limit = self.max_pending or 1
+        patient = not (self.callbacks.inside() or self.inside())
+        with self._admission:
+            while patient and self.backlog() >= limit and self.refusal is None:
+                self.shrunk(limit)
+            if self.refusal is not None:
+                raise errors.refused(self.refusal)
+            self.submitted(future)
 
     def check_inputs(self, dependencies: Iterable[Task]) -> None:
         """Have a new task fail now, not when a worker is free, if one of its inputs has."""
@@ -266,7 +286,7 @@ class Hub:
         if failed or cancelled:
             self.backend.attend()
         else:
-            self.backend.wake()
+            self.wake()
 
     def backlog(self) -> int:
         """How many tasks are unfinished, not counting those that wait for futures of others."""
@@ -450,12 +470,12 @@ def _inherit(future: GraphFuture[Any]) -> None:
     chain = [future]
     while True:
         cause: Any = chain[-1].blame
-        if cause is None or cause._outcome is not None:
+        if cause is None or getattr(cause, "_outcome", None) is not None:
             break
         chain.append(cause)
     for heir in reversed(chain):
         cause = heir.blame
-        if cause is None or heir._outcome is not None:
+        if cause is None or getattr(heir, "_outcome", None) is not None:
             continue
         call: Any = heir._call
         where = "an item of it"

@@ -52,22 +52,43 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     """Run one attempt of a task in this thread."""
     number = future.attempt
     fn, args, kwargs, plan, context = future._call  # type: ignore[misc]
-    if future._name is None:
-        future._name = name_of(fn)
+    name = future._name
+    if name is None:
+        future._name = name = name_of(fn)
     future._call = None
     start = perf_counter()
     future._started = (worker, start)
     try:
-        if plan is not None:
+        if plan is None:
+            value = context.run(fn, *args, **kwargs) if kwargs else context.run(fn, *args)
+        else:
             if plan[1] or kwargs:
                 args, kwargs = fill(args, kwargs, plan, value_of)
             else:
                 args = list(args)
                 for position, source in plan[0]:
                     args[position] = value_of(source)
-        value = context.run(fn, *args, **kwargs) if kwargs else context.run(fn, *args)
+            value = context.run(fn, *args, **kwargs or {})
+        good = True
     except BaseException as error:
-        stop = perf_counter()
-        future._traceback = without_our_frames(error)
-        return Finished(future, number, False, error.with_traceback(future._traceback), worker, start, stop)
-    return _tuple(Finished, (future, number, True, value, worker, start, perf_counter(), 0, False))
+        good = False
+        value = error.with_traceback(without_our_frames(error))
+        future._traceback = error.__traceback__
+    needs = future.dependencies
+    if needs:
+        needs = labels(needs)  # type: ignore[assignment]
+    record = (future.serial, name, worker, start, perf_counter(), 0, good, needs)
+    return _tuple(Finished, (future, number, good, value, False, record))
+
+
+def labels(dependencies: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What is remembered of dependencies: keys are spelt out only for those who ask."""
+    return tuple([getattr(task, "_name", None) or task.key for task in dependencies]) + tuple(
+        [task.serial for task in dependencies]
+    )
+
+
+def spelt_out(needs: tuple[Any, ...]) -> tuple[str, ...]:
+    """The keys for what ``labels`` gave."""
+    half = len(needs) // 2
+    return tuple(f"{name}-{serial}" if serial else name for name, serial in zip(needs[:half], needs[half:], strict=True))

@@ -9,8 +9,32 @@ from typing import Any, NamedTuple, Protocol
 from graphfutures.core.graph import Place
 from graphfutures.futures import GraphFuture
 
-#: what the hub remembers of a worker: threads have their number
-Worker = int
+class Attempt(NamedTuple):
+    """What is remembered of an attempt that has returned.
+
+    :param serial: number of the task in its executor.
+    :param name: of the task.
+    :param worker: which worker ran it.
+    :param start: in seconds on the clock of ``time.perf_counter``.
+    :param stop: its end, on the same clock.
+    :param size: of the value in bytes, 0 where it is not known.
+    :param good: whether it returned a value.
+    :param needs: keys of the tasks whose values it was given.
+    """
+
+    serial: int
+    name: str
+    worker: int
+    start: float
+    stop: float
+    size: int
+    good: bool
+    needs: tuple[Any, ...]
+
+    @property
+    def key(self) -> str:
+        """Name and number of the task: ``load-3``."""
+        return f"{self.name}-{self.serial}"
 
 
 class Finished(NamedTuple):
@@ -19,20 +43,15 @@ class Finished(NamedTuple):
     :param number: which attempt of the future it was, ``future.attempt`` when it was handed over.
     :param good: whether ``outcome`` is the value; else it is the exception.
     :param kept: whether the value stays at the place, so that ``outcome`` only stands for it.
-    :param start: of the attempt, in seconds on the clock of ``time.perf_counter``.
-    :param stop: its end, on the same clock.
-    :param size: of the value in bytes, where it is known.
+    :param record: what is to be remembered of it.
     """
 
     future: GraphFuture[Any]
     number: int
     good: bool
     outcome: Any
-    worker: Worker
-    start: float
-    stop: float
-    size: int = 0
-    kept: bool = False
+    kept: bool
+    record: Attempt
 
 
 class Revoked(NamedTuple):

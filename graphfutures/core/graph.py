@@ -69,6 +69,9 @@ class Task:
     heirs: int = 0
     keeps_recipe: bool = False
 
+    #: where its last attempt was handed to; not set before
+    place: Place
+
     def __init__(self, serial: int, dependencies: tuple[Task, ...] = ()) -> None:
         self.serial = serial
         self.dependencies = dependencies
@@ -76,4 +79,3 @@ class Task:
         self.dependents: Tasks | None = None
         self.unmet = 0
         self.attempt = 0
-        self.place: Place | None = None

@@ -140,29 +140,36 @@ class Scheduler:
                     self._offer_along(child)
         return batch
 
-    def finished(self, task: Task, number: int, place: Place, *, kept: bool = False) -> bool:
+    def finished(self, task: Task, number: int, place: Place, kept: bool = False) -> bool:
         """An attempt returned with a value; False if it was no longer the task's current one."""
-        if self._blocked or place.resuming or not place.slots:
+        if self._blocked or not place.slots:
             self._returned(task, number, place)
         else:
             place.held -= 1
         if task.attempt != number or task.state is not RUNNING:
             return False
         task.state = DONE
-        if kept:
-            self.claims.keep(task, place)
-        children = task.dependents
-        if self.keeping or (children and len(children) > SLICE):
+        if self.keeping:
+            if kept:
+                self.claims.keep(task, place)
             self._settle(task)
             return True
         # The same as ``_settle`` and ``spread``, in one step for the common case.
         self.unsettled.discard(task)
+        children = task.dependents
         if children:
             task.dependents = None
+            if len(children) > SLICE:
+                self._spreading.append((task, children))
+                return True
             for child in reversed(children):
                 child.unmet -= 1
                 if not child.unmet and child.state is WAITING:
-                    self._inputs_done(child)
+                    if child.priority or child.derived or child.foreign:
+                        self._inputs_done(child)
+                    else:
+                        child.state = READY
+                        self.policy.continuations.append(child)
         return True
 
     def failed(self, task: Task, number: int, place: Place) -> bool:
@@ -211,9 +218,8 @@ class Scheduler:
         place.resuming.clear()
         place.near.clear()
         self._blocked = {attempt: where for attempt, where in self._blocked.items() if where is not place}
-        for task in [task for task in self.unsettled if task.place is place]:
-            if task.state is RUNNING:
-                self._take_back(task)
+        for task in [task for task in self.unsettled if task.state is RUNNING and task.place is place]:
+            self._take_back(task)
         for task in [task for task in self.claims.kept if task.keeper is place]:
             if task.secured:
                 continue
@@ -382,8 +388,8 @@ class Scheduler:
         """Note a task whose missing inputs are all handed to one and the same sequential place."""
         if task.state is WAITING and len(task.dependencies) <= ALONG:
             for dependency in task.dependencies:
-                place = dependency.place
-                if dependency.state is RUNNING and place is not None:
+                if dependency.state is RUNNING:
+                    place = dependency.place
                     if place.sequential and self._inputs_at(task, place):
                         place.near.append(task)
                     return

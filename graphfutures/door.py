@@ -1,0 +1,162 @@
+"""submit and map: how calls come into the graph."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from contextvars import copy_context
+from time import monotonic
+from types import MappingProxyType
+from typing import Any, ParamSpec, Self, TypeVar, overload
+
+from graphfutures import errors
+from graphfutures.arguments import dependencies_of
+from graphfutures.calls import ATOMS, find
+from graphfutures.core.graph import Task
+from graphfutures.futures import GraphFuture, cancel_all
+from graphfutures.hub import Hub
+from graphfutures.running import here
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Door(Executor):
+    """What an executor and a view of it have in common: ``submit`` and ``map`` on a hub."""
+
+    _hub: Hub
+    _options: Mapping[str, Any] = MappingProxyType({})
+
+    @overload
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> GraphFuture[R]: ...
+    @overload  # mypy calls it unreachable, and uses it wherever the first one does not fit: calls with futures
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]: ...  # type: ignore[overload-cannot-match]
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> GraphFuture[R]:
+        """Schedule ``fn(*args, **kwargs)``; futures among the arguments are replaced by their values first.
+
+        :param fn: any callable; called in a worker, in a copy of this thread's ``contextvars`` context.
+        :param args: may hold futures, of any executor, also inside lists, tuples, sets, dicts and dataclass
+            instances at any depth.
+        :param kwargs: the same; every keyword goes to ``fn``.
+        :return: the future of the call.
+        :raises RuntimeError: after ``shutdown``.
+        :raises BrokenExecutor: after an initializer has failed.
+        :raises TypeError: if ``fn`` is not callable, or an asyncio future is among the arguments.
+        :raises ValueError: for a container that holds both itself and a future.
+        """
+        hub = self._hub
+        if hub.refusal is not None or self._options or not callable(fn):
+            self._check(fn)
+        plan = None
+        tasks: tuple[Task, ...] = ()
+        tolerated: tuple[Task, ...] = ()
+        if kwargs:
+            plan = find(args, kwargs)
+        else:
+            for argument in args:
+                if type(argument) not in ATOMS:
+                    plan = find(args, None)
+                    break
+        if plan is not None:
+            tasks, tolerated = dependencies_of(plan, hub, hub.external_settled)
+        future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), (fn, args, kwargs, plan, copy_context()), tasks)
+        if tolerated:
+            future.tolerated = tolerated
+        if self._options:
+            self._mark(future)
+        task = here.task
+        if task is not None and task._owner is hub:
+            future.nested = True
+        elif hub.max_pending is not None:
+            hub.admit(future)
+            return future
+        hub.inbox.append(future)
+        if hub.ended:
+            hub.take_back(future)
+        hub.wake()
+        if tasks and (hub.failed or hub.cancelled):
+            hub.check_inputs(tasks)
+        return future
+
+    def _check(self, fn: Any) -> None:
+        """Raise what ``submit`` raises before it does anything."""
+        if not callable(fn):
+            raise errors.not_callable(fn)
+        hub = self._hub
+        task = here.task
+        if hub.refusal is not None and not (hub.open_inside and task is not None and task._owner is hub):
+            raise errors.refused(hub.refusal)
+
+    def _mark(self, future: GraphFuture[Any]) -> None:
+        """Give a new task the options of this view."""
+
+    def map(
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[R]:
+        """Like the builtin ``map``, with the calls made at once and run in workers; values come in order.
+
+        :param iterables: their elements may be, or hold, futures.
+        :param timeout: seconds from this call on after which the iterator raises ``TimeoutError``.
+        :param chunksize: accepted; batches are sized by what is measured.
+        :param buffersize: how many calls may be submitted ahead of the value asked for; None submits all now.
+        :raises TypeError: for a ``buffersize`` that is no integer.
+        :raises ValueError: for a ``buffersize`` below 1.
+        """
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        end = None if timeout is None else monotonic() + timeout
+        calls = zip(*iterables, strict=False)
+        futures = deque(self.submit(fn, *args) for args in itertools.islice(calls, buffersize))
+        # The iterator must not keep the executor alive; without it nothing more is submitted.
+        door = weakref.ref(self) if buffersize else None
+        return _values(futures, door, fn, calls, end)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.shutdown, cancel_futures=is_interrupt(kind))
+
+
+def _values(
+    futures: deque[GraphFuture[R]],
+    door: weakref.ref[Door] | None,
+    fn: Callable[..., R],
+    calls: Iterator[tuple[Any, ...]],
+    end: float | None,
+) -> Iterator[R]:
+    try:
+        while futures:
+            if door is not None and (executor := door()) is not None:
+                for args in itertools.islice(calls, 1):
+                    futures.append(executor.submit(fn, *args))
+                del executor
+            yield _value(futures.popleft(), end)
+    finally:
+        cancel_all(futures)
+
+
+def _value(future: Future[R], end: float | None) -> R:
+    try:
+        try:
+            return future.result(None if end is None else end - monotonic())
+        finally:
+            future.cancel()
+    finally:
+        del future  # breaks the circle of its exception and this frame
+
+
+def is_interrupt(kind: type[BaseException] | None) -> bool:
+    return kind is not None and issubclass(kind, KeyboardInterrupt)
