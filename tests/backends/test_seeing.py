@@ -1,0 +1,194 @@
+"""The memory of attempts, ``explain`` and ``stats`` (CONTRACT 12), and backends by name (CONTRACT 10)."""
+
+import logging
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+
+import pytest
+from gates import occupied
+from patience import LIMIT
+
+from graphfutures import GraphExecutor
+
+
+def fail(error):
+    raise error
+
+
+def test_an_attempt_is_remembered(executor):
+    before = time.perf_counter()
+    load = executor.options(name="load").submit(abs, -1)
+    total = executor.submit(sum, [load, load])
+    assert total.result(LIMIT) == 2
+    executor.shutdown()
+    first, second = executor.attempts()
+    assert (first.name, first.key, first.good, first.needs) == ("load", load.key, True, ())
+    assert (second.name, second.key, second.good) == ("sum", total.key, True)
+    assert set(second.needs) == {load.key}
+    assert before <= first.start <= first.stop <= second.start <= second.stop <= time.perf_counter()
+
+
+def test_a_failed_attempt_is_remembered_and_what_never_ran_is_not(executor, held):
+    failed = executor.submit(fail, ValueError("x"))
+    executor.submit(abs, failed).exception(LIMIT)
+    executor.submit(abs, held).cancel()
+    executor.shutdown()
+    assert [(attempt.key, attempt.good) for attempt in executor.attempts()] == [(failed.key, False)]
+
+
+def test_a_foreign_dependency_is_named(executor):
+    foreign = Future()
+    future = executor.submit(abs, foreign)
+    foreign.set_result(-1)
+    assert future.result(LIMIT) == 1
+    executor.shutdown()
+    assert executor.attempts()[0].needs == ("a Future",)
+
+
+def test_the_worker_is_one_of_them(executor, case):
+    list(executor.map(abs, range(50)))
+    executor.shutdown()
+    assert {attempt.worker for attempt in executor.attempts()} <= set(range(case.workers))
+
+
+@pytest.mark.parametrize(("record", "kept"), [(False, 10_000), (True, 10_050)])
+def test_the_last_ten_thousand_are_remembered_or_all(make, record, kept):
+    executor = make(record=record)
+    futures = [executor.submit(abs, n) for n in range(10_050)]
+    executor.shutdown()
+    attempts = executor.attempts()
+    assert len(attempts) == kept
+    assert {attempt.key for attempt in attempts[-5000:]} <= {future.key for future in futures[50:]}
+
+
+def test_stats_count(executor, held):
+    done, failed = executor.submit(abs, -1), executor.submit(fail, ValueError("x"))
+    executor.submit(abs, failed).exception(LIMIT)
+    assert done.result(LIMIT) == 1
+    executor.submit(abs, held).cancel()
+    waiting = executor.submit(abs, held)
+    executor.submit(abs, waiting)
+    assert executor.submit(abs, -1).result(LIMIT) == 1
+    expected = {"waiting": 2, "ready": 0, "running": 0, "done": 2, "failed": 2, "cancelled": 1}
+    assert executor.stats() == expected
+    held.set_result(1)
+    executor.shutdown()
+    assert executor.stats() == expected | {"waiting": 0, "done": 4}
+
+
+@pytest.mark.asks(submits_run=False)
+def test_stats_of_what_runs(executor, case, gate):
+    occupied(executor, gate, case.workers)
+    assert executor.stats()["running"] == case.workers
+    gate.open()
+
+
+def test_explain_what_has_ended(executor, held):
+    done, failed = executor.submit(abs, -1), executor.submit(fail, ValueError("bad"))
+    inherited, cancelled = executor.submit(abs, failed), executor.submit(abs, held)
+    cancelled.cancel()
+    assert (done.result(LIMIT), type(inherited.exception(LIMIT))) == (1, ValueError)
+    assert executor.explain(done) == f"{done.key} is done: it returned a value of type int"
+    assert executor.explain(failed) == f"{failed.key} failed with ValueError('bad')"
+    assert executor.explain(inherited).startswith(f"{inherited.key} failed without running, with ValueError('bad')")
+    assert f"{failed.key} → {inherited.key}" in executor.explain(inherited)
+    assert executor.explain(cancelled) == f"{cancelled.key} was cancelled"
+
+
+def test_explain_what_waits_for_a_foreign_future(executor, held):
+    future = executor.submit(abs, held)
+    executor.submit(abs, -1).result(LIMIT)
+    assert executor.explain(future) == f"{future.key} is waiting on a Future of another executor"
+
+
+@pytest.mark.asks(submits_run=False)
+def test_explain_what_waits_for_a_running_task(make, gate):
+    executor = make(2)
+    running = executor.submit(gate.passage)
+    gate.arrived()
+    dependent = executor.submit(max, running, executor.submit(abs, running))
+    executor.submit(abs, -1).result(LIMIT)
+    assert executor.explain(running).startswith(f"{running.key} runs on worker 0 since 0.")
+    assert f"{dependent.key} is waiting on {running.key}, which runs on worker 0 since " in executor.explain(dependent)
+    assert executor.explain(dependent).endswith("and on 1 more")
+    gate.open()
+    assert isinstance(dependent.exception(LIMIT), TypeError)
+
+
+@pytest.mark.asks(submits_run=False)
+def test_explain_what_waits_for_a_worker(executor, case, gate):
+    occupied(executor, gate, case.workers)
+    ready = executor.submit(abs, -1)
+    executor.submit(abs, -2).cancel()  # by now the first one has been taken up as well
+    assert executor.explain(ready).startswith(
+        f"{ready.key} is ready and waits for a free worker: {case.workers} of {case.workers} are busy"
+    )
+    gate.open()
+    assert ready.result(LIMIT) == 1
+
+
+def test_explain_a_value_that_was_put(executor):
+    assert executor.explain(executor.put([1])).endswith("is done: it returned a value of type list")
+
+
+# -- backends by name
+
+
+@pytest.mark.parametrize("name", ["threads", "threading", "threaded"])
+def test_names_of_threads(name):
+    with GraphExecutor(3, backend=name) as executor:
+        assert executor._max_workers == 3
+        assert executor.submit(abs, -1).result(LIMIT) == 1
+
+
+@pytest.mark.parametrize("name", ["inline", "sync", "synchronous", "single-threaded"])
+def test_names_of_inline(name):
+    with GraphExecutor(3, backend=name) as executor:
+        assert executor.submit(abs, -1).done()
+
+
+def test_threads_are_the_default(monkeypatch):
+    monkeypatch.delenv("GRAPHFUTURES_BACKEND", raising=False)
+    with GraphExecutor(1) as executor:
+        executor.submit(abs, -1).result(LIMIT)
+        assert len(executor._threads) == 1
+
+
+SCRIPT = """
+import logging
+logging.basicConfig(level=logging.INFO)
+from graphfutures import GraphExecutor
+for _ in range(2):
+    with GraphExecutor() as executor:
+        print(executor.submit(abs, -1).done(), executor._max_workers)
+with GraphExecutor(2, backend="threads") as executor:
+    print(executor._max_workers)
+"""
+
+
+def test_the_environment_chooses_and_is_logged_once_and_arguments_beat_it():
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={"GRAPHFUTURES_BACKEND": "inline", "PYTHONPATH": ":".join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=3 * LIMIT,
+        check=True,
+    )
+    assert done.stdout == "True 1\nTrue 1\n2\n"
+    assert done.stderr.count("GRAPHFUTURES_BACKEND") == 1
+
+
+def test_the_number_of_workers_from_the_environment(monkeypatch):
+    monkeypatch.setenv("GRAPHFUTURES_MAX_WORKERS", "7")
+    with GraphExecutor(backend="threads") as executor:
+        assert executor._max_workers == 7
+    with GraphExecutor(2, backend="threads") as executor:
+        assert executor._max_workers == 2
+
+
+def test_our_logger_is_not_configured():
+    assert logging.getLogger("graphfutures").level == logging.NOTSET
+    assert logging.getLogger("graphfutures").handlers == []

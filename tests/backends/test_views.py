@@ -1,0 +1,117 @@
+"""``options``: views of an executor (CONTRACT 1, 9: name and priority)."""
+
+import asyncio
+from concurrent.futures import Executor
+
+import pytest
+from patience import LIMIT, in_time
+
+
+def test_a_view_is_an_executor(executor, case):
+    view = executor.options(name="load")
+    assert isinstance(view, Executor)
+    assert view._max_workers == case.at_once
+    assert not view._shutdown
+
+
+def test_a_view_names_its_tasks(executor):
+    future = executor.options(name="load").submit(abs, -1)
+    assert future.name == "load"
+    assert future.key.startswith("load-")
+    assert executor.submit(abs, -1).name == "abs"
+
+
+def test_options_are_taken_over_and_may_be_changed(executor):
+    view = executor.options(name="one", priority=3)
+    assert view.options(priority=4).submit(abs, -1).name == "one"
+    assert view.options(name="two").submit(abs, -1).name == "two"
+    assert view.submit(abs, -1).name == "one"
+
+
+def test_the_graph_is_the_same(executor):
+    one = executor.options(name="one").submit(abs, -3)
+    two = executor.options(priority=-1).submit(pow, one, 2)
+    assert executor.submit(sum, [one, two]).result(LIMIT) == 12
+
+
+def test_a_view_maps(executor):
+    view = executor.options(name="load")
+    assert list(view.map(abs, [-1, -2], timeout=LIMIT)) == [1, 2]
+    assert list(view.map(abs, range(-5, 0), buffersize=2)) == [5, 4, 3, 2, 1]
+    assert {attempt.name for attempt in executor.attempts()} == {"load"}
+
+
+def test_every_keyword_goes_to_the_function(executor):
+    assert executor.options(name="load").submit(dict, name=1, priority=2).result(LIMIT) == {"name": 1, "priority": 2}
+
+
+def test_shutting_a_view_waits_for_what_went_through_it_alone(executor, held):
+    view = executor.options(name="load")
+    mine = [view.submit(pow, 2, n) for n in range(20)]
+    other = executor.submit(abs, held)
+    in_time(view.shutdown)
+    assert all(future.done() for future in mine)
+    assert not other.done()
+
+
+def test_shutting_a_view_closes_the_view_alone(executor):
+    view, other = executor.options(name="one"), executor.options(name="two")
+    with view:
+        view.submit(abs, -1)
+    assert view._shutdown
+    for closed in (lambda: view.submit(abs, -1), lambda: view.map(abs, [1])):
+        with pytest.raises(RuntimeError, match="^cannot schedule new futures after shutdown$"):
+            closed()
+    assert other.submit(abs, -1).result(LIMIT) == 1
+    assert executor.submit(abs, -1).result(LIMIT) == 1
+
+
+def test_a_view_does_not_wait_when_told_so(executor, held):
+    view = executor.options(name="load")
+    future = view.submit(abs, held)
+    in_time(view.shutdown, wait=False)
+    assert not future.done()
+    held.set_result(-1)
+    assert future.result(LIMIT) == 1
+
+
+def test_a_view_cancels_its_own_futures_alone(executor, held):
+    view = executor.options(name="load")
+    mine, other = view.submit(abs, held), executor.submit(abs, held)
+    dependent = executor.submit(abs, mine)
+    in_time(view.shutdown, cancel_futures=True)
+    assert mine.cancelled()
+    assert dependent.cancelled()
+    held.set_result(-1)
+    assert other.result(LIMIT) == 1
+
+
+def test_an_interrupt_that_leaves_a_view_cancels_what_went_through_it(executor, held):
+    view = executor.options(name="load")
+    with pytest.raises(KeyboardInterrupt), view:
+        future = view.submit(abs, held)
+        raise KeyboardInterrupt
+    assert future.cancelled()
+    assert executor.submit(abs, -1).result(LIMIT) == 1
+
+
+def test_async_with_a_view(executor):
+    async def main():
+        async with executor.options(name="load") as view:
+            future = view.submit(abs, -1)
+        assert future.done()
+        return await asyncio.get_running_loop().run_in_executor(executor.options(name="load"), abs, -2)
+
+    assert asyncio.run(main()) == 2
+    assert executor.submit(abs, -1).result(LIMIT) == 1
+
+
+@pytest.mark.asks(shares_memory=True)
+def test_a_task_may_shut_the_view_that_it_went_through(executor):
+    view = executor.options(name="load")
+    assert view.submit(view.shutdown).result(LIMIT) is None
+
+
+def test_strict_is_the_same_executor(executor):
+    future = executor.strict.submit(pow, executor.submit(abs, -3), 2)
+    assert future.result(LIMIT) == 9

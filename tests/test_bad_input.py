@@ -1,0 +1,188 @@
+"""Each wrong argument of each public call: the right type of error, and a message that says what to do."""
+
+import asyncio
+import multiprocessing
+from concurrent.futures import Future
+
+import pytest
+from patience import LIMIT
+
+from graphfutures import GraphExecutor, allow_failure, unpack
+
+
+@pytest.fixture
+def executor():
+    with GraphExecutor(2) as one:
+        yield one
+
+
+CONSTRUCTOR = [
+    ((0,), {}, ValueError, "^max_workers must be greater than 0$"),
+    ((-3,), {}, ValueError, "^max_workers must be greater than 0$"),
+    (("4",), {}, TypeError, "max_workers must be an integer, not '4'"),
+    ((2.5,), {}, TypeError, "max_workers must be an integer, not 2.5"),
+    ((4, multiprocessing.get_context("spawn")), {}, TypeError, "thread_name_prefix must be a str.*mp_context="),
+    ((4, None), {}, TypeError, "thread_name_prefix must be a str"),
+    ((4, "name", "not callable"), {}, TypeError, "^initializer must be a callable$"),
+    ((4, "name", print, (), "threads"), {}, TypeError, "positional arguments"),
+    ((), {"backend": "thread"}, ValueError, "unknown backend 'thread'; known are: threads, inline, threading"),
+    ((), {"backend": ""}, ValueError, "unknown backend ''; known are: threads"),
+    ((), {"backend": 3}, TypeError, "backend must be a name or a backend, not 3; known names are: threads"),
+    ((), {"backend": dict}, TypeError, "backend must be a name or a backend"),
+    ((), {"max_pending": 0}, ValueError, "^max_pending must be greater than 0$"),
+    ((), {"max_pending": -1}, ValueError, "^max_pending must be greater than 0$"),
+    ((), {"max_pending": "many"}, TypeError, "max_pending must be an integer, not 'many'"),
+    ((), {"max_pending": 1.5}, TypeError, "max_pending must be an integer, not 1.5"),
+    ((), {"max_tasks_per_child": 0}, ValueError, "^max_tasks_per_child must be greater than 0$"),
+    ((), {"max_tasks_per_child": "x"}, TypeError, "max_tasks_per_child must be an integer"),
+    ((), {"mp_context": multiprocessing.get_context("spawn")}, ValueError, r"loky\.backend\.get_context\('loky'\)"),
+    ((), {"max_worker": 4}, TypeError, "unknown option 'max_worker'; known are: .*max_pending"),
+    ((), {"a": 1, "b": 2}, TypeError, "unknown option 'a', 'b'"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "kind", "message"), CONSTRUCTOR)
+def test_the_constructor(args, kwargs, kind, message):
+    with pytest.raises(kind, match=message):
+        GraphExecutor(*args, **kwargs)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "2.5", " "])
+def test_a_number_of_workers_in_the_environment(monkeypatch, value):
+    monkeypatch.setenv("GRAPHFUTURES_MAX_WORKERS", value)
+    with pytest.raises(ValueError, match="GRAPHFUTURES_MAX_WORKERS must be an integer greater than 0"):
+        GraphExecutor()
+
+
+def test_an_unknown_backend_in_the_environment(monkeypatch):
+    monkeypatch.setenv("GRAPHFUTURES_BACKEND", "treads")
+    with pytest.raises(ValueError, match="unknown backend 'treads'; known are: threads"):
+        GraphExecutor()
+
+
+@pytest.mark.parametrize("value", [None, 3, "abs", [abs]])
+def test_submit_something_that_cannot_be_called(executor, value):
+    for submit in (executor.submit, executor.options(name="x").submit, executor.strict.submit):
+        with pytest.raises(TypeError, match=r"must be callable.*write submit\(f, x\), not submit\(f\(x\)\)"):
+            submit(value)
+
+
+def test_submit_nothing(executor):
+    with pytest.raises(TypeError):
+        executor.submit()
+
+
+def test_map_something_that_cannot_be_called(executor):
+    with pytest.raises(TypeError, match="must be callable"):
+        executor.map("abs", [1])
+
+
+def test_map_something_that_cannot_be_iterated_over(executor):
+    with pytest.raises(TypeError, match="not iterable|argument must support iteration"):
+        executor.map(abs, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"priority": "high"}, TypeError, "priority must be an int or a float.*not 'high'"),
+        ({"priority": None}, TypeError, "priority must be an int or a float"),
+        ({"priority": 1j}, TypeError, "priority must be an int or a float"),
+        ({"priority": float("nan")}, (TypeError, ValueError), "priority must be an int or a float"),
+        ({"name": 3}, TypeError, "name must be a str, not 3"),
+        ({"nmae": "x"}, TypeError, "unknown option 'nmae'; known are: name, priority"),
+        ({"retry": 3}, TypeError, "unknown option 'retry'.*goes to submit"),
+    ],
+)
+def test_options(executor, options, kind, message):
+    for door in (executor, executor.options(name="x")):
+        with pytest.raises(kind, match=message):
+            door.options(**options)
+
+
+def test_options_take_no_positional_argument(executor):
+    with pytest.raises(TypeError):
+        executor.options("name")
+
+
+@pytest.mark.parametrize("place", [lambda f: f, lambda f: [f], lambda f: {"k": (f,)}])
+def test_an_asyncio_future(executor, place):
+    async def main():
+        future = asyncio.get_running_loop().create_future()
+        with pytest.raises(TypeError, match=r"asyncio future.*asyncio\.wrap_future.*await it first"):
+            executor.submit(print, place(future))
+        with pytest.raises(TypeError, match="asyncio future"):
+            executor.submit(print, keyword=place(future))
+
+    asyncio.run(main())
+
+
+def test_a_self_containing_list_with_a_future_in_it(executor):
+    circle = [Future()]
+    circle.append(circle)
+    with pytest.raises(ValueError, match="list that contains itself and a future"):
+        executor.submit(print, circle)
+
+
+def test_a_list_that_is_changed_after_submit(executor):
+    first = Future()
+    numbers = [first, 2]
+    total = executor.submit(sum, numbers)
+    numbers[:] = ["nonsense"]
+    first.set_result(1)
+    assert total.result(LIMIT) == 3
+
+
+def test_an_unhashable_value_in_a_set_of_futures(executor):
+    future = executor.submit(len, {executor.submit(list, "ab")})
+    with pytest.raises(TypeError, match="cannot rebuild the set of an argument.*unhashable"):
+        future.result(LIMIT)
+
+
+@pytest.mark.parametrize("value", [3, None, [Future()], "x"])
+def test_allow_failure_of_something_else(value):
+    with pytest.raises(TypeError, match="allow_failure takes a future, not"):
+        allow_failure(value)
+
+
+@pytest.mark.parametrize("value", [3, None, Future()])
+def test_unpack_something_else(value):
+    with pytest.raises(TypeError, match="unpack takes a future of a GraphExecutor, not"):
+        unpack(value, 2)
+
+
+def test_unpack_into_no_number(executor):
+    future = executor.submit(divmod, 7, 2)
+    with pytest.raises(TypeError):
+        unpack(future, "2")
+    with pytest.raises(TypeError):
+        unpack(future, 2.0)
+    with pytest.raises(ValueError, match="n must not be negative, but is -1"):
+        unpack(future, -1)
+
+
+def test_unpack_after_shutdown():
+    with GraphExecutor(1) as executor:
+        future = executor.submit(divmod, 7, 2)
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        unpack(future, 2)
+
+
+def test_explain_something_else(executor):
+    with GraphExecutor(1) as other:
+        for value in (3, None, Future(), other.submit(abs, -1)):
+            with pytest.raises(ValueError, match="is not a future of this executor"):
+                executor.explain(value)
+
+
+def test_a_callback_that_cannot_be_called(executor):
+    future = executor.submit(abs, -1)
+    assert future.result(LIMIT) == 1
+    future.add_done_callback(None)  # logged, as by the standard library
+    assert future.result(LIMIT) == 1
+
+
+def test_after_all_of_this_it_still_works(executor):
+    with pytest.raises(TypeError):
+        executor.submit(3)
+    assert executor.submit(abs, -1).result(LIMIT) == 1
