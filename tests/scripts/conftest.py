@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -14,13 +16,13 @@ import pytest
 
 import graphfutures
 
-#: seconds after which a script shows where its threads are, and after which it is stopped
-STUCK, LIMIT = 25, 30
+#: seconds after which a script shows where its threads are and is stopped
+LIMIT = 30
 
 # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
-PRELUDE = f"""\
+PRELUDE = """\
 import faulthandler, signal, os
-faulthandler.dump_traceback_later({STUCK}, exit=True)
+faulthandler.register(signal.SIGUSR1, all_threads=True)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def print(*values, write=os.write):  # in one piece, whatever other threads print
     write(1, " ".join(map(str, values)).encode() + b"\\n")
@@ -45,17 +47,34 @@ def script(tmp_path: Path) -> Script:
         file = tmp_path / "script.py"
         file.write_text(PRELUDE + dedent(source))
         roots = [str(Path(graphfutures.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        process = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-W", "default", str(file), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=LIMIT,
-            check=False,
+            start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, roots)), "PYTHONUNBUFFERED": "1"},
         )
-        print(process.stdout, process.stderr, sep="\n--- stderr ---\n")  # shown when the test fails
+        hangs = threading.Timer(LIMIT, stop, (process,))
+        hangs.start()
+        try:
+            out, err = process.communicate()
+        finally:
+            hangs.cancel()
+            hangs.join()
+        print(out, err, sep="\n--- stderr ---\n")  # shown when the test fails
         assert process.returncode == code, f"exit code {process.returncode}, not {code}"
-        return Ended(process.stdout.splitlines(), process.stderr)
+        return Ended(out.splitlines(), err)
 
     return run
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """Have a script that hangs, and all its children, show where they are; then stop them."""
+    os.killpg(process.pid, signal.SIGUSR1)
+    try:
+        process.wait(1)
+    except subprocess.TimeoutExpired:
+        pass
+    os.killpg(process.pid, signal.SIGKILL)

@@ -21,8 +21,7 @@ def forked(child):
     if not process:
         code = 99
         try:
-            faulthandler.cancel_dump_traceback_later()
-            faulthandler.dump_traceback_later(10, exit=True)
+            signal.alarm(15)
             code = child() or 0
         except BaseException:
             sys.excepthook(*sys.exc_info())
