@@ -35,40 +35,46 @@ class Attendant:
         self._work = work
         self._name = name
         self._rings: SimpleQueue[bool] = SimpleQueue()
-        self._here: set[threading.Thread] = set()
+        self._here: set[threading.Thread] = set()  # those who will see a ring that comes now
+        self._started: list[threading.Thread] = []  # those who are to be waited for
 
     def ring(self) -> bool:
         """Have the function called soon; False if no thread can be started (the interpreter exits)."""
         self._rings.put(True)
         if not self._here:
+            # A signal handler may raise at any point here, so it is the thread that notes that it is there.
+            thread = threading.Thread(target=self._attend, name=self._name, daemon=True)
+            self._started = [*filter(threading.Thread.is_alive, self._started), thread]
             try:
-                threading.Thread(target=self._attend, name=self._name, daemon=True).start()
+                thread.start()
             except RuntimeError:
                 return False
         return True
 
     def dismiss(self) -> None:
         """Have the thread leave, and wait until it has."""
-        self._rings.put(False)
-        for thread in tuple(self._here):
+        threads = [thread for thread in self._started if thread.is_alive()]
+        for _ in threads:
+            self._rings.put(False)
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join()
 
     def _attend(self) -> None:
         me = threading.current_thread()
-        self._here.add(me)
         try:
             while True:
+                self._here.add(me)
                 try:
-                    if not self._rings.get(timeout=IDLE):
-                        return
+                    wanted = self._rings.get(timeout=IDLE)
                 except Empty:
-                    self._here.discard(me)
-                    if self._rings.empty():
-                        return
-                    self._here.add(me)  # rung while leaving
+                    wanted = False
+                if wanted:
+                    self._work()
                     continue
-                self._work()
+                self._here.discard(me)
+                if self._rings.empty():
+                    return
         finally:
             self._here.discard(me)
 
@@ -87,7 +93,7 @@ class Callbacks:
         self._units: deque[_Unit] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
-        self._busy: dict[threading.Thread, tuple[float, str]] = {}  # since when, with whose callbacks
+        self._busy: dict[threading.Thread, tuple[float, str | None]] = {}  # since when, with whose callbacks
         self._closing = False
 
     def add(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
@@ -140,7 +146,8 @@ class Callbacks:
                 try:
                     run_callbacks(callbacks)
                 finally:
-                    del self._busy[me], callbacks
+                    self._busy.pop(me, None)
+                    del callbacks
                 left = monotonic() + IDLE
         finally:
             self._threads.discard(me)
@@ -149,14 +156,13 @@ class Callbacks:
 
     def _others_are_quick(self, me: threading.Thread) -> bool:
         """Whether another thread runs a callback and is not late with it."""
-        late = []
         for thread, (since, key) in tuple(self._busy.items()):
             if thread is not me:
                 if monotonic() - since < PATIENCE:
                     return True
-                late.append(key)
-        if late and self._units:
-            LOGGER.warning("a callback of %s still runs after %g s; another thread stands in", late[-1], PATIENCE)
+                if key is not None and self._units:
+                    self._busy[thread] = (since, None)  # told once
+                    LOGGER.warning("a callback of %s still runs after %g s; another thread stands in", key, PATIENCE)
         return False
 
     def _run_here(self) -> None:
