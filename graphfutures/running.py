@@ -76,7 +76,7 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         future._traceback = error.__traceback__
     needs = future.dependencies
     if needs:
-        needs = labels(needs)  # type: ignore[assignment]
+        needs = labels(needs)
     record = (future.serial, name, worker, start, perf_counter(), 0, good, needs)
     return _tuple(Finished, (future, number, good, value, False, record))
 
@@ -91,4 +91,5 @@ def labels(dependencies: tuple[Any, ...]) -> tuple[Any, ...]:
 def spelt_out(needs: tuple[Any, ...]) -> tuple[str, ...]:
     """The keys for what ``labels`` gave."""
     half = len(needs) // 2
-    return tuple(f"{name}-{serial}" if serial else name for name, serial in zip(needs[:half], needs[half:], strict=True))
+    pairs = zip(needs[:half], needs[half:], strict=True)
+    return tuple(f"{name}-{serial}" if serial else name for name, serial in pairs)

@@ -6,13 +6,13 @@ import threading
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from graphfutures.backends.base import Capabilities, Exchange, Fact, Finished, Lost, Revoked
+from graphfutures.backends.base import Attempt, Capabilities, Exchange, Fact, Finished, Lost, Revoked
 from graphfutures.core.graph import Place
 from graphfutures.core.states import RUNNING
 from graphfutures.errors import BrokenGraphError
 from graphfutures.futures import GraphFuture
 from graphfutures.hub import Hub
-from graphfutures.running import here, run
+from graphfutures.running import here, labels, run
 
 
 class _Handed(NamedTuple):
@@ -162,7 +162,9 @@ class ManualBackend:
 
     def _end(self, future: GraphFuture[Any], attempt: int | None, good: bool, outcome: Any) -> None:
         number, (place, worker, start) = self._pop(future, attempt)
-        fact = Finished(future, number, good, outcome, worker, start, perf_counter())
+        needs = labels(future.dependencies)
+        record = Attempt(future.serial, future.name, worker, start, perf_counter(), 0, good, needs)
+        fact = Finished(future, number, good, outcome, False, record)
         self._hub.exchange(place, (fact,), 0)
 
     # -- for the hub --------------------------------------------------------------------------
