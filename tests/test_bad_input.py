@@ -78,7 +78,7 @@ def test_map_something_that_cannot_be_called(executor):
 
 
 def test_map_something_that_cannot_be_iterated_over(executor):
-    with pytest.raises(TypeError, match="not iterable|argument must support iteration"):
+    with pytest.raises(TypeError, match=r"not iterable|argument must support iteration"):
         executor.map(abs, 3)
 
 
@@ -135,7 +135,7 @@ def test_a_list_that_is_changed_after_submit(executor):
 
 def test_an_unhashable_value_in_a_set_of_futures(executor):
     future = executor.submit(len, {executor.submit(list, "ab")})
-    with pytest.raises(TypeError, match="cannot rebuild the set of an argument.*unhashable"):
+    with pytest.raises(TypeError, match=r"cannot rebuild the set of an argument.*unhashable"):
         future.result(LIMIT)
 
 

@@ -83,5 +83,3 @@ def occupied(executor: Any, gate: Gate, workers: int) -> list["Future[Any]"]:
     tasks = [executor.submit(gate.passage, number) for number in range(workers)]
     gate.arrived(workers)
     return tasks
-
-

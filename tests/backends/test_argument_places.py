@@ -98,7 +98,7 @@ SHAPES = {
     "frozen dataclass": lambda f: Frozen(f, 2),
     "dataclass with slots": lambda f: Slots(2, f),
     "frozen dataclass with slots": lambda f: FrozenSlots(f, 2),
-    "dataclass with a field outside init": lambda f: OnlyHalfInit(f),
+    "dataclass with a field outside init": OnlyHalfInit,
     "nested": lambda f: [{"a": (f, [Point(f, {f: Plain(f)})] if isinstance(f, GraphFuture) else [])}],
     "Counter": lambda f: collections.Counter({f: 3}),
 }

@@ -110,19 +110,29 @@ def test_cancel_futures_lets_running_tasks_finish(executor, case, gate):
 
 
 def test_a_failing_block_is_drained_as_well(make):
-    executor = make()
-    with pytest.raises(KeyError), executor:
-        future = executor.submit(abs, -1)
-        raise KeyError("in the block")
-    assert future.result(0) == 1
+    executor, futures = make(), []
+
+    def failing_block():
+        with executor:
+            futures.append(executor.submit(abs, -1))
+            raise KeyError("in the block")
+
+    with pytest.raises(KeyError):
+        in_time(failing_block)
+    assert futures[0].result(0) == 1
 
 
 def test_an_interrupted_block_cancels_what_has_not_started(make, held):
-    executor = make()
-    with pytest.raises(KeyboardInterrupt), executor:
-        future = executor.submit(abs, held)
-        raise KeyboardInterrupt
-    assert future.cancelled()
+    executor, futures = make(), []
+
+    def interrupted_block():
+        with executor:
+            futures.append(executor.submit(abs, held))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        in_time(interrupted_block)
+    assert futures[0].cancelled()
 
 
 @pytest.mark.asks(shares_memory=True, submits_run=False)

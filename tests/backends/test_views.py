@@ -60,7 +60,7 @@ def test_shutting_a_view_closes_the_view_alone(executor):
         view.submit(abs, -1)
     assert view._shutdown
     for closed in (lambda: view.submit(abs, -1), lambda: view.map(abs, [1])):
-        with pytest.raises(RuntimeError, match="^cannot schedule new futures after shutdown$"):
+        with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
             closed()
     assert other.submit(abs, -1).result(LIMIT) == 1
     assert executor.submit(abs, -1).result(LIMIT) == 1
@@ -88,10 +88,16 @@ def test_a_view_cancels_its_own_futures_alone(executor, held):
 
 def test_an_interrupt_that_leaves_a_view_cancels_what_went_through_it(executor, held):
     view = executor.options(name="load")
-    with pytest.raises(KeyboardInterrupt), view:
-        future = view.submit(abs, held)
-        raise KeyboardInterrupt
-    assert future.cancelled()
+
+    def interrupted():
+        with view:
+            futures.append(view.submit(abs, held))
+            raise KeyboardInterrupt
+
+    futures = []
+    with pytest.raises(KeyboardInterrupt):
+        in_time(interrupted)
+    assert futures[0].cancelled()
     assert executor.submit(abs, -1).result(LIMIT) == 1
 
 
