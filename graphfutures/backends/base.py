@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from graphfutures.core.graph import Place
 from graphfutures.futures import GraphFuture
 
+
 class Attempt(NamedTuple):
     """What is remembered of an attempt that has returned.
 
