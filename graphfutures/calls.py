@@ -207,12 +207,16 @@ class _Search:
 def _items_of(container: Any, kind: str) -> list[Any] | None:
     """The items of a container in one list; None if no type among them can hold a future."""
     if kind is FIELDS:
-        return [getattr(container, field.name, None) for field in dataclasses.fields(container)]
+        return [getattr(container, name) for name in _field_names(container)]
     if kind is PAIRS:
         if _harmless(container) and _harmless(container.values()):
             return None
         return [part for pair in container.items() for part in pair]
     return None if _harmless(container) else list(container)
+
+
+def _field_names(container: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(container) if hasattr(container, field.name)]
 
 
 def _harmless(items: Iterable[Any]) -> bool:
@@ -231,7 +235,7 @@ def _builder(container: Any, kind: str) -> Callable[[list[Any]], Any]:
         return cls._make  # type: ignore[no-any-return]
     attributes = dict(getattr(container, "__dict__", {}))
     if kind is FIELDS:
-        names = [field.name for field in dataclasses.fields(container)]
+        names = _field_names(container)
         return lambda items: _with_attributes(object.__new__(cls), attributes | dict(zip(names, items, strict=True)))
     if kind is PAIRS:
         factory = container.default_factory if isinstance(container, defaultdict) else None

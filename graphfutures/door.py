@@ -76,9 +76,10 @@ class Door(Executor):
         hub.inbox.append(future)
         if hub.ended:
             hub.take_back(future)
-        hub.wake()
-        if tasks and (hub.failed or hub.cancelled):
-            hub.check_inputs(tasks)
+        if tasks:
+            hub.wake_unless_waiting(tasks)
+        else:
+            hub.wake()
         return future
 
     def _check(self, fn: Any) -> None:

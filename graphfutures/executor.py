@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import wait as wait_for
 from operator import index
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from graphfutures import config, ending, errors
 from graphfutures.backends.base import Attempt, Backend
@@ -166,7 +166,7 @@ class GraphExecutor(Door):
 
     @property
     def _threads(self) -> set[Any]:
-        return cast("set[Any]", getattr(self._hub.backend, "threads", set()))
+        return set(getattr(self._hub.backend, "threads", ()))  # a copy, for those who iterate over it
 
     @property
     def _broken(self) -> bool | str:

@@ -47,48 +47,53 @@ class Watch:
     It stands for the ``_condition`` that the standard library's ``wait`` and ``as_completed`` hold while they
     read the states of all futures and add their waiters.  Holding it freezes what *this thread* sees of the
     state; a waiter added on a view that is out of date is told at once.  Nobody is ever kept out.
+
+    ``entries`` holds, in the order in which they came, the locks of those who are parked in ``result``, waiters
+    of the standard library, listeners and callbacks; each is taken out once, by whoever acts on it.
     """
 
-    __slots__ = ("callbacks", "listeners", "parked", "settled", "views", "waiters")
+    __slots__ = ("entries", "settled", "views")
 
     def __init__(self, *, settled: bool = False) -> None:
         self.settled = settled
-        self.views: dict[int, list[int]] = {}  # by thread: depth, whether it was settled then
-        self.waiters: deque[Any] = deque()
-        self.parked: deque[Any] = deque()
-        self.callbacks: deque[Callable[[], object]] = deque()
-        self.listeners: deque[Listener] = deque()
+        self.views: dict[int, bool] = {}  # by thread: whether it was settled then
+        self.entries: list[tuple[str, Any]] = []
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Freeze this thread's view; never waits."""
-        view = self.views.get(get_ident())
-        if view is None:
-            self.views[get_ident()] = [1, self.settled]
-        else:
-            view[0] += 1
+        self.views.setdefault(get_ident(), self.settled)
         return True
 
     def release(self) -> None:
-        """Undo one ``acquire``."""
-        view = self.views.get(get_ident())
-        if view is not None:
-            view[0] -= 1
-            if not view[0]:
-                del self.views[get_ident()]
+        """Let this thread see the present state again."""
+        self.views.pop(get_ident(), None)
 
     def __enter__(self) -> bool:
-        return self.acquire()
+        self.views.setdefault(get_ident(), self.settled)
+        return True
 
     def __exit__(self, *exc: object) -> None:
-        self.release()
+        self.views.pop(get_ident(), None)
 
     def notify_all(self) -> None:
         """Nothing: those who wait are told by the future."""
 
     def seen_settled(self) -> bool:
         """Whether the future was settled in this thread's view."""
-        view = self.views.get(get_ident()) if self.views else None
-        return bool(view[1]) if view is not None else self.settled
+        return self.views.get(get_ident(), self.settled)
+
+    def enter(self, entry: tuple[str, Any]) -> bool:
+        """Add an entry; False if the future is settled and the caller is to act on the entry itself."""
+        self.entries.append(entry)
+        return not (self.settled and self.leave(entry))
+
+    def leave(self, entry: tuple[str, Any]) -> bool:
+        """Take an entry out; False if somebody has done so."""
+        try:
+            self.entries.remove(entry)
+        except ValueError:
+            return False
+        return True
 
 
 class _Settled(Watch):
@@ -102,7 +107,21 @@ class _Settled(Watch):
     def release(self) -> None:
         pass
 
+    def __enter__(self) -> bool:
+        return True
 
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def enter(self, entry: tuple[str, Any]) -> bool:
+        return False
+
+
+#: kinds of entries
+PARKED = "parked"
+WAITER = "waiter"
+LISTENER = "listener"
+CALLBACK = "callback"
 #: of a future that is not settled yet: its outcome may be decided, but nobody has been told
 _BEGUN = (RUNNING, DONE, FAILED)
 SETTLED = _Settled(settled=True)
@@ -121,19 +140,25 @@ class _Waiters:
         watch = self._future._watched()
         if watch.seen_settled():
             return  # it has been seen as settled and is not waited for
-        watch.waiters.append(waiter)
-        if watch.settled:
-            try:
-                watch.waiters.remove(waiter)
-            except ValueError:
-                return
+        if not watch.enter((WAITER, waiter)):
             self._future._tell(waiter)
 
     def remove(self, waiter: Any) -> None:
-        try:
-            self._future._watched().waiters.remove(waiter)
-        except ValueError:
-            pass
+        watch = self._future._watch
+        if not watch.settled:
+            watch.leave((WAITER, waiter))
+
+
+class _NoWaiters(_Waiters):
+    """Of a settled future: nobody needs to be told."""
+
+    __slots__ = ()
+
+    def append(self, waiter: Any) -> None:
+        pass
+
+    def remove(self, waiter: Any) -> None:
+        pass
 
 
 class GraphFuture(Task, Future[T], Generic[T]):
@@ -291,9 +316,9 @@ class GraphFuture(Task, Future[T], Generic[T]):
         watch = self._watched()
         lock = allocate_lock()
         lock.acquire()
-        watch.parked.append(lock)
+        entry = (PARKED, lock)
         try:
-            if watch.settled:
+            if not watch.enter(entry):
                 return
             if timeout is None:
                 lock.acquire()
@@ -302,10 +327,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
             if not watch.settled:
                 raise TimeoutError()
         finally:
-            try:
-                watch.parked.remove(lock)
-            except ValueError:
-                pass
+            if not watch.settled:
+                watch.leave(entry)
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in an asyncio task; cancelling that wait leaves this task alone."""
@@ -331,35 +354,16 @@ class GraphFuture(Task, Future[T], Generic[T]):
         submit and wait.  What they raise is logged on ``concurrent.futures``.
         """
         call = partial(_call_back, fn, self)
-        watch = self._watched()
-        if not watch.settled:
-            watch.callbacks.append(call)
-            if not watch.settled:
-                return
-            try:  # type: ignore[unreachable]  # it was settled meanwhile
-                watch.callbacks.remove(call)
-            except ValueError:
-                return
-        call()
+        if not self._watched().enter((CALLBACK, call)):
+            call()
 
     def _listen(self, listener: Listener) -> None:
         """As ``add_done_callback``, for functions of ours that never block: called by whoever settles it."""
-        watch = self._watched()
-        if not watch.settled:
-            watch.listeners.append(listener)
-            if not watch.settled:
-                return
-            try:  # type: ignore[unreachable]  # as above
-                watch.listeners.remove(listener)
-            except ValueError:
-                return
-        listener(self)
+        if not self._watched().enter((LISTENER, listener)):
+            listener(self)
 
     def _unlisten(self, listener: Listener) -> None:
-        try:
-            self._watched().listeners.remove(listener)
-        except ValueError:
-            pass
+        self._watched().leave((LISTENER, listener))
 
     def _announce(self) -> None:
         """Let everybody see that it is settled; called once, by whoever settled it, holding no lock."""
@@ -369,25 +373,27 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     def _tell_all(self, watch: Watch) -> None:
         watch.settled = True
-        for lock in tuple(watch.parked):
-            lock.release()
-        while watch.waiters:
+        entries = watch.entries
+        callbacks: deque[Callable[[], object]] = deque()
+        while entries:
             try:
-                waiter = watch.waiters.popleft()
+                kind, entry = entries.pop(0)
             except IndexError:
                 break
-            self._tell(waiter)
-        while watch.listeners:
-            try:
-                listener = watch.listeners.popleft()
-            except IndexError:
-                break
-            listener(self)
-        if watch.callbacks:
-            if self._owner is not None:
-                self._owner.call_back(self, watch.callbacks)
+            if kind is PARKED:
+                entry.release()
+            elif kind is WAITER:
+                self._tell(entry)
+            elif kind is LISTENER:
+                entry(self)
             else:
-                run_callbacks(watch.callbacks)
+                callbacks.append(entry)
+        if not callbacks:
+            return
+        if self._owner is not None:
+            self._owner.call_back(self, callbacks)
+        else:
+            run_callbacks(callbacks)
 
     def _tell(self, waiter: Any) -> None:
         if self.state is DONE:
@@ -418,8 +424,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
     # A type checker is to see the attributes of the standard class, or it refuses ours in ``as_completed``.
     if not TYPE_CHECKING:
         _condition = property(_watched)
-        _waiters = property(_Waiters)
-        _done_callbacks = property(lambda self: list(self._watch.callbacks))
+        _waiters = property(lambda self: _NO_WAITERS if self._watch is SETTLED else _Waiters(self))
+        _done_callbacks = property(lambda self: [entry for kind, entry in self._watch.entries if kind is CALLBACK])
         _state = property(_standard_state)
         _result = property(_value_or_none)
         _exception = property(_error_or_none)
@@ -463,6 +469,9 @@ class GraphFuture(Task, Future[T], Generic[T]):
             raise InvalidStateError(f"{self.key} belongs to an executor, which settles it when its task ends")
         if settles and self._watch.settled:
             raise InvalidStateError(f"{self._state}: {self!r}")
+
+
+_NO_WAITERS = _NoWaiters(GraphFuture())
 
 
 def cancel_all(futures: Iterable[GraphFuture[Any]]) -> None:

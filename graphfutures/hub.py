@@ -93,7 +93,11 @@ class Hub:
                         continue
                     future, number, good, outcome, kept, record = fact
                     self.remember(record)
-                    if scheduler.finished(future, number, place, kept) if good else scheduler.failed(future, number, place):
+                    if (
+                        scheduler.finished(future, number, place, kept)
+                        if good
+                        else scheduler.failed(future, number, place)
+                    ):
                         future._outcome = outcome
                         if good:
                             self.done += 1
@@ -108,7 +112,7 @@ class Hub:
                 if news:
                     scheduler.news = []
                     self._count(news)
-                batch = scheduler.taken(place, want) if want and not more else _NONE
+                batch: list[Any] = scheduler.taken(place, want) if want and not more else _NONE
                 if not batch and self.closing and not scheduler.unsettled and not more:
                     # A submission after the first line finds ``ended`` and takes itself back; one before it is
                     # found by the second.
@@ -121,8 +125,8 @@ class Hub:
                     lock.release()
                     self._announce(news)
                 raise
-            for fact in told:
-                future = fact[0]
+            for done in told:
+                future = done[0]  # type: ignore[assignment]  # only Finished is left
                 future.dependencies = ()
                 watch = future.__dict__.setdefault("_watch", SETTLED)
                 if watch is not SETTLED:
@@ -182,8 +186,7 @@ class Hub:
         self.inbox.append(future)
         if self.ended:
             self.take_back(future)
-        self.wake()
-        self.check_inputs(future.dependencies)
+        self.wake_unless_waiting(future.dependencies)
 
     def take_back(self, future: GraphFuture[Any]) -> None:
         """Remove a task that came after the end, unless it was seen in time after all.
@@ -207,12 +210,22 @@ class Hub:
                 raise errors.refused(self.refusal)
             self.submitted(future)
 
-    def check_inputs(self, dependencies: Iterable[Task]) -> None:
-        """Have a new task fail now, not when a worker is free, if one of its inputs has."""
+    def wake_unless_waiting(self, dependencies: Iterable[Task]) -> None:
+        """See to a new task, if it does not wait for one whose end will be reported by an exchange anyhow."""
+        trouble = self.failed or self.cancelled
+        waiting = False
         for dependency in dependencies:
-            if dependency.state is FAILED or dependency.state is CANCELLED:
-                self.backend.attend()
-                break
+            state = dependency.state
+            if state is DONE:
+                continue
+            if state is FAILED or state is CANCELLED:
+                self.backend.attend()  # it fails now, not when a worker is free
+                return
+            waiting = True
+            if not trouble:
+                return
+        if not waiting:
+            self.wake()
 
     def cancel(self, future: GraphFuture[Any], *, force: bool) -> bool:
         """Whether the future is cancelled now."""
