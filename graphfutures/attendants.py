@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 from typing import Any, TypeAlias
 
+from graphfutures.bells import Thread
 from graphfutures.futures import GraphFuture, run_callbacks
 
 LOGGER = logging.getLogger("graphfutures")
@@ -43,8 +44,9 @@ class Attendant:
         self._rings.put(True)
         if not self._here:
             # A signal handler may raise at any point here, so it is the thread that notes that it is there.
-            thread = threading.Thread(target=self._attend, name=self._name, daemon=True)
-            self._started = [*filter(threading.Thread.is_alive, self._started), thread]
+            thread = Thread(self._attend, name=self._name)
+            # One that was interrupted in its start may yet come.
+            self._started = [*[t for t in self._started if t.ident is None or t.is_alive()], thread]
             try:
                 thread.start()
             except RuntimeError:
@@ -116,7 +118,7 @@ class Callbacks:
                 thread.join(PATIENCE)
 
     def _start(self) -> bool:
-        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        thread = Thread(self._run, name=self._name)
         self._threads.add(thread)
         try:
             thread.start()

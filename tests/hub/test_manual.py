@@ -423,6 +423,7 @@ def test_threads_end_attempts_while_others_submit_cancel_and_revoke(seed: int) -
     workers = [in_thread(lambda n=n: work(n % 2, 10 * seed + n)) for n in range(4)]  # type: ignore[misc]
     others = [in_thread(submit), in_thread(lambda: cancel(seed))]
     join(*others, *workers)
+    executor._hub.apply()
     check(executor._hub.scheduler, futures)
     executor.shutdown()
     for n, future in enumerate(futures):
@@ -606,6 +607,7 @@ class Machine(RuleBasedStateMachine):
             return
         hub = self.executor._hub
         places = [(f, f.attempt, self.backend._handed[f, f.attempt].place) for f in self.current()]
+        hub.apply()
         check(hub.scheduler, self.futures, places)
         assert not hub.inbox
         for future in self.futures:

@@ -22,6 +22,7 @@ LIMIT = 30
 # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
 PRELUDE = """\
 import faulthandler, signal, os
+faulthandler.enable()
 faulthandler.register(signal.SIGUSR1, all_threads=True)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def print(*values, write=os.write):  # in one piece, whatever other threads print

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 SCRIPT = """
-import random, sys, threading
+import random, sys, threading, traceback
 from concurrent.futures import CancelledError, wait
 from graphfutures import GraphExecutor
 from graphfutures.core.invariants import check
@@ -51,6 +51,7 @@ def settles(executor, futures):
     late = wait(futures, timeout=10).not_done
     if late:
         print("pending:", *[executor.explain(f) for f in list(late)[:5]])
+        faulthandler.dump_traceback(all_threads=True)
     return not late
 
 def all_work(executor):
@@ -75,7 +76,8 @@ while raised < alarms:
         except Alarm:
             raised += 1
         except Exception as error:
-            bad.append(f"{type(error).__name__}: {error}")
+            bad.append(repr(error))
+            traceback.print_exc()
             if len(bad) > 5:
                 raise
         if raised % 20 == 0:
@@ -92,11 +94,11 @@ while raised < alarms:
     if ending.is_alive():
         bad.append("shutdown hangs")
         break
-print("alarms:", raised >= alarms, "bad:", bad, "threads:", threading.active_count())
-sys.stdout.flush() if bad else None
-os._exit(0) if bad else None
+print("alarms:", raised >= alarms, "bad:", bad, "threads:", *[t.name for t in threading.enumerate() if t.is_alive()])
+if bad:
+    os._exit(0)
 """
-FINE = ["alarms: True bad: [] threads: 1"]
+FINE = ["alarms: True bad: [] threads: MainThread"]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

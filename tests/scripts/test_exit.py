@@ -283,7 +283,9 @@ atexit.register(lambda: print(all(f.result(0) == 7 for f in list(futures))))
 
 @pytest.mark.parametrize(("ending", "code"), [("sys.exit(3)", 3), ("raise ValueError('mine')", 1)])
 def test_a_script_that_ends_by_another_exception_finishes_its_work(script, ending: str, code: int) -> None:
-    ended = script(HEAD + "executor = GraphExecutor(1)\nexecutor.submit(print, executor.submit(at_exit))\n" + ending, code=code)
+    ended = script(
+        HEAD + "executor = GraphExecutor(1)\nexecutor.submit(print, executor.submit(at_exit))\n" + ending, code=code
+    )
     assert ended.lines == ["at exit", "0"]
 
 

@@ -1,0 +1,71 @@
+"""Waiting in a thread that a signal handler may interrupt at any point, without a trace of it.
+
+The standard ``threading.Event`` is Python code around a lock.  Whoever is interrupted in its ``wait`` or ``clear``
+by a handler that raises (Ctrl-C) may leave that lock taken for good, and a worker that sets the event then is lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from _thread import allocate_lock
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+
+class Bell:
+    """What stands for a ``threading.Event``: to set it never waits, whatever became of those who wait for it."""
+
+    __slots__ = ("_parked", "_set")
+
+    def __init__(self, *, is_set: bool = False) -> None:
+        self._set = is_set
+        self._parked: deque[Any] = deque()
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+        return self._set
+
+    def set(self) -> None:
+        """Wake all who wait."""
+        self._set = True
+        for lock in tuple(self._parked):
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # somebody has woken this one before
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._set = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, so many seconds at most; whether it is."""
+        lock = allocate_lock()
+        lock.acquire()
+        self._parked.append(lock)
+        try:
+            if not self._set:
+                lock.acquire(True, -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX))
+        finally:
+            try:
+                self._parked.remove(lock)
+            except ValueError:
+                pass
+        return self._set
+
+    def _at_fork_reinit(self) -> None:
+        self._parked.clear()
+
+
+class Thread(threading.Thread):
+    """A daemon thread that runs even if ``start`` was interrupted while it waited for the thread's first step.
+
+    :param target: what it runs.
+    :param args: its arguments.
+    :param name: of the thread.
+    """
+
+    def __init__(self, target: Callable[..., object], args: tuple[Any, ...] = (), *, name: str) -> None:
+        super().__init__(target=target, args=args, name=name, daemon=True)
+        self._started = Bell()
