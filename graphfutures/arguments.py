@@ -58,17 +58,16 @@ def dependencies_of(plan: Plan, owner: Owner, report: Report) -> tuple[tuple[Tas
 
 
 def _tasks(sources: Iterable[Any], owner: Owner, report: Report) -> tuple[Task, ...]:
-    stand_ins: dict[int, External] = {}
     tasks: list[Task] = []
     for source in sources:
         future = source.future if type(source) is Allowed else source
         if isinstance(future, GraphFuture) and future._owner is owner:
             tasks.append(future)
             continue
-        external = stand_ins.get(id(future))
+        # One stand-in for all who wait for the same future, so that they start in the order of their submission.
+        external = owner.externals.get(id(future))
         if external is None:
-            external = stand_ins[id(future)] = External(future)
-        tasks.append(external)
-    for external in stand_ins.values():
+            external = owner.externals[id(future)] = External(future)
         external.watch(report)
+        tasks.append(external)
     return tuple(tasks)

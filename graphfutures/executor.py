@@ -145,11 +145,13 @@ class GraphExecutor(Door):
         """
         if not isinstance(future, GraphFuture) or future._owner is not self._hub:
             raise ValueError(f"{future!r:.80} is not a future of this executor")
+        self._hub.catch_up()
         return explain(self._hub, future)
 
     def stats(self) -> dict[str, int]:
         """How many tasks are waiting, ready and running now, and how many have ended how so far."""
         hub = self._hub
+        hub.catch_up()
         states = [task.state for task in tuple(hub.scheduler.unsettled)]
         return {
             "waiting": states.count(WAITING),

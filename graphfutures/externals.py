@@ -20,7 +20,7 @@ class External(Task):
     The foreign future holds it weakly: once nobody in the graph waits for it, it is gone.
     """
 
-    __slots__ = ("__weakref__", "source")
+    __slots__ = ("__weakref__", "source", "watched")
 
     outside = True
 
@@ -28,6 +28,7 @@ class External(Task):
         super().__init__(0)
         self.state = WAITING
         self.source = source
+        self.watched = False
 
     @property
     def key(self) -> str:
@@ -48,7 +49,9 @@ class External(Task):
         return self.source.done()
 
     def watch(self, report: Report) -> None:
-        """Have ``report(self)`` called when the foreign future settles, perhaps at once."""
+        """Have ``report(self)`` called when the foreign future settles, perhaps at once; done once."""
+        if self.watched:
+            return
         reference = weakref.ref(self)
 
         def settled(_: Future[Any]) -> None:
@@ -60,3 +63,4 @@ class External(Task):
             self.source._listen(settled)  # never by way of the thread that runs callbacks
         else:
             self.source.add_done_callback(settled)
+        self.watched = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock, get_ident
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, MutableMapping
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER
 from concurrent.futures._base import PENDING as PENDING_STATE
@@ -30,6 +30,9 @@ Listener = Callable[["GraphFuture[Any]"], object]
 
 class Owner(Protocol):
     """What a future asks of the executor that it belongs to."""
+
+    #: stand-ins for futures of others, by the identity of those
+    externals: MutableMapping[int, Any]
 
     def cancel(self, future: GraphFuture[Any], *, force: bool) -> bool:
         """Whether the future is cancelled now."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from _thread import RLock, allocate_lock
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from itertools import count, islice
 from time import sleep
 from typing import Any
+from weakref import WeakValueDictionary
 
 from graphfutures import errors
 from graphfutures.attendants import Attendant, Callbacks
@@ -62,6 +63,7 @@ class Hub:
         self.inbox: deque[GraphFuture[Any] | Post] = deque()
         self.callbacks = Callbacks(f"{self.name}_callbacks")
         self.clerk = Attendant(self.apply, f"{self.name}_clerk")
+        self.externals: MutableMapping[int, External] = WeakValueDictionary()
         self.room: deque[tuple[int, Any]] = deque()  # who waits for how small a backlog
         self.closing = False
         self.ended = False
@@ -267,6 +269,11 @@ class Hub:
         self.backend.attend()
         answer.acquire()
 
+    def catch_up(self) -> None:
+        """See to it that what was posted is part of the graph."""
+        if self.inbox and not self.inside():
+            self.ask(bool)
+
     def cancel_pending(self) -> None:
         """A fact: what has not started is to be cancelled."""
         self.open_inside = False
@@ -352,6 +359,7 @@ class Hub:
         for future in stranded:
             if isinstance(future, GraphFuture) and not future.done():
                 future.state = FAILED
+                future._name = future.name
                 future._outcome = errors.made_before_fork(future.key)
                 future._call = None
                 future._announce()

@@ -73,6 +73,8 @@ class Threads:
 
     def join(self) -> None:
         """See ``Backend``."""
+        if not self.threads:
+            self._hub.end()  # all that there is waits for futures of others, and will start a thread
         for thread in tuple(self.threads):
             if thread is not threading.current_thread():
                 thread.join()

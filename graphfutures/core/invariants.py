@@ -53,7 +53,7 @@ def check(
 def _queued(scheduler: Scheduler) -> set[Task]:
     policy = scheduler.policy
     heaps = [task for heap in (policy._first, policy._last) for _, _, task in heap]
-    return {*policy.roots, *policy.continuations, *heaps}
+    return {*policy.roots, *policy.nested, *policy.continuations, *heaps}
 
 
 def _check_attempts(scheduler: Scheduler, tasks: list[Task], outstanding: list[tuple[Task, int, Place]]) -> None:

@@ -1,8 +1,8 @@
 """Which ready task next.
 
-Roots (submitted from outside) start in submission order; what a completion made ready goes
-before them, the newest first, so that intermediates are used and freed early.  A priority
-other than zero overrides both.  After ``STREAK`` continuations in a row the oldest root goes
+Roots (submitted from outside) start in submission order, and before them what running tasks have
+submitted; what a completion made ready goes before both, the newest first, so that intermediates are
+used and freed early.  A priority other than zero overrides all that.  After ``STREAK`` continuations in a row the oldest root goes
 first, so that nothing starves.
 """
 
@@ -23,10 +23,11 @@ class Policy:
     A task that stops being ready is not searched for; it is passed over when its turn comes.
     """
 
-    __slots__ = ("_first", "_last", "_pushes", "_streak", "continuations", "roots")
+    __slots__ = ("_first", "_last", "_pushes", "_streak", "continuations", "nested", "roots")
 
     def __init__(self) -> None:
         self.roots: deque[Task] = deque()
+        self.nested: deque[Task] = deque()
         self.continuations: list[Task] = []
         self._first: list[tuple[float, int, Task]] = []
         self._last: list[tuple[float, int, Task]] = []
@@ -35,14 +36,14 @@ class Policy:
 
     def __len__(self) -> int:
         """How many entries there are, those included that stopped being ready."""
-        return len(self.roots) + len(self.continuations) + len(self._first) + len(self._last)
+        return len(self.roots) + len(self.nested) + len(self.continuations) + len(self._first) + len(self._last)
 
     def push_early(self, task: Task) -> None:
         """Queue a new task that does not go to the end of ``roots``: it has a priority or was submitted inside."""
         if task.priority:
             self._push_priority(task, 1)
         else:
-            self.continuations.append(task)
+            self.nested.append(task)
 
     def push_continuation(self, task: Task) -> None:
         """Queue a task that a completion has made ready; of several, push the first one last."""
@@ -60,13 +61,13 @@ class Policy:
 
     def pop(self) -> Task | None:
         """Remove and return the task to run next, None if no task is ready."""
-        roots, continuations = self.roots, self.continuations
+        roots, continuations, nested = self.roots, self.continuations, self.nested
         while True:
             if self._first:
                 task = heappop(self._first)[2]
-            elif continuations and (self._streak < STREAK or not roots):
+            elif (continuations or nested) and (self._streak < STREAK or not roots):
                 self._streak += 1
-                task = continuations.pop()
+                task = continuations.pop() if continuations else nested.popleft()
             elif roots:
                 self._streak = 0
                 task = roots.popleft()
