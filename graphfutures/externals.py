@@ -52,12 +52,13 @@ class External(Task):
         """Have ``report(self)`` called when the foreign future settles, perhaps at once; done once."""
         if self.watched:
             return
+        self._report = report  # not known to the foreign future either, which would keep a whole graph alive by it
         reference = weakref.ref(self)
 
         def settled(_: Future[Any]) -> None:
             external = reference()
             if external is not None:
-                report(external)
+                external._report(external)
 
         if isinstance(self.source, GraphFuture):
             self.source._listen(settled)  # never by way of the thread that runs callbacks
