@@ -11,6 +11,7 @@ import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, as_completed, wait
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,11 +72,11 @@ def test_arguments_go_when_the_task_has_run(executor: GraphExecutor) -> None:
 
 def test_a_function_goes_when_it_has_run(executor: GraphExecutor) -> None:
     thing, gone = watched()
-    future = executor.submit(lambda: ignore(thing))
+    future = executor.submit(partial(ignore, thing))
     future.result(LIMIT)
     del thing
     assert gone()
-    assert future.name == "<lambda>"
+    assert future.name == "ignore"
 
 
 def test_arguments_go_when_the_task_is_cancelled(executor: GraphExecutor) -> None:
@@ -262,12 +263,13 @@ def test_exceptions_that_were_inherited_go(executor: GraphExecutor) -> None:
     gone: list[Callable[[], bool]] = []
     head = executor.submit(fail, gone)
     heir = executor.submit(ignore, executor.submit(ignore, head))
-    try:
+    error = heir.exception(LIMIT)
+    gone.append(watched(error)[1])
+    assert isinstance(error, Failure)
+    assert error.__cause__ is head.exception()
+    with pytest.raises(Failure):
         heir.result(LIMIT)
-    except Failure as error:
-        gone.append(watched(error)[1])
-        assert error.__cause__ is head.exception()
-    del head, heir
+    del head, heir, error
     assert all(g() for g in gone)
     assert len(gone) == 3
 

@@ -78,29 +78,30 @@ def memory(build: Callable[..., Futures], how: str, n: int) -> int:
         tracemalloc.stop()
 
 
-GRAPHS = [
+QUICK = [
     (chain, "is done"),
     (chain, "fails"),
     (chain, "is cancelled"),
-    (fan_out, "is done"),
     (fan_out, "fails"),
     (fan_out, "is cancelled"),
     (fan_in, "is done"),
-    (fan_in, "fails"),
-    (fan_in, "is cancelled"),
-    (independent, "is done"),
-    (items, "is done"),
 ]
+SLOW = [(fan_out, "is done"), (fan_in, "fails"), (fan_in, "is cancelled"), (independent, "is done"), (items, "is done")]
 graphs = pytest.mark.parametrize(
-    ("build", "how"), GRAPHS, ids=[f"{build.__name__} {how}".replace(" ", "-") for build, how in GRAPHS]
+    ("build", "how"),
+    [
+        pytest.param(build, how, id=f"{build.__name__} {how}".replace(" ", "-"), marks=marks)
+        for rows, marks in ((QUICK, ()), (SLOW, pytest.mark.ci))
+        for build, how in rows
+    ],
 )
 
 
 @graphs
 def test_time_is_linear(build: Callable[..., Futures], how: str) -> None:
-    small = min(end(build, how, SMALL)[0] for _ in range(2))
+    small = end(build, how, SMALL)[0]
     large, futures = end(build, how, LARGE)
-    assert large < FACTOR * max(small, 0.01)
+    assert large < FACTOR * max(small, 0.02)
     if how == "is done":
         assert futures[-1].result(0) == {fan_in: LARGE + 1, items: LARGE}.get(build, 1)
     else:
@@ -112,7 +113,7 @@ def test_time_is_linear(build: Callable[..., Futures], how: str) -> None:
 @graphs
 def test_memory_is_linear(build: Callable[..., Futures], how: str) -> None:
     memory(build, how, 100)
-    assert memory(build, how, LARGE) < FACTOR / 2 * memory(build, how, SMALL)
+    assert memory(build, how, LARGE // 4) < FACTOR / 2 * memory(build, how, SMALL // 4)
 
 
 @pytest.mark.parametrize("build", [chain, fan_out])
