@@ -187,6 +187,11 @@ class View(Door):
         self._shutdown = False
         self._pending: set[GraphFuture[Any]] = set()
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown(cancel_futures=is_interrupt(kind))
+
     def _check(self, fn: Any) -> None:
         super()._check(fn)
         if self._shutdown:

@@ -19,6 +19,7 @@ from functools import partial
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
+from graphfutures.bells import Bell
 from graphfutures.calls import name_of
 from graphfutures.core.graph import Task
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, RUNNING
@@ -143,6 +144,10 @@ class _Waiters:
         watch = self._future._watched()
         if watch.seen_settled():
             return  # it has been seen as settled and is not waited for
+        if type(waiter.event) is not Bell:
+            # The standard event's lock may stay taken for good when its waiter is interrupted.  While waiters are
+            # being installed nobody else has come to know of this one.
+            waiter.event = Bell(is_set=waiter.event.is_set())
         if not watch.enter((WAITER, waiter)):
             self._future._tell(waiter)
 

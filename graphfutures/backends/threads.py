@@ -11,6 +11,7 @@ from typing import Any
 
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
+from graphfutures.bells import Thread
 from graphfutures.core.graph import Place
 from graphfutures.futures import GraphFuture
 from graphfutures.running import here, run
@@ -95,7 +96,7 @@ class Threads:
             number = len(self.threads)
             if number >= self.max_workers:
                 return
-            thread = threading.Thread(target=self._work, args=(number,), name=f"{self._name}_{number}", daemon=True)
+            thread = Thread(self._work, (number,), name=f"{self._name}_{number}")
             try:
                 thread.start()
             except RuntimeError:
