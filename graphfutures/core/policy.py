@@ -2,8 +2,8 @@
 
 Roots (submitted from outside) start in submission order, and before them what running tasks have
 submitted; what a completion made ready goes before both, the newest first, so that intermediates are
-used and freed early.  A priority other than zero overrides all that.  After ``STREAK`` continuations in a row the oldest root goes
-first, so that nothing starves.
+used and freed early.  A priority other than zero overrides all that.  After ``STREAK`` of these in a
+row the oldest root goes first, so that nothing starves.
 """
 
 from __future__ import annotations
