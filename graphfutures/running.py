@@ -78,7 +78,11 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     if needs:
         needs = labels(needs)
     record = (future.serial, name, worker, start, perf_counter(), 0, good, needs)
-    return _tuple(Finished, (future, number, good, value, False, record))
+    try:
+        return _tuple(Finished, (future, number, good, value, False, record))
+    finally:
+        # The frames of a traceback lead back to this one, which must not lead to the exception.
+        del future, value
 
 
 def labels(dependencies: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -320,6 +320,24 @@ executors[-1].submit(print, future)
     assert ended.lines == ["at exit", "20"]
 
 
+def test_work_without_a_thread_at_exit(script) -> None:
+    ended = script(
+        HEAD
+        + """
+where = threading.local()
+def prepare(): where.prepared = True
+def work(*values): return getattr(where, "prepared", False), *values
+first = GraphExecutor(1)
+second = GraphExecutor(2, initializer=prepare)  # no thread of it is there when the interpreter exits
+waiting = [second.submit(work, first.submit(at_exit)) for _ in range(3)]
+second.submit(print, second.submit(list, waiting)).add_done_callback(lambda f: print(f.exception()))
+"""
+    )
+    values = [(True, 0)] * 3
+    assert ended.lines == [*3 * ["at exit"], str(values), "None"]
+    assert ended.err == ""
+
+
 def test_import_alone_starts_nothing(script) -> None:
     ended = script("import graphfutures, threading; graphfutures.GraphExecutor(4); print(threading.active_count())")
     assert ended.lines == ["1"]
