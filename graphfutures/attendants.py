@@ -115,7 +115,10 @@ class Callbacks:
         while others := self._threads - {threading.current_thread()}:
             self._bell.put(None)
             for thread in others:
-                thread.join(PATIENCE)
+                try:
+                    thread.join(PATIENCE)
+                except RuntimeError:  # somebody is about to start it
+                    sleep(0)
 
     def _start(self) -> bool:
         thread = Thread(self._run, name=self._name)

@@ -125,7 +125,6 @@ except KeyboardInterrupt:
     print("interrupted")
 gate.set()
 print(future.result(), other.result(), executor.submit(int, 6).result())
-print(len(future._condition.entries), len(future._condition.views))
 """
     )
     assert ended.lines == ["interrupted", "worked 5 6"]
