@@ -1,14 +1,14 @@
 """GraphFuture: a concurrent.futures.Future that is also the task, and costs nothing until somebody waits.
 
-Nobody who waits takes a lock that a worker needs.  Whether a future is settled is decided by one atomic
-``dict.setdefault``: either a waiter puts its ``Watch`` there first, and is told, or the worker puts
-``SETTLED`` there, and whoever comes later sees it.  So a waiter that is interrupted at any point
-(Ctrl-C inside the standard library's ``wait``, say) leaves nothing behind that could stop a worker.
+Nobody who waits takes a lock that a worker needs.  The worker sets ``_settled`` and then looks for a ``Watch``; a
+waiter leaves its ``Watch`` and then looks at ``_settled``: so one of them sees the other, and whoever does tells those
+who wait.  A waiter that is interrupted at any point (Ctrl-C inside the standard library's ``wait``, say) leaves
+nothing behind that could stop a worker.
 """
 
 from __future__ import annotations
 
-from _thread import allocate_lock, get_ident
+from _thread import RLock, allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, MutableMapping
 from concurrent.futures import CancelledError, Future, InvalidStateError
@@ -56,35 +56,45 @@ class Watch:
     of the standard library, listeners and callbacks; each is taken out once, by whoever acts on it.
     """
 
-    __slots__ = ("entries", "settled", "views")
+    __slots__ = ("_claim", "entries", "settled", "views")
 
     def __init__(self, *, settled: bool = False) -> None:
+        self._claim = allocate_lock()
         self.settled = settled
-        self.views: dict[int, bool] = {}  # by thread: whether it was settled then
+        self.views: dict[int, tuple[bool, int]] = {}  # by thread: whether it was settled then, holds since
         self.entries: list[tuple[str, Any]] = []
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Freeze this thread's view; never waits."""
-        self.views.setdefault(get_ident(), self.settled)
+        """Freeze this thread's view, as long as it holds this; never waits."""
+        settled, holds = self.views.get(get_ident(), (self.settled, 0))
+        self.views[get_ident()] = settled, holds + 1
         return True
 
     def release(self) -> None:
         """Let this thread see the present state again."""
-        self.views.pop(get_ident(), None)
+        settled, holds = self.views.pop(get_ident(), (False, 0))
+        if holds > 1:  # a finalizer came between
+            self.views[get_ident()] = settled, holds - 1
 
     def __enter__(self) -> bool:
-        self.views.setdefault(get_ident(), self.settled)
-        return True
+        return self.acquire()
 
     def __exit__(self, *exc: object) -> None:
-        self.views.pop(get_ident(), None)
+        self.release()
 
     def notify_all(self) -> None:
         """Nothing: those who wait are told by the future."""
 
+    def settle(self) -> bool:
+        """The future is settled: True for the first one to say so, who is to act on the entries."""
+        if not self._claim.acquire(False):
+            return False
+        self.settled = True
+        return True
+
     def seen_settled(self) -> bool:
         """Whether the future was settled in this thread's view."""
-        return self.views.get(get_ident(), self.settled)
+        return self.views.get(get_ident(), (self.settled, 0))[0]
 
     def enter(self, entry: tuple[str, Any]) -> bool:
         """Add an entry; False if the future is settled and the caller is to act on the entry itself."""
@@ -111,12 +121,6 @@ class _Settled(Watch):
     def release(self) -> None:
         pass
 
-    def __enter__(self) -> bool:
-        return True
-
-    def __exit__(self, *exc: object) -> None:
-        pass
-
     def enter(self, entry: tuple[str, Any]) -> bool:
         return False
 
@@ -129,7 +133,8 @@ CALLBACK = "callback"
 #: of a future that is not settled yet: its outcome may be decided, but nobody has been told
 _BEGUN = (RUNNING, DONE, FAILED)
 SETTLED = _Settled(settled=True)
-UNWATCHED = Watch()
+#: held, by waiters alone and for an instant, where one of several is to be the first
+_FIRST = RLock()
 
 
 class _Waiters:
@@ -153,7 +158,7 @@ class _Waiters:
 
     def remove(self, waiter: Any) -> None:
         watch = self._future._watch
-        if not watch.settled:
+        if watch is not None and not watch.settled:
             watch.leave((WAITER, waiter))
 
 
@@ -176,9 +181,14 @@ class GraphFuture(Task, Future[T], Generic[T]):
     settled by ``set_result`` or ``set_exception`` like one of the standard library.
     """
 
-    __slots__ = ("_call", "_name", "_outcome", "_owner", "_started")
+    __slots__ = ("_call", "_name", "_outcome", "_owner", "_settled", "_started", "_watch")
 
-    _watch: Watch = UNWATCHED
+    # In a slot each, as is all that several threads may touch: CPython 3.11 corrupts an object when two threads
+    # ask for its ``__dict__`` for the first time while the collector runs.
+    #: whether its outcome is final and may be told
+    _settled: bool
+    #: those who wait for it, if somebody has
+    _watch: Watch | None
     _traceback: Any = None
     _copy: BaseException | None = None
     #: by which worker and when its attempt was started; not set before
@@ -203,6 +213,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
         self._owner = owner
         self._call = call
         self._name = name
+        self._settled = False
+        self._watch = None
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -222,7 +234,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     def __repr__(self) -> str:
         state = "pending"
-        if self._watch.settled:
+        if self._settled:
             if self.state is CANCELLED:
                 state = "cancelled"
             elif self.state is DONE:
@@ -246,15 +258,15 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     def done(self) -> bool:
         """Whether the task has ended or was cancelled."""
-        return self._watch.settled
+        return self._settled
 
     def cancelled(self) -> bool:
         """Whether the task was cancelled."""
-        return self._watch.settled and self.state is CANCELLED
+        return self._settled and self.state is CANCELLED
 
     def running(self) -> bool:
         """Whether the task has started (on processes: was sent) and has not ended."""
-        return self.state in _BEGUN and not self._watch.settled
+        return self.state in _BEGUN and not self._settled
 
     def cancel(self, *, force: bool = False) -> bool:
         """Cancel the task and all that depends on it, unless it has started.
@@ -262,7 +274,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         :param force: stop it even if it is running, where the backend can do that.
         :return: whether it is cancelled.
         """
-        if self._watch.settled:
+        if self._settled:
             return self.state is CANCELLED
         if self._owner is not None:
             return self._owner.cancel(self, force=force)
@@ -283,7 +295,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         :raises Exception: what the call raised; for a task that never ran because another one had failed,
             a copy of that exception with the way to it in its notes.
         """
-        if not self._watch.settled:
+        if not self._settled:
             self._park(timeout)
         if self.state is DONE:
             return self._outcome  # type: ignore[no-any-return]
@@ -300,7 +312,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         :raises CancelledError: if the task was cancelled.
         :raises TimeoutError: if it has not ended in time.
         """
-        if not self._watch.settled:
+        if not self._settled:
             self._park(timeout)
         if self.state is DONE:
             return None
@@ -315,7 +327,10 @@ class GraphFuture(Task, Future[T], Generic[T]):
         error = self._outcome
         if isinstance(error, Inherited):
             if self._copy is None:
-                self.__dict__.setdefault("_copy", error.exception())
+                copy = error.exception()
+                with _FIRST:
+                    if self._copy is None:
+                        self._copy = copy
             error = self._copy
         return error  # type: ignore[no-any-return]
 
@@ -332,7 +347,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
                 lock.acquire()
             else:
                 lock.acquire(True, min(max(timeout, 0), TIMEOUT_MAX))
-            if not watch.settled:
+            if not self._settled:
                 raise TimeoutError()
         finally:
             if not watch.settled:
@@ -340,7 +355,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in an asyncio task; cancelling that wait leaves this task alone."""
-        if not self._watch.settled:
+        if not self._settled:
             from asyncio import get_running_loop
 
             loop = get_running_loop()
@@ -375,12 +390,14 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     def _announce(self) -> None:
         """Let everybody see that it is settled; called once, by whoever settled it, holding no lock."""
-        watch = self.__dict__.setdefault("_watch", SETTLED)
-        if watch is not SETTLED:
+        self._settled = True
+        watch = self._watch
+        if watch is not None:
             self._tell_all(watch)
 
     def _tell_all(self, watch: Watch) -> None:
-        watch.settled = True
+        if not watch.settle():
+            return
         entries = watch.entries
         callbacks: deque[Callable[[], object]] = deque()
         while entries:
@@ -414,33 +431,44 @@ class GraphFuture(Task, Future[T], Generic[T]):
     # -- what others read of a standard future ------------------------------------------------
 
     def _watched(self) -> Watch:
+        """Those who wait for it; to be asked before joining them."""
         watch = self._watch
-        return self.__dict__.setdefault("_watch", Watch()) if watch is UNWATCHED else watch
+        if watch is None:
+            if self._settled:
+                return SETTLED
+            fresh = Watch()
+            with _FIRST:
+                if self._watch is None:
+                    self._watch = fresh
+                watch = self._watch
+        if self._settled:
+            self._tell_all(watch)
+        return watch
 
     def _standard_state(self) -> str:
         watch = self._watch
-        if watch is not SETTLED and not (watch.seen_settled() if watch.views else watch.settled):
+        if not (watch.seen_settled() if watch is not None and watch.views else self._settled):
             return RUNNING_STATE if self.state in _BEGUN else PENDING_STATE
         return CANCELLED_AND_NOTIFIED if self.state is CANCELLED else FINISHED
 
     def _value_or_none(self) -> T | None:
-        return self._outcome if self._watch.settled and self.state is DONE else None
+        return self._outcome if self._settled and self.state is DONE else None
 
     def _error_or_none(self) -> BaseException | None:
-        return self._error() if self._watch.settled and self.state is FAILED else None
+        return self._error() if self._settled and self.state is FAILED else None
 
     # A type checker is to see the attributes of the standard class, or it refuses ours in ``as_completed``.
     if not TYPE_CHECKING:
         _condition = property(_watched)
-        _waiters = property(lambda self: _NO_WAITERS if self._watch is SETTLED else _Waiters(self))
-        _done_callbacks = property(lambda self: [entry for kind, entry in self._watch.entries if kind is CALLBACK])
+        _waiters = property(lambda self: _Waiters(self) if self._watch is not None or not self._settled else _NO_WAITERS)
+        _done_callbacks = property(lambda self: [entry for kind, entry in self._watched().entries if kind is CALLBACK])
         _state = property(_standard_state)
         _result = property(_value_or_none)
         _exception = property(_error_or_none)
 
     def _get_snapshot(self) -> tuple[bool, bool, T | None, BaseException | None]:
         """Python 3.14's view in one call: done, cancelled, result, exception."""
-        if not self._watch.settled:
+        if not self._settled:
             return False, False, None, None
         if self.state is CANCELLED:
             return True, True, None, None
@@ -475,7 +503,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
     def _by_hand(self, *, settles: bool = False) -> None:
         if self._owner is not None:
             raise InvalidStateError(f"{self.key} belongs to an executor, which settles it when its task ends")
-        if settles and self._watch.settled:
+        if settles and self._settled:
             raise InvalidStateError(f"{self._state}: {self!r}")
 
 

@@ -23,7 +23,7 @@ from graphfutures.core.graph import Place, Task
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, WAITING
 from graphfutures.externals import External
-from graphfutures.futures import SETTLED, GraphFuture
+from graphfutures.futures import GraphFuture
 from graphfutures.history import History
 from graphfutures.outcomes import Inherited
 from graphfutures.unpacking import Group, Item
@@ -130,8 +130,9 @@ class Hub:
             for done in told:
                 future = done[0]  # type: ignore[assignment]  # only Finished is left
                 future.dependencies = ()
-                watch = future.__dict__.setdefault("_watch", SETTLED)
-                if watch is not SETTLED:
+                future._settled = True
+                watch = future._watch
+                if watch is not None:
                     future._tell_all(watch)
             if news:
                 self._announce(news)

@@ -86,3 +86,41 @@ def test_finalizers(script, backend: str) -> None:
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_many_seeds(script, backend: str, seed: int) -> None:
     assert script(SCRIPT, backend, seed, 2000).lines == ["late: 0 complaints: [] threads: 1 True"]
+
+
+COLLECTIONS = """
+import gc
+from concurrent.futures import as_completed, wait
+from graphfutures import GraphExecutor
+
+current, kept = [], []
+
+def look(phase, info):
+    if current:
+        future = current[-1]
+        future.done(), future._state, repr(future)
+        with future._condition:
+            future._waiters
+
+gc.set_threshold(1)
+with GraphExecutor(2) as executor:
+    gc.callbacks.append(look)
+    for number in range(300):
+        futures = [executor.submit(divmod, 1, 0), executor.submit(abs, -1)]
+        futures.append(executor.submit(abs, futures[0]))
+        current[:] = futures
+        kept.append(futures)  # or objects are made again from what is left of others
+        assert not wait(futures, 60).not_done
+        for future in as_completed(futures, 60):
+            current.append(future)
+            type(future.exception(60)).__name__
+        current.append(futures[2])
+        assert futures[2].exception() is futures[2].exception()
+    gc.callbacks.clear()
+print("whole")
+"""
+
+
+def test_futures_are_looked_at_while_the_collector_runs(script: Script) -> None:
+    # CPython 3.11 corrupts an object whose __dict__ is asked for while its __dict__ is being made.
+    assert script(COLLECTIONS).lines == ["whole"]
