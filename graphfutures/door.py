@@ -80,7 +80,10 @@ class Door(Executor):
             hub.wake_unless_waiting(tasks)
         else:
             hub.wake()
-        return future
+        try:
+            return future
+        finally:
+            del future  # the traceback of a task that ran inline leads here
 
     def _check(self, fn: Any) -> None:
         """Raise what ``submit`` raises before it does anything."""
@@ -120,7 +123,10 @@ class Door(Executor):
         futures = deque(self.submit(fn, *args) for args in itertools.islice(calls, buffersize))
         # The iterator must not keep the executor alive; without it nothing more is submitted.
         door = weakref.ref(self) if buffersize else None
-        return _values(futures, door, fn, calls, end)
+        try:
+            return _values(futures, door, fn, calls, end)
+        finally:
+            del futures  # the traceback of a task that ran inline leads here
 
     async def __aenter__(self) -> Self:
         return self

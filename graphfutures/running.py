@@ -77,6 +77,8 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     needs = future.dependencies
     if needs:
         needs = labels(needs)
+        if future.tolerated:
+            future.tolerated = ()
     record = (future.serial, name, worker, start, perf_counter(), 0, good, needs)
     try:
         return _tuple(Finished, (future, number, good, value, False, record))

@@ -44,15 +44,18 @@ class Inline:
                 LOGGER.critical("Exception in initializer:", exc_info=True)
                 self._hub.broke(errors.initializer_failed())
         facts: tuple[Finished, ...] = ()
-        while batch := self._hub.exchange(self._place, facts, 1):
-            outer, here.task = here.task, batch[0]
-            fact = run(batch[0], 0)
-            here.task = outer
-            if not fact.good and isinstance(fact.outcome, (KeyboardInterrupt, SystemExit)):
-                self._hub.exchange(self._place, (fact,), 0)
-                raise fact.outcome
-            facts = (fact,)
-            del fact
+        try:
+            while batch := self._hub.exchange(self._place, facts, 1):
+                outer, here.task = here.task, batch[0]
+                fact = run(batch[0], 0)
+                here.task = outer
+                if not fact.good and isinstance(fact.outcome, (KeyboardInterrupt, SystemExit)):
+                    self._hub.exchange(self._place, (fact,), 0)
+                    raise fact.outcome
+                facts = (fact,)
+                del fact
+        finally:
+            del facts  # the frames of a traceback lead to this one
 
     attend = wake
 
