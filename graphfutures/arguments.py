@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from graphfutures.calls import Allowed, Plan, Quote, futures_of
+from graphfutures.calls import EACH, Allowed, Plan, Quote, find, futures_of
 from graphfutures.core.graph import Task
 from graphfutures.externals import External, Report
 from graphfutures.futures import GraphFuture, Owner
@@ -38,36 +37,42 @@ def value(future: Future[T]) -> T:
     return future  # type: ignore[return-value]
 
 
-def dependencies_of(plan: Plan, owner: Owner, report: Report) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
-    """The tasks of a graph that a call waits for, one entry per place; foreign futures get a stand-in each.
+def look(
+    args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner, report: Report
+) -> tuple[Plan | None, tuple[Task, ...], tuple[Task, ...]]:
+    """Where the futures of a call are, and what they are to the graph; foreign futures get a stand-in each.
 
+    :param owner: of the graph.
     :param report: called with the stand-in when a foreign future settles.
-    :return: all of them, and those among them whose failure is a value wherever they stand.
+    :return: the plan; the tasks that the call waits for, one entry per place; and those among them whose failure is
+        a value wherever they stand.
+    :raises TypeError: for an asyncio future.
+    :raises ValueError: for a container that holds itself and a future.
     """
-    holes, steps = plan
-    if not steps:
-        own = tuple([f for _, f in holes if type(f) is GraphFuture and f._owner is owner])
-        if len(own) == len(holes):
-            return own, ()
+    if not kwargs:
+        for argument in args:
+            if type(argument) is not GraphFuture or argument._owner is not owner:
+                break
+        else:
+            return EACH, args, ()
+    plan = find(args, kwargs)
+    if plan is None:
+        return None, (), ()
     sources = futures_of(plan)
-    tasks = _tasks(sources, owner, report)
-    if not any(type(source) is Allowed for source in sources):
-        return tasks, ()
+    tasks = tuple([f if type(f) is GraphFuture and f._owner is owner else _task(f, owner, report) for f in sources])
+    if Allowed not in set(map(type, sources)):
+        return plan, tasks, ()
     strict = {task for task, source in zip(tasks, sources, strict=True) if type(source) is not Allowed}
-    return tasks, tuple({task for task in tasks if task not in strict})
+    return plan, tasks, tuple({task for task in tasks if task not in strict})
 
 
-def _tasks(sources: Iterable[Any], owner: Owner, report: Report) -> tuple[Task, ...]:
-    tasks: list[Task] = []
-    for source in sources:
-        future = source.future if type(source) is Allowed else source
-        if isinstance(future, GraphFuture) and future._owner is owner:
-            tasks.append(future)
-            continue
-        # One stand-in for all who wait for the same future, so that they start in the order of their submission.
-        external = owner.externals.get(id(future))
-        if external is None:
-            external = owner.externals[id(future)] = External(future)
-        external.watch(report)
-        tasks.append(external)
-    return tuple(tasks)
+def _task(source: Any, owner: Owner, report: Report) -> Task:
+    future = source.future if type(source) is Allowed else source
+    if isinstance(future, GraphFuture) and future._owner is owner:
+        return future
+    # One stand-in for all who wait for the same future, so that they start in the order of their submission.
+    external: External | None = owner.externals.get(id(future))
+    if external is None:
+        external = owner.externals[id(future)] = External(future)
+    external.watch(report)
+    return external

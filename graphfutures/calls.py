@@ -62,6 +62,8 @@ Plan = tuple[Holes, list[Step]]
 
 
 _NO_STEPS: Final[list[Step]] = []
+#: the plan of a call whose arguments are futures, each of them, and which has no others
+EACH: Final[Plan] = ([], _NO_STEPS)
 
 OPAQUE: Final = "opaque"
 FUTURE: Final = "future"
@@ -274,14 +276,18 @@ def _with_attributes(new: Any, attributes: dict[str, Any]) -> Any:
 
 def futures_of(plan: Plan) -> list[Source]:
     """The futures and ``Allowed`` markers of a plan, one entry per place."""
-    sources = [source for step in plan[1] for _, source in step.holes]
-    sources += [source for _, source in plan[0]]
-    return [source for source in sources if not isinstance(source, (int, Quote))]
+    holes = [step.holes for step in plan[1]]
+    return [
+        source
+        for some in (*holes, plan[0])
+        for _, source in some
+        if type(source) is not int and type(source) is not Quote
+    ]
 
 
 def fill(
-    args: tuple[Any, ...], kwargs: dict[str, Any] | None, plan: Plan, value_of: Callable[[Source], Any]
-) -> tuple[Iterable[Any], dict[str, Any] | None]:
+    args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan, value_of: Callable[[Source], Any]
+) -> tuple[Iterable[Any], dict[str, Any]]:
     """The arguments with the values in their places.
 
     :param value_of: the value of a future or marker.
@@ -318,7 +324,7 @@ def locate(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, plan: 
                 path = _subscript(step, position) + path
                 wanted = _is_step(number)
                 break
-    for position, source in plan[0]:
+    for position, source in enumerate(args) if plan is EACH else plan[0]:
         if wanted(source):
             return f"argument {_parameter(fn, len(args), kwargs, position)}{path}"
     return "an argument"

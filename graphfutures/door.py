@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
 from time import monotonic
-from types import MappingProxyType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from graphfutures import errors
-from graphfutures.arguments import dependencies_of
-from graphfutures.calls import ATOMS, find
+from graphfutures.arguments import look
+from graphfutures.calls import ATOMS
 from graphfutures.core.graph import Task
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.hub import Hub
@@ -28,7 +27,7 @@ class Door(Executor):
     """What an executor and a view of it have in common: ``submit`` and ``map`` on a hub."""
 
     _hub: Hub
-    _options: Mapping[str, Any] = MappingProxyType({})
+    _options: Mapping[str, Any]
 
     @overload
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> GraphFuture[R]: ...
@@ -54,22 +53,22 @@ class Door(Executor):
         tasks: tuple[Task, ...] = ()
         tolerated: tuple[Task, ...] = ()
         if kwargs:
-            plan = find(args, kwargs)
+            plan, tasks, tolerated = look(args, kwargs, hub, hub.external_settled)
         else:
             for argument in args:
                 if type(argument) not in ATOMS:
-                    plan = find(args, None)
+                    plan, tasks, tolerated = look(args, kwargs, hub, hub.external_settled)
                     break
-        if plan is not None:
-            tasks, tolerated = dependencies_of(plan, hub, hub.external_settled)
-        future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), (fn, args, kwargs, plan, copy_context()), tasks)
+        # An empty dict would be one more object for the collector to go through, in every task.
+        call = (fn, args, kwargs or None, plan, copy_context())
+        future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), call, tasks)
         if tolerated:
             future.tolerated = tolerated
         if self._options:
             self._mark(future)
         task = here.task
         if task is not None and task._owner is hub:
-            future.nested = True
+            future.special = future.nested = True
         elif hub.max_pending is not None:
             hub.admit(future)
             return future

@@ -78,6 +78,7 @@ class GraphExecutor(Door):
         workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
         request = Request(workers, name, initializer, initargs)
         hands = make(config.default_backend() if backend is None else backend, request)
+        self._options = {}
         self._max_workers = hands.max_workers
         self._shutdown = False
         self._hub = hub = Hub(hands, name, History(everything=record), max_pending)
@@ -157,7 +158,7 @@ class GraphExecutor(Door):
             "waiting": states.count(WAITING),
             "ready": states.count(READY),
             "running": states.count(RUNNING),
-            "done": hub.done,
+            "done": hub.added - len(states) - hub.failed - hub.cancelled,
             "failed": hub.failed,
             "cancelled": hub.cancelled,
         }
@@ -199,7 +200,8 @@ class View(Door):
 
     def _mark(self, future: GraphFuture[Any]) -> None:
         future._name = self._options.get("name")
-        future.priority = self._options.get("priority", 0)
+        if self._options.get("priority"):
+            future.mark(priority=self._options["priority"])
         self._pending.add(future)
         future._listen(self._pending.discard)
 

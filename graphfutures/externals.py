@@ -27,6 +27,7 @@ class External(Task):
     def __init__(self, source: Future[Any]) -> None:
         super().__init__(0)
         self.state = WAITING
+        self.special = True
         self.source = source
         self.watched = False
 
@@ -34,6 +35,8 @@ class External(Task):
     def key(self) -> str:
         """What to call it in messages."""
         return self.source.key if isinstance(self.source, GraphFuture) else f"a {type(self.source).__name__}"
+
+    _name = key
 
     @property
     def _outcome(self) -> Any:

@@ -210,6 +210,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         self.dependents = None
         self.unmet = 0
         self.attempt = 0
+        self.special = False
         self._owner = owner
         self._call = call
         self._name = name

@@ -55,7 +55,8 @@ class Hub:
         self.serials = count(1)
         self.door: Any = None  # a weak reference to the executor
         self.abandoned = False  # whether the end of the interpreter waits for it no more
-        self.done = self.failed = self.cancelled = 0
+        self.added = self.failed = self.cancelled = 0
+        self.trouble = False  # whether anything has ended without a value so far
         self._begin()
 
     def _begin(self) -> None:
@@ -95,16 +96,14 @@ class Hub:
                         continue
                     future, number, good, outcome, kept, record = fact
                     self.remember(record)
-                    if (
-                        scheduler.finished(future, number, place, kept)
-                        if good
-                        else scheduler.failed(future, number, place)
-                    ):
+                    if good:
+                        current = scheduler.finished(future, number, place, kept)
+                    else:
+                        current = scheduler.failed(future, number, place)
+                        self.failed += current
+                        self.trouble = True
+                    if current:
                         future._outcome = outcome
-                        if good:
-                            self.done += 1
-                        else:
-                            self.failed += 1
                     else:
                         told = [other for other in told if other is not fact]
                 if self.inbox:
@@ -215,7 +214,6 @@ class Hub:
 
     def wake_unless_waiting(self, dependencies: Iterable[Task]) -> None:
         """See to a new task, if it does not wait for one whose end will be reported by an exchange anyhow."""
-        trouble = self.failed or self.cancelled
         waiting = False
         for dependency in dependencies:
             state = dependency.state
@@ -224,9 +222,9 @@ class Hub:
             if state is FAILED or state is CANCELLED:
                 self.backend.attend()  # it fails now, not when a worker is free
                 return
+            if not self.trouble:
+                return  # no other one can have failed
             waiting = True
-            if not trouble:
-                return
         if not waiting:
             self.wake()
 
@@ -356,6 +354,7 @@ class Hub:
     def forked(self) -> None:
         """This is a forked child: nothing that was pending will ever settle here, but new work can."""
         stranded = [*self.scheduler.unsettled, *self.inbox]
+        self.added -= len(self.scheduler.unsettled)
         self._begin()
         for future in stranded:
             if isinstance(future, GraphFuture) and not future.done():
@@ -370,9 +369,12 @@ class Hub:
     def _apply_posts(self) -> list[Any]:
         """Apply what user threads have posted; returns the locks of those who wait for that."""
         inbox, submitted = self.inbox, self.scheduler.submitted
-        for _ in range(min(len(inbox), SLICE)):
+        posts = min(len(inbox), SLICE)
+        self.added += posts
+        for _ in range(posts):
             post = inbox.popleft()
             if type(post) is tuple:
+                self.added -= 1
                 post[0](*post[1])
             else:
                 submitted(post)  # type: ignore[arg-type]
@@ -385,8 +387,7 @@ class Hub:
                 self.cancelled += 1
             elif task.state is FAILED:
                 self.failed += 1
-            elif task.state is DONE:
-                self.done += 1
+        self.trouble = self.trouble or self.cancelled + self.failed > 0
 
     def _apply_rare(self, fact: Fact, place: Place | None) -> None:
         match fact:
@@ -412,6 +413,7 @@ class Hub:
 
     def _external_settled(self, external: External, failed: bool, cancelled: bool) -> None:
         if failed or cancelled:
+            self.trouble = True
             self.scheduler.failed_elsewhere(external, cancelled=cancelled)
         else:
             self.scheduler.resolved(external)
@@ -438,6 +440,7 @@ class Hub:
         self.refusal = error
         self.open_inside = False
         stranded = {*self.scheduler.unsettled, *self.scheduler.news}
+        self.added -= len(self.scheduler.unsettled)
         stranded |= {post for post in self.inbox if isinstance(post, GraphFuture)}
         self.inbox = deque()
         self.scheduler = Scheduler()

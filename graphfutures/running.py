@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from itertools import chain
+from operator import attrgetter
 from threading import local
 from time import perf_counter
 from typing import Any
 
 from graphfutures.backends.base import Finished
-from graphfutures.calls import Allowed, Quote, fill, name_of
+from graphfutures.calls import EACH, Allowed, Quote, fill, name_of
 from graphfutures.core.states import DONE
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 
 # A named tuple made by its own ``__new__`` takes three times as long.
 _tuple = tuple.__new__
+_value = attrgetter("_outcome")
+_label = attrgetter("_name", "serial")
 
 
 class _Here(local):
@@ -54,21 +58,23 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     fn, args, kwargs, plan, context = future._call  # type: ignore[misc]
     name = future._name
     if name is None:
-        future._name = name = name_of(fn)
+        name = getattr(fn, "__name__", None)
+        if type(name) is not str:
+            name = name_of(fn)
+        future._name = name
     future._call = None
     start = perf_counter()
     future._started = (worker, start)
     try:
         if plan is None:
             value = context.run(fn, *args, **kwargs) if kwargs else context.run(fn, *args)
+        elif plan is EACH:
+            value = context.run(fn, *map(_value, args))
         else:
-            if plan[1] or kwargs:
-                args, kwargs = fill(args, kwargs, plan, value_of)
-            else:
-                args = list(args)
-                for position, source in plan[0]:
-                    args[position] = value_of(source)
-            value = context.run(fn, *args, **kwargs or {})
+            args, kwargs = fill(args, kwargs or {}, plan, value_of)
+            if future.tolerated:
+                future.tolerated = ()
+            value = context.run(fn, *args, **kwargs)
         good = True
     except BaseException as error:
         good = False
@@ -77,8 +83,6 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     needs = future.dependencies
     if needs:
         needs = labels(needs)
-        if future.tolerated:
-            future.tolerated = ()
     record = (future.serial, name, worker, start, perf_counter(), 0, good, needs)
     try:
         return _tuple(Finished, (future, number, good, value, False, record))
@@ -89,13 +93,10 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
 
 def labels(dependencies: tuple[Any, ...]) -> tuple[Any, ...]:
     """What is remembered of dependencies: keys are spelt out only for those who ask."""
-    return tuple([getattr(task, "_name", None) or task.key for task in dependencies]) + tuple(
-        [task.serial for task in dependencies]
-    )
+    return tuple(chain.from_iterable(map(_label, dependencies)))
 
 
 def spelt_out(needs: tuple[Any, ...]) -> tuple[str, ...]:
     """The keys for what ``labels`` gave."""
-    half = len(needs) // 2
-    pairs = zip(needs[:half], needs[half:], strict=True)
+    pairs = zip(needs[::2], needs[1::2], strict=True)
     return tuple(f"{name}-{serial}" if serial else name for name, serial in pairs)

@@ -41,8 +41,10 @@ class Task:
     What every task needs is in slots; what few need is a class attribute until it is set.
     """
 
-    __slots__ = ("__dict__", "attempt", "dependencies", "dependents", "place", "serial", "state", "unmet")
+    __slots__ = ("__dict__", "attempt", "dependencies", "dependents", "place", "serial", "special", "state", "unmet")
 
+    #: whether any of the five below is set, which is all that is looked at of most tasks
+    special: bool
     #: larger first
     priority: float = 0
     #: submitted by a running task: goes before what was submitted from outside
@@ -53,6 +55,7 @@ class Task:
     derived: bool = False
     #: waits, directly or not, for something outside
     foreign: bool = False
+
     #: dependencies whose failure is an ordinary value to it
     tolerated: tuple[Task, ...] = ()
     #: the dependency that it failed with
@@ -79,3 +82,10 @@ class Task:
         self.dependents: Tasks | None = None
         self.unmet = 0
         self.attempt = 0
+        self.special = False
+
+    def mark(self, **traits: object) -> None:
+        """Set some of what few tasks have, before the task is submitted."""
+        self.special = True
+        for name, value in traits.items():
+            setattr(self, name, value)

@@ -28,6 +28,8 @@ def check(
     queued = _queued(scheduler)
     for task in tasks:
         assert task.state != NEW, task
+        traits = (task.priority, task.nested, task.outside, task.derived, task.foreign)
+        assert task.special or not any(traits), "what is special about a task goes unnoticed"
         assert (task in scheduler.unsettled) == (task.state not in SETTLED), (task, task.state)
         if task.state in SETTLED:
             if task.keeper is None and not any(task is spreading for spreading, _ in scheduler._spreading):

@@ -61,16 +61,15 @@ class Policy:
 
     def pop(self) -> Task | None:
         """Remove and return the task to run next, None if no task is ready."""
-        roots, continuations, nested = self.roots, self.continuations, self.nested
         while True:
             if self._first:
                 task = heappop(self._first)[2]
-            elif (continuations or nested) and (self._streak < STREAK or not roots):
+            elif (self.continuations or self.nested) and (self._streak < STREAK or not self.roots):
                 self._streak += 1
-                task = continuations.pop() if continuations else nested.popleft()
-            elif roots:
+                task = self.continuations.pop() if self.continuations else self.nested.popleft()
+            elif self.roots:
                 self._streak = 0
-                task = roots.popleft()
+                task = self.roots.popleft()
             elif self._last:
                 task = heappop(self._last)[2]
             else:

@@ -46,15 +46,12 @@ class Scheduler:
     def submitted(self, task: Task) -> None:
         """A task has come, after all its dependencies."""
         self.unsettled.add(task)
-        if not task.dependencies:
-            self._ready_at_once(task)
-            return
         if self.keeping:
             self.claims.claim(task)
         for dependency in task.dependencies:
             state = dependency.state
             if state is DONE:
-                if dependency.keeper is not None:
+                if self.keeping and dependency.keeper is not None:
                     self._add_dependent(dependency, task)
             elif state in SETTLED:
                 if dependency not in task.tolerated:
@@ -62,19 +59,22 @@ class Scheduler:
                     return
             else:
                 task.unmet += 1
-                self._add_dependent(dependency, task)
-                if (dependency.outside or dependency.foreign) and not task.foreign:
-                    task.foreign = True
+                if dependency.dependents is None:
+                    dependency.dependents = [task]
+                else:
+                    self._add_dependent(dependency, task)
+                if dependency.special and (dependency.outside or dependency.foreign) and not task.foreign:
+                    task.mark(foreign=True)
                     self.foreign += 1
         if task.unmet:
             task.state = WAITING
             if self.keeping:
                 self._offer_along(task)
-        elif task.derived:
-            task.state = WAITING
-            self.news.append(task)
-        else:
+        elif task.special:
             self._ready_at_once(task)
+        else:
+            task.state = READY
+            self.policy.roots.append(task)
 
     def resolved(self, task: Task) -> None:
         """A task that is never handed over (``outside`` or ``derived``) has its value."""
@@ -118,15 +118,10 @@ class Scheduler:
         A task is eligible when each unmet input was already handed to this place.
         """
         batch: Tasks = []
-        free = place.slots - place.held
-        if want > free:
-            want = free
-        while want > 0:
-            task = self._next_along(place) if place.near else None
+        while want > 0 and place.held < place.slots:
+            task = self._next_along(place) if place.near else self.policy.pop()
             if task is None:
-                task = self.policy.pop()
-                if task is None:
-                    break
+                break
             task.state = RUNNING
             task.place = place
             task.attempt += 1
@@ -163,13 +158,14 @@ class Scheduler:
                 self._spreading.append((task, children))
                 return True
             for child in reversed(children):
-                child.unmet -= 1
-                if not child.unmet and child.state is WAITING:
-                    if child.priority or child.derived or child.foreign:
-                        self._inputs_done(child)
-                    else:
-                        child.state = READY
-                        self.policy.continuations.append(child)
+                child.unmet = unmet = child.unmet - 1
+                if unmet or child.state is not WAITING:
+                    continue
+                if child.special:
+                    self._inputs_done(child)
+                else:
+                    child.state = READY
+                    self.policy.continuations.append(child)
         return True
 
     def failed(self, task: Task, number: int, place: Place) -> bool:
@@ -300,6 +296,10 @@ class Scheduler:
         self._settle(child)
 
     def _ready_at_once(self, task: Task) -> None:
+        if task.derived:
+            task.state = WAITING
+            self.news.append(task)
+            return
         task.state = READY
         if task.priority or task.nested:
             self.policy.push_early(task)
@@ -307,7 +307,7 @@ class Scheduler:
             self.policy.roots.append(task)
 
     def _not_foreign(self, task: Task) -> None:
-        if task.foreign:
+        if task.special and task.foreign:
             task.foreign = False
             self.foreign -= 1
 
@@ -399,7 +399,7 @@ class Scheduler:
             task = place.near.pop()
             if task.state is WAITING and self._inputs_at(task, place):
                 return task
-        return None
+        return self.policy.pop()
 
     @staticmethod
     def _inputs_at(task: Task, place: Place) -> bool:

@@ -56,8 +56,8 @@ class Machine(RuleBasedStateMachine):
 
     def add(self, dependencies: list[Task], **attributes: object) -> Task:
         task = CheckedTask(len(self.tasks), tuple(dependencies))
-        for name, value in attributes.items():
-            setattr(task, name, value)
+        if any(attributes.values()):
+            task.mark(**attributes)
         self.tasks.append(task)
         self.scheduler.submitted(task)
         return task
@@ -72,7 +72,7 @@ class Machine(RuleBasedStateMachine):
     @rule(target=futures)
     def submit_outside(self) -> Task:
         task = CheckedTask(len(self.tasks))
-        task.outside = True
+        task.mark(outside=True)
         task.state = WAITING
         self.scheduler.unsettled.add(task)
         self.tasks.append(task)
