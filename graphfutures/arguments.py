@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from graphfutures.calls import EACH, Allowed, Plan, Quote, find, futures_of
 from graphfutures.core.graph import Task
@@ -37,9 +37,12 @@ def value(future: Future[T]) -> T:
     return future  # type: ignore[return-value]
 
 
-def look(
-    args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner, report: Report
-) -> tuple[Plan | None, tuple[Task, ...], tuple[Task, ...]]:
+Found = tuple[Plan | None, tuple[Task, ...], tuple[Task, ...]]
+#: in a call without futures
+NOTHING: Final[Found] = (None, (), ())
+
+
+def look(args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner, report: Report) -> Found:
     """Where the futures of a call are, and what they are to the graph; foreign futures get a stand-in each.
 
     :param owner: of the graph.
@@ -57,7 +60,7 @@ def look(
             return EACH, args, ()
     plan = find(args, kwargs)
     if plan is None:
-        return None, (), ()
+        return NOTHING
     sources = futures_of(plan)
     tasks = tuple([f if type(f) is GraphFuture and f._owner is owner else _task(f, owner, report) for f in sources])
     if Allowed not in set(map(type, sources)):

@@ -12,9 +12,8 @@ from time import monotonic
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from graphfutures import errors
-from graphfutures.arguments import look
+from graphfutures.arguments import NOTHING, look
 from graphfutures.calls import ATOMS
-from graphfutures.core.graph import Task
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.hub import Hub
 from graphfutures.running import here
@@ -49,9 +48,6 @@ class Door(Executor):
         hub = self._hub
         if hub.refusal is not None or self._options or not callable(fn):
             self._check(fn)
-        plan = None
-        tasks: tuple[Task, ...] = ()
-        tolerated: tuple[Task, ...] = ()
         if kwargs:
             plan, tasks, tolerated = look(args, kwargs, hub, hub.external_settled)
         else:
@@ -59,6 +55,8 @@ class Door(Executor):
                 if type(argument) not in ATOMS:
                     plan, tasks, tolerated = look(args, kwargs, hub, hub.external_settled)
                     break
+            else:
+                plan, tasks, tolerated = NOTHING
         # An empty dict would be one more object for the collector to go through, in every task.
         call = (fn, args, kwargs or None, plan, copy_context())
         future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), call, tasks)

@@ -44,11 +44,10 @@ def _ended(future: GraphFuture[Any]) -> str:
 
 
 def _running(future: GraphFuture[Any]) -> str:
-    started = getattr(future, "_started", None)
-    if started is None:
+    since = getattr(future, "_started", None)
+    if since is None:
         return "is about to run"
-    worker, since = started
-    return f"runs on worker {worker} since {perf_counter() - since:.1f} s"
+    return f"runs on worker {future._worker} since {perf_counter() - since:.1f} s"
 
 
 def _missing(dependency: Any) -> str:

@@ -181,7 +181,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
     settled by ``set_result`` or ``set_exception`` like one of the standard library.
     """
 
-    __slots__ = ("_call", "_name", "_outcome", "_owner", "_settled", "_started", "_watch")
+    __slots__ = ("_call", "_name", "_outcome", "_owner", "_settled", "_started", "_watch", "_worker")
 
     # In a slot each, as is all that several threads may touch: CPython 3.11 corrupts an object when two threads
     # ask for its ``__dict__`` for the first time while the collector runs.
@@ -191,8 +191,9 @@ class GraphFuture(Task, Future[T], Generic[T]):
     _watch: Watch | None
     _traceback: Any = None
     _copy: BaseException | None = None
-    #: by which worker and when its attempt was started; not set before
-    _started: tuple[int, float]
+    #: by which worker and when its attempt was started, on the clock of ``time.perf_counter``; not set before
+    _worker: int
+    _started: float
     #: its value, its exception, or whose failure it inherits; not set before
     _outcome: Any
 

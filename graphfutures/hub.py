@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from graphfutures import errors
 from graphfutures.attendants import Attendant, Callbacks
-from graphfutures.backends.base import Backend, Fact, Finished, Lost, Revoked
+from graphfutures.backends.base import Backend, Finished
 from graphfutures.calls import locate
 from graphfutures.core.graph import Place, Task
 from graphfutures.core.scheduler import Scheduler
@@ -74,14 +74,14 @@ class Hub:
 
     # -- for backends -------------------------------------------------------------------------
 
-    def exchange(self, place: Any, facts: Sequence[Fact], want: int) -> list[GraphFuture[Any]] | None:
-        """Report facts, take up to ``want`` tasks to run in this order; None once the graph has ended.
+    def exchange(self, place: Any, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
+        """Report attempts, take up to ``want`` tasks to run in this order; None once the graph has ended.
 
         :param place: a ``Place``; None where no attempt is reported and nothing is wanted.
         """
         lock = self._lock
         while True:
-            told = facts
+            told = _NONE
             answers = _NONE
             try:
                 # To block here would make a convoy: who is woken owns the lock before it has the GIL, so the next
@@ -89,12 +89,7 @@ class Hub:
                 while not lock.acquire(False):
                     sleep(0)
                 scheduler = self.scheduler
-                for fact in facts:
-                    if type(fact) is not Finished:
-                        self._apply_rare(fact, place)
-                        told = [fact for fact in told if type(fact) is Finished]
-                        continue
-                    future, number, good, outcome, kept, record = fact
+                for future, number, good, outcome, kept, record in finished:
                     self.remember(record)
                     if good:
                         current = scheduler.finished(future, number, place, kept)
@@ -104,8 +99,10 @@ class Hub:
                         self.trouble = True
                     if current:
                         future._outcome = outcome
-                    else:
-                        told = [other for other in told if other is not fact]
+                        future._settled = True
+                        # What it was given goes after the lock, since a finalizer may go with it.
+                        if future._watch is not None or future.dependencies:
+                            told = [*told, future] if told else [future]
                 if self.inbox:
                     answers = self._apply_posts()
                 more = scheduler.spread() if scheduler._spreading else False
@@ -124,19 +121,18 @@ class Hub:
                 if lock._is_owned():
                     news = self._fall_apart(error)
                     lock.release()
-                    self._announce(news)
+                    self._announce([*told, *news])
                 raise
-            for done in told:
-                future = done[0]  # type: ignore[assignment]  # only Finished is left
+            for future in told:
                 future.dependencies = ()
-                future._settled = True
                 watch = future._watch
                 if watch is not None:
                     future._tell_all(watch)
             if news:
                 self._announce(news)
-            for answer in answers:
-                answer.release()
+            if answers:
+                for answer in answers:
+                    answer.release()
             if self.room:
                 self._make_room()
             if batch:
@@ -146,7 +142,17 @@ class Hub:
                 return None
             if not more and not self.inbox:
                 return batch
-            facts = ()
+            finished = ()
+
+    def revoked(self, future: GraphFuture[Any], number: int, place: Place) -> None:
+        """A task that was handed over has not been started and is given back."""
+        self.inbox.append((self.scheduler.revoked, (future, number, place)))
+        self.apply()
+
+    def lost(self, place: Place) -> None:
+        """A place is gone, with all that ran and all that was kept there."""
+        self.inbox.append((self.scheduler.lost, (place,)))
+        self.apply()
 
     def inside(self) -> bool:
         """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
@@ -214,19 +220,13 @@ class Hub:
 
     def wake_unless_waiting(self, dependencies: Iterable[Task]) -> None:
         """See to a new task, if it does not wait for one whose end will be reported by an exchange anyhow."""
-        waiting = False
+        if self.trouble and any(task.state is FAILED or task.state is CANCELLED for task in dependencies):
+            self.backend.attend()  # it fails now, not when a worker is free
+            return
         for dependency in dependencies:
-            state = dependency.state
-            if state is DONE:
-                continue
-            if state is FAILED or state is CANCELLED:
-                self.backend.attend()  # it fails now, not when a worker is free
+            if dependency.state is not DONE:
                 return
-            if not self.trouble:
-                return  # no other one can have failed
-            waiting = True
-        if not waiting:
-            self.wake()
+        self.wake()
 
     def cancel(self, future: GraphFuture[Any], *, force: bool) -> bool:
         """Whether the future is cancelled now."""
@@ -388,13 +388,6 @@ class Hub:
             elif task.state is FAILED:
                 self.failed += 1
         self.trouble = self.trouble or self.cancelled + self.failed > 0
-
-    def _apply_rare(self, fact: Fact, place: Place | None) -> None:
-        match fact:
-            case Revoked(future, number) if place is not None:
-                self.scheduler.revoked(future, number, place)
-            case Lost(gone):
-                self.scheduler.lost(gone)
 
     def _close(self) -> None:
         self.closing = True

@@ -15,8 +15,6 @@ from graphfutures.core.states import DONE
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 
-# A named tuple made by its own ``__new__`` takes three times as long.
-_tuple = tuple.__new__
 _value = attrgetter("_outcome")
 _label = attrgetter("_name", "serial")
 
@@ -64,7 +62,8 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         future._name = name
     future._call = None
     start = perf_counter()
-    future._started = (worker, start)
+    future._worker = worker
+    future._started = start
     try:
         if plan is None:
             value = context.run(fn, *args, **kwargs) if kwargs else context.run(fn, *args)
@@ -83,9 +82,9 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     needs = future.dependencies
     if needs:
         needs = labels(needs)
-    record = (future.serial, name, worker, start, perf_counter(), 0, good, needs)
+    record: Any = (future.serial, name, worker, start, perf_counter(), 0, good, needs)
     try:
-        return _tuple(Finished, (future, number, good, value, False, record))
+        return future, number, good, value, False, record
     finally:
         # The frames of a traceback lead back to this one, which must not lead to the exception.
         del future, value

@@ -38,37 +38,10 @@ class Attempt(NamedTuple):
         return f"{self.name}-{self.serial}"
 
 
-class Finished(NamedTuple):
-    """A fact: an attempt has returned.
-
-    :param number: which attempt of the future it was, ``future.attempt`` when it was handed over.
-    :param good: whether ``outcome`` is the value; else it is the exception.
-    :param kept: whether the value stays at the place, so that ``outcome`` only stands for it.
-    :param record: what is to be remembered of it.
-    """
-
-    future: GraphFuture[Any]
-    number: int
-    good: bool
-    outcome: Any
-    kept: bool
-    record: Attempt
-
-
-class Revoked(NamedTuple):
-    """A fact: a task that was handed over has not been started and is given back."""
-
-    future: GraphFuture[Any]
-    number: int
-
-
-class Lost(NamedTuple):
-    """A fact: the place is gone, with all that ran and all that was kept there."""
-
-    place: Place
-
-
-Fact = Finished | Revoked | Lost
+#: A fact: an attempt has returned.  A plain tuple, since one is made for every task: the future; which of its attempts
+#: it was, ``future.attempt`` when it was handed over; whether the next is the value, else it is the exception; that
+#: outcome; whether the value stays at the place, so that the outcome only stands for it; what is to be remembered.
+Finished = tuple[GraphFuture[Any], int, bool, Any, bool, Attempt]
 
 
 @dataclass(frozen=True)
@@ -90,8 +63,14 @@ class Capabilities:
 class Exchange(Protocol):
     """What a backend may ask of the hub."""
 
-    def exchange(self, place: Place | None, facts: Sequence[Fact], want: int) -> list[GraphFuture[Any]] | None:
-        """Report facts, take up to ``want`` tasks to run in this order; None once the graph has ended."""
+    def exchange(self, place: Place | None, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
+        """Report attempts, take up to ``want`` tasks to run in this order; None once the graph has ended."""
+
+    def revoked(self, future: GraphFuture[Any], number: int, place: Place) -> None:
+        """A task that was handed over has not been started and is given back."""
+
+    def lost(self, place: Place) -> None:
+        """The place is gone, with all that ran and all that was kept there."""
 
     def has_ready(self) -> bool:
         """Whether somebody should ask for more."""

@@ -47,13 +47,11 @@ class Inline:
         try:
             while batch := self._hub.exchange(self._place, facts, 1):
                 outer, here.task = here.task, batch[0]
-                fact = run(batch[0], 0)
+                facts = (run(batch[0], 0),)
                 here.task = outer
-                if not fact.good and isinstance(fact.outcome, (KeyboardInterrupt, SystemExit)):
-                    self._hub.exchange(self._place, (fact,), 0)
-                    raise fact.outcome
-                facts = (fact,)
-                del fact
+                if not facts[0][2] and isinstance(facts[0][3], (KeyboardInterrupt, SystemExit)):
+                    self._hub.exchange(self._place, facts, 0)
+                    raise facts[0][3]
         finally:
             del facts  # the frames of a traceback lead to this one
 

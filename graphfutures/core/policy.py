@@ -64,9 +64,12 @@ class Policy:
         while True:
             if self._first:
                 task = heappop(self._first)[2]
-            elif (self.continuations or self.nested) and (self._streak < STREAK or not self.roots):
+            elif self.continuations and (self._streak < STREAK or not self.roots):
                 self._streak += 1
-                task = self.continuations.pop() if self.continuations else self.nested.popleft()
+                task = self.continuations.pop()
+            elif self.nested and (self._streak < STREAK or not self.roots):
+                self._streak += 1
+                task = self.nested.popleft()
             elif self.roots:
                 self._streak = 0
                 task = self.roots.popleft()

@@ -22,6 +22,8 @@ from graphfutures.core.states import CANCELLED, DONE, FAILED, FORGOTTEN, NEW, RE
 SLICE = 1000
 #: a task with more inputs than this is not handed over before they are done
 ALONG = 16
+#: the slots of a lost place: however many of its attempts may still be heard of, none is free
+GONE = -(1 << 60)
 
 
 class Scheduler:
@@ -118,7 +120,7 @@ class Scheduler:
         A task is eligible when each unmet input was already handed to this place.
         """
         batch: Tasks = []
-        while want > 0 and place.held < place.slots:
+        while place.held < place.slots:
             task = self._next_along(place) if place.near else self.policy.pop()
             if task is None:
                 break
@@ -126,18 +128,19 @@ class Scheduler:
             task.place = place
             task.attempt += 1
             place.held += 1
-            want -= 1
             batch.append(task)
             if place.sequential:
                 task.along = task.unmet > 0
                 self._not_foreign(task)
                 for child in reversed(task.dependents or ()):
                     self._offer_along(child)
+            if len(batch) >= want:
+                break
         return batch
 
     def finished(self, task: Task, number: int, place: Place, kept: bool = False) -> bool:
         """An attempt returned with a value; False if it was no longer the task's current one."""
-        if self._blocked or not place.slots:
+        if self._blocked:
             self._returned(task, number, place)
         else:
             place.held -= 1
@@ -194,7 +197,7 @@ class Scheduler:
 
     def blocked(self, task: Task, number: int, place: Place) -> None:
         """An attempt waits and lends its slot."""
-        if place.slots and (task, number) not in self._blocked:
+        if place.slots > 0 and (task, number) not in self._blocked:
             self._blocked[task, number] = place
             place.held -= 1
             self._resume(place)
@@ -210,7 +213,7 @@ class Scheduler:
     def lost(self, place: Place) -> None:
         """A place is gone, with its attempts and with the values that lived only there."""
         self.spread(None)
-        place.slots = place.held = 0
+        place.slots = GONE
         place.resuming.clear()
         place.near.clear()
         self._blocked = {attempt: where for attempt, where in self._blocked.items() if where is not place}
@@ -367,8 +370,6 @@ class Scheduler:
     # -- places ------------------------------------------------------------------------------
 
     def _returned(self, task: Task, number: int, place: Place) -> None:
-        if not place.slots:
-            return  # lost, and all its attempts with it
         if self._blocked and (task, number) in self._blocked:
             del self._blocked[task, number]
         else:

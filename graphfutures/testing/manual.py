@@ -6,7 +6,7 @@ import threading
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from graphfutures.backends.base import Attempt, Capabilities, Exchange, Fact, Finished, Lost, Revoked
+from graphfutures.backends.base import Attempt, Capabilities, Exchange, Finished
 from graphfutures.core.graph import Place
 from graphfutures.core.states import RUNNING
 from graphfutures.errors import BrokenGraphError
@@ -80,7 +80,7 @@ class ManualBackend:
         now = perf_counter()
         for future in batch:
             self._handed[future, future.attempt] = _Handed(where, place, now)
-            future._started = (place, now)
+            future._worker, future._started = place, now
         return list(batch)
 
     def held(self, place: int | None = None) -> list[GraphFuture[Any]]:
@@ -128,7 +128,7 @@ class ManualBackend:
             here.task = outer
         if handed.place not in self._places:
             future._call = call  # it is to run once more, since its place was lost meanwhile
-        self._hub.exchange(handed.place, (fact._replace(number=number),), 0)
+        self._hub.exchange(handed.place, ((future, number, *fact[2:]),), 0)
 
     def revoke(self, future: GraphFuture[Any], *, attempt: int | None = None) -> None:
         """Give a task back that was taken: it has not started, and is ready again.
@@ -138,7 +138,7 @@ class ManualBackend:
         :raises LookupError: if no such attempt was taken, or it was ended already.
         """
         number, handed = self._pop(future, attempt)
-        self._hub.exchange(handed.place, (Revoked(future, number),), 0)
+        self._hub.revoked(future, number, handed.place)
 
     def lose(self, place: int = 0) -> list[GraphFuture[Any]]:
         """Have a place die, with all that runs there: those tasks are ready again; an empty place replaces it.
@@ -149,8 +149,7 @@ class ManualBackend:
         running = self.held(place)
         gone = self._places[place]
         self._places[place] = self._new_place(place)
-        facts: tuple[Fact, ...] = (Lost(gone),)
-        self._hub.exchange(None, facts, 0)
+        self._hub.lost(gone)
         return running
 
     def _pop(self, future: GraphFuture[Any], attempt: int | None) -> tuple[int, _Handed]:
@@ -164,7 +163,7 @@ class ManualBackend:
         number, (place, worker, start) = self._pop(future, attempt)
         needs = labels(future.dependencies)
         record = Attempt(future.serial, future.name, worker, start, perf_counter(), 0, good, needs)
-        fact = Finished(future, number, good, outcome, False, record)
+        fact: Finished = (future, number, good, outcome, False, record)
         self._hub.exchange(place, (fact,), 0)
 
     # -- for the hub --------------------------------------------------------------------------
