@@ -342,8 +342,9 @@ class Hub:
     def release(self) -> None:
         """The executor is gone or shut: the graph ends when it is drained.  Never blocks."""
         self.refuse(RuntimeError(errors.AFTER_SHUTDOWN))
-        self.inbox.append((self._close, ()))
-        self.backend.close()
+        if not self.ended:
+            self.inbox.append((self._close, ()))
+            self.backend.close()
 
     def finish(self) -> None:
         """Wait until the graph has ended, its callbacks have run and no thread of it is left."""
