@@ -8,6 +8,7 @@ import sys
 import threading
 import warnings
 import weakref
+from _thread import get_ident
 from time import sleep
 
 from graphfutures import errors
@@ -16,6 +17,7 @@ from graphfutures.hub import Hub
 
 _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
 _exiting: list[bool] = []  # not empty once the interpreter exits
+_held: dict[int, list[Hub]] = {}  # by the thread that forks
 
 
 def register(hub: Hub) -> None:
@@ -78,7 +80,20 @@ def _give_up_foreign(hub: Hub) -> None:
         )
 
 
+def _before_fork() -> None:
+    held = _held[get_ident()] = []
+    for hub in sorted(_hubs, key=id):  # in one order, since two threads may fork at once
+        hub.hold()
+        held.append(hub)
+
+
+def _in_parent() -> None:
+    for hub in _held.pop(get_ident(), ()):
+        hub.let_go()
+
+
 def _in_forked_child() -> None:
+    _held.clear()
     for hub in list(_hubs):
         hub.backend.forked()
         hub.forked()
@@ -87,4 +102,4 @@ def _in_forked_child() -> None:
 # Before the interpreter joins threads, as the standard library's own pools do; atexit comes after that.
 getattr(threading, "_register_atexit", atexit.register)(_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_forked_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_forked_child)

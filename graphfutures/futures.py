@@ -462,7 +462,9 @@ class GraphFuture(Task, Future[T], Generic[T]):
     # A type checker is to see the attributes of the standard class, or it refuses ours in ``as_completed``.
     if not TYPE_CHECKING:
         _condition = property(_watched)
-        _waiters = property(lambda self: _Waiters(self) if self._watch is not None or not self._settled else _NO_WAITERS)
+        _waiters = property(
+            lambda self: _Waiters(self) if self._watch is not None or not self._settled else _NO_WAITERS
+        )
         _done_callbacks = property(lambda self: [entry for kind, entry in self._watched().entries if kind is CALLBACK])
         _state = property(_standard_state)
         _result = property(_value_or_none)

@@ -71,6 +71,7 @@ class Hub:
         self._admission = RLock()
         self._lock: Any = RLock()  # its owner is known, which a finalizer has to ask
         self._answers: list[Any] = []  # who waits for a post to be applied
+        self._untold: dict[int, list[Any]] = {}  # settled by the graph, but not yet announced
 
     # -- for backends -------------------------------------------------------------------------
 
@@ -110,6 +111,7 @@ class Hub:
                 if news:
                     scheduler.news = []
                     self._count(news)
+                    self._untold[id(news)] = news
                 batch: list[Any] = scheduler.taken(place, want) if want and not more else _NONE
                 if not batch and self.closing and not scheduler.unsettled and not more:
                     # A submission after the first line finds ``ended`` and takes itself back; one before it is
@@ -130,6 +132,7 @@ class Hub:
                     future._tell_all(watch)
             if news:
                 self._announce(news)
+                self._untold.pop(id(news), None)
             if answers:
                 for answer in answers:
                     answer.release()
@@ -352,11 +355,23 @@ class Hub:
         self.callbacks.finish()
         self.clerk.dismiss()
 
+    def hold(self) -> None:
+        """Have the graph stay as it is, and whole, until ``let_go``: the process forks."""
+        self._lock.acquire()
+
+    def let_go(self) -> None:
+        """Go on after ``hold``."""
+        self._lock.release()
+
     def forked(self) -> None:
         """This is a forked child: nothing that was pending will ever settle here, but new work can."""
         stranded = [*self.scheduler.unsettled, *self.inbox]
+        untold = [*self._untold.values()]
         self.added -= len(self.scheduler.unsettled)
+        self.trouble = True
         self._begin()
+        for news in untold:
+            self._announce([future for future in news if future.state is not WAITING and not future.done()])
         for future in stranded:
             if isinstance(future, GraphFuture) and not future.done():
                 future.state = FAILED

@@ -121,6 +121,6 @@ print("whole")
 """
 
 
-def test_futures_are_looked_at_while_the_collector_runs(script: Script) -> None:
+def test_futures_are_looked_at_while_the_collector_runs(script) -> None:
     # CPython 3.11 corrupts an object whose __dict__ is asked for while its __dict__ is being made.
     assert script(COLLECTIONS).lines == ["whole"]

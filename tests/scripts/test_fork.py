@@ -221,3 +221,35 @@ print(generation(3))
 """
     )
     assert ended.lines == ["0"]
+
+
+def test_whatever_workers_are_doing_when_the_process_forks(script) -> None:
+    ended = script(
+        HEAD
+        + """
+def pending(futures):
+    return [future for future in futures if not future.done()]
+
+stop, futures = threading.Event(), []
+executor = GraphExecutor(2)
+def submit():
+    while not stop.is_set():
+        head = executor.submit(divmod, 1, len(futures) % 2)
+        futures.extend([head, executor.submit(str, head), executor.submit(repr, [head])])
+        futures[-1].cancel()
+        if len(futures) > 3000:
+            del futures[:2000]
+submitter = threading.Thread(target=submit)
+submitter.start()
+codes = set()
+for _ in range(40):
+    def child(known=futures[-300:]):
+        return min(99, len(pending(known)))
+    codes.add(forked(child))
+stop.set()
+submitter.join()
+executor.shutdown()
+print(codes, len(pending(futures)))
+"""
+    )
+    assert ended.lines == ["{0} 0"]
