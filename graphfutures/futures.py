@@ -44,6 +44,9 @@ class Owner(Protocol):
     def call_back(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
         """Run callbacks, in their order, where they delay nobody."""
 
+    def nudge(self) -> None:
+        """Somebody begins to wait: see to what an interrupted thread may have left undone."""
+
 
 class Watch:
     """Those who wait for one future, as long as it is not settled.
@@ -56,13 +59,14 @@ class Watch:
     of the standard library, listeners and callbacks; each is taken out once, by whoever acts on it.
     """
 
-    __slots__ = ("_claim", "entries", "settled", "views")
+    __slots__ = ("_claim", "callbacks", "entries", "settled", "views")
 
     def __init__(self, *, settled: bool = False) -> None:
         self._claim = allocate_lock()
         self.settled = settled
         self.views: dict[int, tuple[bool, int]] = {}  # by thread: whether it was settled then, holds since
         self.entries: list[tuple[str, Any]] = []
+        self.callbacks: deque[Callable[[], object]] = deque()  # of ``entries``, once they are to be run
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Freeze this thread's view, as long as it holds this; never waits."""
@@ -155,6 +159,8 @@ class _Waiters:
             waiter.event = Bell(is_set=waiter.event.is_set())
         if not watch.enter((WAITER, waiter)):
             self._future._tell(waiter)
+        elif self._future._owner is not None:
+            self._future._owner.nudge()
 
     def remove(self, waiter: Any) -> None:
         watch = self._future._watch
@@ -345,6 +351,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
         try:
             if not watch.enter(entry):
                 return
+            if self._owner is not None:
+                self._owner.nudge()
             if timeout is None:
                 lock.acquire()
             else:
@@ -398,29 +406,40 @@ class GraphFuture(Task, Future[T], Generic[T]):
             self._tell_all(watch)
 
     def _tell_all(self, watch: Watch) -> None:
-        if not watch.settle():
-            return
+        if watch.settle():
+            self._tell_entries(watch)
+
+    def _tell_entries(self, watch: Watch) -> None:
+        """Act on the entries of a watch; whoever was interrupted in this calls it again."""
+        watch.settled = True
         entries = watch.entries
-        callbacks: deque[Callable[[], object]] = deque()
         while entries:
             try:
-                kind, entry = entries.pop(0)
-            except IndexError:
-                break
+                kind, entry = first = entries[0]
+                if kind is LISTENER:
+                    entry(self)  # twice does no harm
+                elif kind is CALLBACK and entry not in watch.callbacks:
+                    watch.callbacks.append(entry)
+                entries.remove(first)
+            except (IndexError, ValueError):
+                continue  # somebody has left
             if kind is PARKED:
                 entry.release()
             elif kind is WAITER:
                 self._tell(entry)
-            elif kind is LISTENER:
-                entry(self)
-            else:
-                callbacks.append(entry)
-        if not callbacks:
+        if not watch.callbacks:
             return
         if self._owner is not None:
-            self._owner.call_back(self, callbacks)
+            self._owner.call_back(self, watch.callbacks)
         else:
-            run_callbacks(callbacks)
+            run_callbacks(watch.callbacks)
+
+    def retell(self) -> None:
+        """Tell those who have not been told, after an interruption of that."""
+        self.dependencies = ()
+        if self._watch is not None:
+            self._watch.settle()
+            self._tell_entries(self._watch)
 
     def _tell(self, waiter: Any) -> None:
         if self.state is DONE:

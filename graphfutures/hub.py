@@ -18,15 +18,15 @@ from weakref import WeakValueDictionary
 from graphfutures import errors
 from graphfutures.attendants import Attendant, Callbacks
 from graphfutures.backends.base import Backend, Finished
-from graphfutures.calls import locate
 from graphfutures.core.graph import Place, Task
+from graphfutures.core.rebuilding import rebuilt
 from graphfutures.core.scheduler import Scheduler
-from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, WAITING
+from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, READY, WAITING
 from graphfutures.externals import External
 from graphfutures.futures import GraphFuture
 from graphfutures.history import History
-from graphfutures.outcomes import Inherited
-from graphfutures.unpacking import Group, Item
+from graphfutures.inheriting import inherit
+from graphfutures.unpacking import Group, Item, expand
 
 #: submissions applied in one go, about a millisecond under the lock
 SLICE = 4096
@@ -121,6 +121,9 @@ class Hub:
                 lock.release()
             except BaseException as error:
                 if lock._is_owned():
+                    if self.backend.capabilities.submits_run:  # by a signal handler: the backend will have it mended
+                        lock.release()
+                        raise
                     news = self._fall_apart(error)
                     lock.release()
                     self._announce([*told, *news])
@@ -363,6 +366,33 @@ class Hub:
         """Go on after ``hold``."""
         self._lock.release()
 
+    def mend(self, place: Place, started: Sequence[GraphFuture[Any]]) -> None:
+        """An exchange was interrupted halfway: begin the graph anew with all that is not settled.
+
+        Begun anew itself, if it is interrupted, it comes to the same.
+
+        :param place: of the thread that was interrupted.
+        :param started: what this thread has begun to run.
+        """
+        while self._lock._is_owned():
+            self._lock.release()
+        with self._lock:
+            old, inbox = self.scheduler, self.inbox
+            first: Any = inbox[0] if inbox else None
+            if isinstance(first, GraphFuture) and (first.state is not NEW or first in old.unsettled):
+                inbox.popleft()
+            known: set[Any] = {*old.unsettled, *old.news, *started}.union(*self._untold.values())
+            self.scheduler = rebuilt(old, [future for future in known if not future._settled], place, started)
+            self._untold.clear()
+            answers, self._answers = self._answers, []
+        for answer in answers:
+            answer.release()
+
+    def nudge(self) -> None:
+        """Somebody begins to wait: see to what an interrupted thread may have left undone."""
+        if (self.inbox or self.has_ready()) and not self.inside():
+            self.backend.nudge()
+
     def forked(self) -> None:
         """This is a forked child: nothing that was pending will ever settle here, but new work can."""
         stranded = [*self.scheduler.unsettled, *self.inbox]
@@ -387,6 +417,8 @@ class Hub:
         inbox, submitted = self.inbox, self.scheduler.submitted
         posts = min(len(inbox), SLICE)
         self.added += posts
+        if self.backend.capabilities.submits_run:
+            return self._apply_posts_safely(posts)
         for _ in range(posts):
             post = inbox.popleft()
             if type(post) is tuple:
@@ -394,6 +426,19 @@ class Hub:
                 post[0](*post[1])
             else:
                 submitted(post)  # type: ignore[arg-type]
+        answers, self._answers = self._answers, []
+        return answers
+
+    def _apply_posts_safely(self, posts: int) -> list[Any]:
+        """The same where a signal handler may interrupt: what is being applied can still be seen."""
+        for _ in range(posts):
+            post = self.inbox[0]
+            if type(post) is tuple:
+                self.added -= 1
+                post[0](*post[1])
+            else:
+                self.scheduler.submitted(post)  # type: ignore[arg-type]
+            self.inbox.popleft()
         answers, self._answers = self._answers, []
         return answers
 
@@ -413,8 +458,7 @@ class Hub:
         fact(*arguments)
 
     def _cancel(self, task: Any, force: bool) -> None:
-        if task.state is not CANCELLED and self.scheduler.cancelled(task):
-            self.scheduler.news.append(task)
+        self.scheduler.cancelled(task)
 
     def _cancel_several(self, futures: list[GraphFuture[Any]]) -> None:
         for future in futures:
@@ -439,9 +483,9 @@ class Hub:
 
     def _fail_pending(self, error: BaseException) -> None:
         for task in tuple(self.scheduler.unsettled):
-            if self.scheduler.broke(task):
+            if task.state is WAITING or task.state is READY:
                 task._outcome = error  # type: ignore[attr-defined]
-                self.scheduler.news.append(task)
+                self.scheduler.broke(task)
 
     def _fall_apart(self, cause: BaseException) -> list[Any]:
         """A bug of ours: the graph cannot be trusted any more; everything is settled with an error."""
@@ -469,24 +513,14 @@ class Hub:
                 derived.append(future)
             elif isinstance(future, GraphFuture):
                 if future.blame is not None and future.state is FAILED:
-                    _inherit(future)
+                    inherit(future)
                 future._name = future.name  # as long as the function is there
                 future._call = None
                 future.blame = None
                 future.dependencies = ()
                 future._announce()
         if derived:
-            self._expand(derived)
-
-    def _expand(self, derived: Iterable[Any]) -> None:
-        """Settle the items of values that are here, then carry that on."""
-        for item in derived:
-            try:
-                post = (item, True, item.group.item(item.index))
-            except Exception as error:
-                post = (item, False, error)
-            item.group = None
-            self.inbox.append((self._item_settled, post))
+            expand(derived, lambda *settled: self.inbox.append((self._item_settled, settled)))
 
     def _make_room(self, *, all_of_them: bool = False) -> None:
         backlog = self.backlog()
@@ -497,28 +531,3 @@ class Hub:
                 except ValueError:
                     continue
                 entry[1].release()
-
-
-def _inherit(future: GraphFuture[Any]) -> None:
-    """Set the failure that a future has from a dependency, that one's first if need be."""
-    chain = [future]
-    while True:
-        cause: Any = chain[-1].blame
-        if cause is None or getattr(cause, "_outcome", None) is not None:
-            break
-        chain.append(cause)
-    for heir in reversed(chain):
-        cause = heir.blame
-        if cause is None or getattr(heir, "_outcome", None) is not None:
-            continue
-        call: Any = heir._call
-        where = "an item of it"
-        if call is not None:
-            fn, args, kwargs, plan, _ = call
-            where = locate(fn, args, kwargs, plan, getattr(cause, "source", cause))
-        failure = cause._outcome
-        if isinstance(failure, Inherited):
-            inherited = Inherited(failure.root, (*failure.path, heir.key), failure.hidden, where)
-        else:
-            inherited = Inherited(failure, (cause.key, heir.key), 0, where)
-        heir._outcome = inherited

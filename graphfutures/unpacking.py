@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import islice
 from threading import Lock
 from typing import Any
@@ -47,6 +48,20 @@ class Item(GraphFuture[Any]):
         self.special = True
         self.group: Group | None = group
         self.index = index
+
+
+def expand(items: Iterable[Any], settle: Callable[[Item, bool, Any], object]) -> None:
+    """Settle items of values that are there: ``settle(item, good, value or exception)`` for each."""
+    for item in items:
+        group = item.group
+        if group is None:
+            continue  # before an interruption
+        try:
+            outcome = (True, group.item(item.index))
+        except Exception as error:
+            outcome = (False, error)
+        settle(item, *outcome)
+        item.group = None
 
 
 def _items_of(value: Any, count: int) -> list[Any]:

@@ -78,6 +78,13 @@ class Exchange(Protocol):
     def has_posts(self) -> bool:
         """Whether something was posted that nobody has applied yet."""
 
+    def mend(self, place: Place, started: Sequence[GraphFuture[Any]]) -> None:
+        """A thread of the user was interrupted inside an exchange: begin the graph anew.
+
+        :param place: of that thread, and of no other.
+        :param started: what it has begun to run.
+        """
+
     def inside(self) -> bool:
         """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
 
@@ -105,6 +112,9 @@ class Backend(Protocol):
 
     def wake(self) -> None:
         """Something was posted or has become ready: see to it that it is asked for."""
+
+    def nudge(self) -> None:
+        """Somebody waits: see to what was posted, where whoever posted it may have been interrupted before ``wake``."""
 
     def attend(self) -> None:
         """Something was posted that must not wait for a busy worker: see to it that it is applied soon."""

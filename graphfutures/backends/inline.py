@@ -5,16 +5,40 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures._base import LOGGER
+from threading import local
+from time import perf_counter
 from typing import Any
 
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.core.graph import Place
-from graphfutures.running import here, run
+from graphfutures.futures import GraphFuture
+from graphfutures.running import here, labels, run
+
+
+class _Stack(Place):
+    """The tasks that one thread has begun, each inside the one before, with the fact that ended it."""
+
+    __slots__ = ("started",)
+
+    def __init__(self) -> None:
+        # Tasks may submit: their number is not limited here.
+        super().__init__("inline", sys.maxsize)
+        self.started: list[list[Any]] = []
+
+
+class _Mine(local):
+    """The stack of this thread."""
+
+    def __init__(self) -> None:
+        self.stack = _Stack()
 
 
 class Inline:
     """Runs a task inside ``submit``; one that waits for a foreign future, where the last one settles.
+
+    All of this happens in the user's threads, the main one among them, which a signal handler may interrupt
+    at any point: then the graph is mended before the exception goes on.
 
     :param initializer: called before the first task, with ``initargs``.
     """
@@ -25,8 +49,7 @@ class Inline:
     def __init__(self, initializer: Callable[..., object] | None = None, initargs: Any = ()) -> None:
         self._initializer = initializer
         self._initargs = initargs
-        # Tasks may submit: each runs inside the other, so their number is not limited here.
-        self._place = Place("inline", sys.maxsize)
+        self._mine = _Mine()
 
     def start(self, hub: Exchange) -> None:
         """See ``Backend``."""
@@ -36,26 +59,60 @@ class Inline:
         """See ``Backend``."""
         if self._hub.inside():
             return  # a finalizer, inside an exchange that will see to it
-        initializer, self._initializer = self._initializer, None
-        if initializer is not None:
-            try:
-                initializer(*self._initargs)
-            except Exception:
-                LOGGER.critical("Exception in initializer:", exc_info=True)
-                self._hub.broke(errors.initializer_failed())
-        facts: tuple[Finished, ...] = ()
+        stack = self._mine.stack
+        depth, outer = len(stack.started), here.task
         try:
-            while batch := self._hub.exchange(self._place, facts, 1):
-                outer, here.task = here.task, batch[0]
-                facts = (run(batch[0], 0),)
-                here.task = outer
-                if not facts[0][2] and isinstance(facts[0][3], (KeyboardInterrupt, SystemExit)):
-                    self._hub.exchange(self._place, facts, 0)
-                    raise facts[0][3]
-        finally:
-            del facts  # the frames of a traceback lead to this one
+            if self._initializer is not None:
+                self._initialize()
+            self._run_all(stack)
+        except BaseException as interruption:
+            while True:
+                try:
+                    here.task = outer
+                    self._mend(stack, depth, interruption)
+                    break
+                except BaseException:
+                    continue  # another one
+            raise
 
-    attend = wake
+    attend = nudge = wake
+
+    def _initialize(self) -> None:
+        initializer, self._initializer = self._initializer, None
+        try:
+            if initializer is not None:
+                initializer(*self._initargs)
+        except Exception:
+            LOGGER.critical("Exception in initializer:", exc_info=True)
+            self._hub.broke(errors.initializer_failed())
+
+    def _run_all(self, stack: _Stack) -> None:
+        """Run what is ready, and what becomes ready by that."""
+        exchange, started = self._hub.exchange, stack.started
+        outer = here.task
+        batch = exchange(stack, (), 1)
+        while batch:
+            here.task = batch[0]
+            started.append([batch[0], None])
+            started[-1][1] = run(batch[0], 0)
+            here.task = outer
+            _, _, good, error, *_ = started[-1][1]
+            interrupted = not good and isinstance(error, (KeyboardInterrupt, SystemExit))
+            batch = exchange(stack, (started[-1][1],), 0 if interrupted else 1)
+            started.pop()
+            if interrupted:
+                raise error
+            del error  # the frames of its traceback lead to this one
+
+    def _mend(self, stack: _Stack, depth: int, interruption: BaseException) -> None:
+        """Have the graph made whole, and end what was interrupted; begun anew, if it is interrupted itself."""
+        self._hub.mend(stack, [future for future, _ in stack.started])
+        while len(stack.started) > depth:
+            future, fact = stack.started[-1]
+            if not future.done():
+                self._hub.exchange(stack, (fact or _interrupted(future, interruption),), 0)
+            future.retell()
+            stack.started.pop()
 
     def close(self) -> None:
         """See ``Backend``."""
@@ -66,5 +123,11 @@ class Inline:
         self._hub.end()
 
     def forked(self) -> None:
-        """See ``Backend``."""
-        self._place = Place("inline", sys.maxsize)
+        """See ``Backend``: a task that forks goes on in the child."""
+
+
+def _interrupted(future: GraphFuture[Any], interruption: BaseException) -> Finished:
+    """The fact that a task was begun, and that nobody knows how far it came."""
+    start = getattr(future, "_started", perf_counter())
+    record: Any = (future.serial, future.name, 0, start, perf_counter(), 0, False, labels(future.dependencies))
+    return future, future.attempt, False, interruption, False, record

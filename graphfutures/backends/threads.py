@@ -58,6 +58,11 @@ class Threads:
         elif len(self.threads) < self.max_workers:
             self._spawn()
 
+    def nudge(self) -> None:
+        """See ``Backend``: those who are busy look by themselves."""
+        if self._idle or not self.threads:
+            self.wake()
+
     def attend(self) -> None:
         """See ``Backend``."""
         if self._idle:

@@ -2,8 +2,8 @@
 
 Each method is a fact in the past tense and changes the graph at once.  What follows from it and
 concerns others waits in plain lists until the caller empties them: ``news`` (tasks that failed or were
-cancelled because of another one, and ``derived`` ones, still waiting, whose input is done and which the
-caller is to settle), ``resumed`` (attempts that have their slot back) and ``claims.dropped``.
+cancelled without an attempt that said so, and ``derived`` ones, still waiting, whose input is done and which
+the caller is to settle), ``resumed`` (attempts that have their slot back) and ``claims.dropped``.
 
 The shape, counts of unmet dependencies and a queue, is that of the standard library's
 ``graphlib``; facts as past-tense methods are HyperQueue's.
@@ -96,6 +96,7 @@ class Scheduler:
         """Somebody wants it cancelled: whether it is, which a running task only is by force."""
         state = task.state
         if state is WAITING or state is READY or (force and state is RUNNING):
+            self.news.append(task)
             task.state = CANCELLED
             self._settle(task)
         return task.state is CANCELLED
@@ -104,6 +105,7 @@ class Scheduler:
         """Its executor cannot run it any more; False if it has started or settled."""
         if task.state is not WAITING and task.state is not READY:
             return False
+        self.news.append(task)
         task.state = FAILED
         self._settle(task)
         return True
@@ -293,9 +295,9 @@ class Scheduler:
             self.claims.release(task)
 
     def _inherit(self, child: Task, dependency: Task) -> None:
-        child.state = CANCELLED if dependency.state is CANCELLED else FAILED
         child.blame = dependency
         self.news.append(child)
+        child.state = CANCELLED if dependency.state is CANCELLED else FAILED
         self._settle(child)
 
     def _ready_at_once(self, task: Task) -> None:

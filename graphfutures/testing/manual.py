@@ -179,7 +179,7 @@ class ManualBackend:
         if not self._hub.inside() and self._hub.has_posts():
             self._hub.exchange(None, (), 0)
 
-    attend = wake
+    attend = nudge = wake
 
     def close(self) -> None:
         """See ``Backend``."""

@@ -106,7 +106,6 @@ def test_threads(script, seed: int) -> None:
     assert script(SCRIPT, "threads", seed, 1000).lines == FINE
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2])
 def test_inline(script, seed: int) -> None:
     assert script(SCRIPT, "inline", seed, 1000).lines == FINE

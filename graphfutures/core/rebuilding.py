@@ -1,0 +1,40 @@
+"""The graph, begun anew from what is not settled."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from graphfutures.core.graph import Place, Task, Tasks
+from graphfutures.core.scheduler import Scheduler
+from graphfutures.core.states import NEW, RUNNING, SETTLED
+
+
+def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collection[Task]) -> Scheduler:
+    """A scheduler in the place of one whose facts were interrupted halfway; begun anew itself, it comes to the same.
+
+    :param tasks: all whose end has not been told, with numbers in the order of their submission.
+    :param place: where the interruption was; what it was handed and has not started is handed over again.
+    :param started: what runs there.
+    """
+    fresh = Scheduler(keeping=old.keeping)
+    again: Tasks = []
+    for task in sorted(tasks, key=lambda task: task.serial):
+        task.dependents = None
+        if task in started or (task.state is RUNNING and task.place is not place):
+            task.state = RUNNING
+            fresh.unsettled.add(task)
+        elif task.state in SETTLED:
+            fresh.news.append(task)
+        else:
+            again.append(task)
+            task.state = NEW
+            task.unmet = 0
+            if task.foreign:
+                task.foreign = False
+            for dependency in task.dependencies:
+                if dependency.outside:
+                    dependency.dependents = None
+    for task in again:
+        fresh.submitted(task)
+    place.held = len(started)
+    return fresh

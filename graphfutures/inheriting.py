@@ -1,0 +1,34 @@
+"""What a future that never ran has from the dependency that it failed with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphfutures.calls import locate
+from graphfutures.futures import GraphFuture
+from graphfutures.outcomes import Inherited
+
+
+def inherit(future: GraphFuture[Any]) -> None:
+    """Set the failure that a future has from a dependency, that one's first if need be."""
+    chain = [future]
+    while True:
+        cause: Any = chain[-1].blame
+        if cause is None or getattr(cause, "_outcome", None) is not None:
+            break
+        chain.append(cause)
+    for heir in reversed(chain):
+        cause = heir.blame
+        if cause is None or getattr(heir, "_outcome", None) is not None:
+            continue
+        call: Any = heir._call
+        where = "an item of it"
+        if call is not None:
+            fn, args, kwargs, plan, _ = call
+            where = locate(fn, args, kwargs, plan, getattr(cause, "source", cause))
+        failure = cause._outcome
+        if isinstance(failure, Inherited):
+            inherited = Inherited(failure.root, (*failure.path, heir.key), failure.hidden, where)
+        else:
+            inherited = Inherited(failure, (cause.key, heir.key), 0, where)
+        heir._outcome = inherited
