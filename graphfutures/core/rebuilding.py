@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable
 
 from graphfutures.core.graph import Place, Task, Tasks
 from graphfutures.core.scheduler import Scheduler
-from graphfutures.core.states import NEW, RUNNING, SETTLED
+from graphfutures.core.states import CANCELLED, NEW, RUNNING, SETTLED
 
 
 def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collection[Task]) -> Scheduler:
     """A scheduler in the place of one whose facts were interrupted halfway; begun anew itself, it comes to the same.
 
+    :param old: of a graph whose values stay nowhere but in the caller's memory.
     :param tasks: all whose end has not been told, with numbers in the order of their submission.
     :param place: where the interruption was; what it was handed and has not started is handed over again.
     :param started: what runs there.
@@ -20,14 +21,17 @@ def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collec
     again: Tasks = []
     for task in sorted(tasks, key=lambda task: task.serial):
         task.dependents = None
-        if task in started or (task.state is RUNNING and task.place is not place):
-            task.state = RUNNING
+        runs = task in started and task.state is not CANCELLED
+        if runs or (task.state is RUNNING and task.place is not place):
+            if task.state is not RUNNING:
+                task.state = RUNNING
             fresh.unsettled.add(task)
         elif task.state in SETTLED:
             fresh.news.append(task)
         else:
             again.append(task)
-            task.state = NEW
+            if task.state is not NEW:
+                task.state = NEW
             task.unmet = 0
             if task.foreign:
                 task.foreign = False

@@ -53,6 +53,11 @@ TRANSITIONS: Final = (
     Transition(RUNNING, "revoked, lost or tried again later", WAITING),
     Transition(DONE, "its value was lost", WAITING),
     Transition(DONE, "nobody claims its value", FORGOTTEN),
+    Transition(WAITING, "the graph is begun anew", NEW),
+    Transition(READY, "the graph is begun anew", NEW),
+    Transition(RUNNING, "the graph is begun anew, not started", NEW),
+    Transition(DONE, "the graph is begun anew, not told", RUNNING),
+    Transition(FAILED, "the graph is begun anew, not told", RUNNING),
     Transition(FORGOTTEN, "a lost value is made from it", WAITING),
 )
 

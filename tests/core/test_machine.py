@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from graphfutures.core import states
 from graphfutures.core.graph import Place, Task
 from graphfutures.core.invariants import check
+from graphfutures.core.rebuilding import rebuilt
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import DONE, FAILED, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
 
@@ -243,6 +244,21 @@ class InProcessMachine(Machine):
     """The same without places that keep values: the cheap path of ``finished``."""
 
     keeping = False
+
+    @precondition(lambda self: not self.blocked and not self.postponed)
+    @rule(data=st.data())
+    def interrupted(self, data: st.DataObject) -> None:
+        """An exchange of the first place was interrupted: after handing over, or while a report was applied."""
+        place = self.places[0]
+        here = [attempt for attempt in self.outstanding if attempt[2] is place]
+        current = [attempt for attempt in here if attempt[1] == attempt[0].attempt and attempt[0].state is RUNNING]
+        started = data.draw(st.lists(st.sampled_from(current), unique=True)) if current else []
+        self.outstanding = [attempt for attempt in self.outstanding if attempt[2] is not place] + started
+        known = {*self.scheduler.unsettled, *self.scheduler.news}
+        for task, number, _ in started:
+            if data.draw(st.booleans()):
+                self.scheduler.finished(task, number, place)
+        self.scheduler = rebuilt(self.scheduler, known, place, [task for task, _, _ in started])
 
 
 TestMachine = Machine.TestCase
