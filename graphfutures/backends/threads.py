@@ -127,18 +127,18 @@ class Threads:
         hub, place, idle, threads, limit = self._hub, self._place, self._idle, self.threads, self.max_workers
         exchange = hub.exchange
         my = here.__dict__  # of this thread; quicker than the attribute
-        facts: tuple[Finished, ...] = ()
+        finished: tuple[Finished, ...] = ()
         future: GraphFuture[Any] | None
         few = True
         while True:
-            batch = exchange(place, facts, 1)
-            facts = ()  # nothing here may keep a value alive
+            batch = exchange(place, finished, 1)
+            finished = ()  # nothing here may keep a value alive
             if batch:
                 if (idle or few) and hub.has_ready():
                     self.wake()
                     few = len(threads) < limit
                 my["task"] = future = batch[0]
-                facts = (run(future, number),)
+                finished = (run(future, number),)
                 batch = future = None
             elif batch is None:
                 self._ring()  # the next one leaves, too
