@@ -40,7 +40,7 @@ class Threads:
         self._begin()
 
     def _begin(self) -> None:
-        self.threads: set[threading.Thread] = set()
+        self.threads: dict[threading.Thread, None] = {}  # in the order in which they came
         self._staffing = RLock()  # held while a thread is being started; a finalizer may come back to it
         self._idle: deque[bool] = deque()  # one entry for each worker that waits or is about to
         self._bell = allocate_lock()
@@ -108,15 +108,14 @@ class Threads:
                 if not self.threads:
                     raise
                 return  # those who are here will do it all
-            self.threads.add(thread)
+            self.threads.setdefault(thread)
 
     def _work(self, number: int) -> None:
         me = threading.current_thread()
-        with self._staffing:
-            # Whoever started this thread may have been interrupted before noting it.
-            if me not in self.threads and len(self.threads) >= self.max_workers:
-                return
-            self.threads.add(me)
+        # Whoever started this thread may have been interrupted before noting it, and another one come in its place.
+        self.threads.setdefault(me)
+        if list(self.threads).index(me) >= self.max_workers:
+            return
         if self._initializer is not None:
             try:
                 self._initializer(*self._initargs)

@@ -111,14 +111,17 @@ def test_while_waiting_it_is_only_raised(script, waiting: str) -> None:
         HEAD
         + f"""
 executor = GraphExecutor(1)
+submitted = threading.Event()
 def interrupt_and_work():
+    submitted.wait(20)
     interrupt()
     return work()
+future, other = executor.submit(interrupt_and_work), executor.submit(int, 5)
+values = executor.map(work, [])
+if {waiting!r} == "list(values)":
+    values = executor.map(lambda f: f, [future])
 try:
-    future, other = executor.submit(interrupt_and_work), executor.submit(int, 5)
-    values = executor.map(work, [])
-    if {waiting!r} == "list(values)":
-        values = executor.map(lambda f: f, [future])
+    submitted.set()
     {waiting}
     pause()
 except KeyboardInterrupt:
@@ -157,11 +160,14 @@ def test_a_blocked_submit_can_be_interrupted(script) -> None:
         HEAD
         + """
 executor = GraphExecutor(1, max_pending=1)
+submitted = threading.Event()
 def interrupt_and_work():
+    submitted.wait(20)
     interrupt()
     return work()
+future = executor.submit(interrupt_and_work)
 try:
-    future = executor.submit(interrupt_and_work)
+    submitted.set()
     executor.submit(print, "never")
 except KeyboardInterrupt:
     print("interrupted")
