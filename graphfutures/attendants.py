@@ -23,6 +23,8 @@ _Unit: TypeAlias = "tuple[GraphFuture[Any], deque[Callable[[], object]]]"
 IDLE = 1.0
 #: seconds after which a callback that still runs no longer keeps others waiting
 PATIENCE = 0.05
+#: seconds after which it is logged; in a busy program many a callback waits longer than ``PATIENCE`` for the GIL
+SLOW = 0.5
 
 
 class Attendant:
@@ -95,14 +97,17 @@ class Callbacks:
         self._units: deque[_Unit] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
-        self._busy: dict[threading.Thread, tuple[float, str | None]] = {}  # since when, with whose callbacks
+        self._asleep: set[threading.Thread] = set()  # those who wait at the bell, or are about to
+        # Since when; whose callbacks, until that is logged.
+        self._busy: dict[threading.Thread, list[Any]] = {}
         self._closing = False
 
     def add(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
         """Have the callbacks of a settled future run."""
         self._units.append((future, callbacks))
-        self._bell.put(None)
-        if len(self._threads) == len(self._busy) and not self._start():
+        if self._asleep:
+            self._bell.put(None)
+        elif len(self._threads) == len(self._busy) and not self._start():
             self._run_here()
 
     def inside(self) -> bool:
@@ -132,43 +137,59 @@ class Callbacks:
 
     def _run(self) -> None:
         me = threading.current_thread()
+        last = monotonic()
         try:
-            left = monotonic() + IDLE
-            while monotonic() < left:
-                if self._others_are_quick(me):
-                    sleep(PATIENCE / 2)
-                    continue
-                try:
-                    self._bell.get(timeout=0 if self._closing else IDLE)
-                except Empty:
-                    return
+            while True:
+                if len(self._threads) > 1:
+                    if self._others_are_quick(me):
+                        if monotonic() - last > IDLE:
+                            return
+                        sleep(PATIENCE / 2)
+                        continue
+                    last = monotonic()
                 try:
                     future, callbacks = self._units.popleft()
                 except IndexError:
-                    continue
-                self._busy[me] = monotonic(), future.key
+                    if self._rung(me):
+                        continue
+                    self._tell_late(me)
+                    return
+                self._busy[me] = [monotonic(), future]
                 del future
                 try:
                     run_callbacks(callbacks)
                 finally:
                     self._busy.pop(me, None)
                     del callbacks
-                left = monotonic() + IDLE
         finally:
             self._threads.discard(me)
             if self._units and not self._threads and not self._start():  # added while it was leaving
                 self._run_here()
 
+    def _rung(self, me: threading.Thread) -> bool:
+        """Wait for more to do; False if nothing came for a while."""
+        self._asleep.add(me)
+        try:
+            if not self._units:
+                self._bell.get(timeout=0 if self._closing else IDLE)
+        except Empty:
+            return False
+        finally:
+            self._asleep.discard(me)
+        return True
+
     def _others_are_quick(self, me: threading.Thread) -> bool:
         """Whether another thread runs a callback and is not late with it."""
-        for thread, (since, key) in tuple(self._busy.items()):
-            if thread is not me:
-                if monotonic() - since < PATIENCE:
-                    return True
-                if key is not None and self._units:
-                    self._busy[thread] = (since, None)  # told once
-                    LOGGER.warning("a callback of %s still runs after %g s; another thread stands in", key, PATIENCE)
-        return False
+        self._tell_late(me)
+        now = monotonic()
+        return any(now - since < PATIENCE for thread, (since, _) in tuple(self._busy.items()) if thread is not me)
+
+    def _tell_late(self, me: threading.Thread) -> None:
+        for thread, entry in tuple(self._busy.items()):
+            since, future = entry
+            if thread is not me and future is not None and monotonic() - since > SLOW:
+                entry[1] = None
+                LOGGER.warning("a callback of %s still runs after %.1f s", future.key, monotonic() - since)
 
     def _run_here(self) -> None:
         while self._units:
