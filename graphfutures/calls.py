@@ -153,6 +153,10 @@ class _Search:
     def _look(self, frame: _Frame) -> None:
         """Go through a container up to the next one that is worth going into."""
         items = frame.items
+        if not frame.position and all(kind_of(cls) is FUTURE for cls in set(map(type, items))):
+            frame.holes = list(enumerate(items))  # a plain list of futures, the usual case
+            frame.position = len(items)
+            return
         for position in range(frame.position, len(items)):
             value = items[position]
             cls: Any = type(value)

@@ -61,10 +61,13 @@ class Scheduler:
                     return
             else:
                 task.unmet += 1
-                if dependency.dependents is None:
+                children = dependency.dependents
+                if children is None:
                     dependency.dependents = [task]
-                else:
+                elif self.keeping:
                     self._add_dependent(dependency, task)
+                else:
+                    children.append(task)
                 if dependency.special and (dependency.outside or dependency.foreign) and not task.foreign:
                     task.mark(foreign=True)
                     self.foreign += 1
