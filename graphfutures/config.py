@@ -22,6 +22,11 @@ def default_backend() -> str:
     return name
 
 
+def source_of(name: str) -> str:
+    """Where an unusable backend name may have come from, for the message."""
+    return " (from GRAPHFUTURES_BACKEND)" if name == os.environ.get("GRAPHFUTURES_BACKEND") else ""
+
+
 def default_max_workers() -> int:
     """The number in ``GRAPHFUTURES_MAX_WORKERS``, else that of ThreadPoolExecutor.
 

@@ -106,7 +106,7 @@ class Door(Executor):
 
         :param iterables: their elements may be, or hold, futures.
         :param timeout: seconds from this call on after which the iterator raises ``TimeoutError``.
-        :param chunksize: accepted; batches are sized by what is measured.
+        :param chunksize: accepted, and without effect on threads and inline.
         :param buffersize: how many calls may be submitted ahead of the value asked for; None submits all now.
         :raises TypeError: for a ``buffersize`` that is no integer.
         :raises ValueError: for a ``buffersize`` below 1.
@@ -131,7 +131,9 @@ class Door(Executor):
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         import asyncio
 
-        await asyncio.to_thread(self.shutdown, cancel_futures=is_interrupt(kind))
+        # asyncio makes a cancellation of Ctrl-C.
+        stopped = is_interrupt(kind) or (kind is not None and issubclass(kind, asyncio.CancelledError))
+        await asyncio.to_thread(self.shutdown, cancel_futures=stopped)
 
 
 def _values(

@@ -17,12 +17,14 @@ class BrokenGraphError(GraphFuturesError, BrokenExecutor):
     """The executor cannot go on: everything pending was settled with this error."""
 
 
-def initializer_failed() -> BrokenGraphError:
+def initializer_failed(cause: BaseException) -> BrokenGraphError:
     """For pending futures and for ``submit`` after an initializer has raised."""
-    return BrokenGraphError(
-        "the initializer of a worker raised, so this executor cannot be used any more; "
-        "its error is on the logger 'concurrent.futures'"
+    error = BrokenGraphError(
+        f"the initializer of a worker raised {cause!r:.200}, so this executor cannot be used any more; "
+        "its traceback is on the logger 'concurrent.futures'"
     )
+    error.__cause__ = cause
+    return error
 
 
 def internal_failure(cause: BaseException) -> BrokenGraphError:
@@ -39,9 +41,9 @@ def made_before_fork(key: str) -> BrokenGraphError:
     )
 
 
-def unknown_backend(name: object, known: Iterable[str]) -> ValueError:
+def unknown_backend(name: object, known: Iterable[str], source: str = "") -> ValueError:
     """For a backend name that is not in the table."""
-    return ValueError(f"unknown backend {name!r}; known are: {', '.join(known)}")
+    return ValueError(f"unknown backend {name!r}{source}; known are: {', '.join(known)}")
 
 
 def unknown_option(names: Iterable[str], known: Iterable[str]) -> TypeError:

@@ -25,6 +25,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 _numbers = itertools.count()
+PARAMETERS = (
+    "max_workers",
+    "thread_name_prefix",
+    "initializer",
+    "initargs",
+    "backend",
+    "max_pending",
+    "record",
+    "mp_context",
+    "max_tasks_per_child",
+)
 OPTIONS = ("name", "priority")
 
 
@@ -64,8 +75,7 @@ class GraphExecutor(Door):
         **options: Any,
     ) -> None:
         if options:
-            known = ["max_pending", "record", "mp_context", "max_tasks_per_child", "backend"]
-            raise errors.unknown_option(options, known)
+            raise errors.unknown_option(options, PARAMETERS)
         if not isinstance(thread_name_prefix, str):
             raise errors.not_a_prefix(thread_name_prefix)
         if initializer is not None and not callable(initializer):
@@ -105,7 +115,7 @@ class GraphExecutor(Door):
 
     @property
     def strict(self) -> Strict:
-        """The same executor, typed so that every argument is checked."""
+        """``submit`` of the same executor, typed so that every argument is checked."""
         return Strict(self)
 
     # -- ending -------------------------------------------------------------------------------
@@ -133,8 +143,11 @@ class GraphExecutor(Door):
     ) -> None:
         try:
             self.shutdown(cancel_futures=is_interrupt(kind))
-        except KeyboardInterrupt:
-            self._hub.abandoned = True  # whoever interrupts twice does not want to wait at exit either
+        except KeyboardInterrupt as interrupt:
+            if is_interrupt(kind):
+                self._hub.abandoned = True  # whoever interrupts twice does not want to wait at exit either
+            else:
+                self.__exit__(KeyboardInterrupt, interrupt, None)
             raise
 
     # -- seeing it ----------------------------------------------------------------------------

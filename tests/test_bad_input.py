@@ -56,7 +56,7 @@ def test_a_number_of_workers_in_the_environment(monkeypatch, value):
 
 def test_an_unknown_backend_in_the_environment(monkeypatch):
     monkeypatch.setenv("GRAPHFUTURES_BACKEND", "treads")
-    with pytest.raises(ValueError, match="unknown backend 'treads'; known are: threads"):
+    with pytest.raises(ValueError, match=r"unknown backend 'treads' \(from GRAPHFUTURES_BACKEND\); known are: threads"):
         GraphExecutor()
 
 

@@ -82,9 +82,9 @@ class Inline:
         try:
             if initializer is not None:
                 initializer(*self._initargs)
-        except Exception:
+        except Exception as error:
             LOGGER.critical("Exception in initializer:", exc_info=True)
-            self._hub.broke(errors.initializer_failed())
+            self._hub.broke(errors.initializer_failed(error))
 
     def _run_all(self, stack: _Stack) -> None:
         """Run what is ready, and what becomes ready by that."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from graphfutures import errors
+from graphfutures import config, errors
 from graphfutures.backends.base import Backend
 from graphfutures.backends.inline import Inline
 from graphfutures.backends.threads import Threads
@@ -50,7 +50,7 @@ def make(backend: str | Backend, request: Request) -> Backend:
     if isinstance(backend, str):
         name = ALIASES.get(backend, backend)
         if name not in BACKENDS:
-            raise errors.unknown_backend(backend, [*BACKENDS, *ALIASES])
+            raise errors.unknown_backend(backend, [*BACKENDS, *ALIASES], config.source_of(backend))
         return BACKENDS[name](request)
     if not isinstance(backend, type) and hasattr(backend, "capabilities"):
         return backend

@@ -119,9 +119,9 @@ class Threads:
         if self._initializer is not None:
             try:
                 self._initializer(*self._initargs)
-            except BaseException:
+            except BaseException as error:
                 LOGGER.critical("Exception in initializer:", exc_info=True)
-                self._hub.broke(errors.initializer_failed())
+                self._hub.broke(errors.initializer_failed(error))
                 return
         hub, place, idle, threads, limit = self._hub, self._place, self._idle, self.threads, self.max_workers
         exchange = hub.exchange

@@ -176,3 +176,16 @@ def test_an_asyncio_future_is_refused(executor):
                 executor.submit(print, argument)
 
     run(main())
+
+
+def test_a_cancelled_async_with_cancels_what_has_not_started(case, held):
+    futures = []
+
+    async def main():
+        async with GraphExecutor(case.workers, backend=case.backend) as executor:
+            futures.append(executor.submit(abs, held))
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        run(main())
+    assert futures[0].cancelled()

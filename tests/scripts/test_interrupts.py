@@ -80,6 +80,29 @@ print(running.running(), pending.cancelled())
     assert ended.err == ""
 
 
+def test_while_with_drains_it_cancels_and_waits_for_what_runs(script) -> None:
+    ended = script(
+        HEAD
+        + """
+def interrupt_and_work():
+    while executor._hub.refusal is None:  # until the block has ended
+        gate.wait(0.01)
+    interrupt()
+    return work()
+try:
+    with GraphExecutor(1) as executor:
+        running = executor.submit(interrupt_and_work)
+        pending = [executor.submit(print, "never"), executor.submit(print, "never", running)]
+        pending[1].add_done_callback(lambda f: gate.set())
+except KeyboardInterrupt:
+    print("interrupted")
+print(running.result(0), [f.cancelled() for f in pending], threading.active_count())
+"""
+    )
+    assert ended.lines == ["interrupted", "worked [True, True] 1"]
+    assert ended.err == ""
+
+
 def test_another_exception_inside_with_drains(script) -> None:
     ended = script(
         HEAD
