@@ -52,6 +52,7 @@ class Hub:
         self.open_inside = True  # whether running tasks may still submit
         self.max_pending = max_pending
         self.wake = backend.wake
+        self._interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
         self.serials = count(1)
         self.door: Any = None  # a weak reference to the executor
         self.abandoned = False  # whether the end of the interpreter waits for it no more
@@ -121,7 +122,7 @@ class Hub:
                 lock.release()
             except BaseException as error:
                 if lock._is_owned():
-                    if self.backend.capabilities.submits_run:  # by a signal handler: the backend will have it mended
+                    if self._interruptible:  # by a signal handler: the backend will have it mended
                         lock.release()
                         raise
                     news = self._fall_apart(error)
@@ -414,11 +415,11 @@ class Hub:
 
     def _apply_posts(self) -> list[Any]:
         """Apply what user threads have posted; returns the locks of those who wait for that."""
+        if self._interruptible:
+            return self._apply_posts_safely()
         inbox, submitted = self.inbox, self.scheduler.submitted
         posts = min(len(inbox), SLICE)
         self.added += posts
-        if self.backend.capabilities.submits_run:
-            return self._apply_posts_safely(posts)
         for _ in range(posts):
             post = inbox.popleft()
             if type(post) is tuple:
@@ -429,16 +430,17 @@ class Hub:
         answers, self._answers = self._answers, []
         return answers
 
-    def _apply_posts_safely(self, posts: int) -> list[Any]:
+    def _apply_posts_safely(self) -> list[Any]:
         """The same where a signal handler may interrupt: what is being applied can still be seen."""
-        for _ in range(posts):
-            post = self.inbox[0]
+        inbox = self.inbox
+        for _ in range(min(len(inbox), SLICE)):
+            post = inbox[0]
             if type(post) is tuple:
-                self.added -= 1
                 post[0](*post[1])
             else:
+                self.added += 1
                 self.scheduler.submitted(post)  # type: ignore[arg-type]
-            self.inbox.popleft()
+            inbox.popleft()
         answers, self._answers = self._answers, []
         return answers
 

@@ -17,14 +17,15 @@ from graphfutures.running import here, labels, run
 
 
 class _Stack(Place):
-    """The tasks that one thread has begun, each inside the one before, with the fact that ended it."""
+    """The tasks that one thread has begun, each inside the one before, and what ended the last one."""
 
-    __slots__ = ("started",)
+    __slots__ = ("fact", "started")
 
     def __init__(self) -> None:
         # Tasks may submit: their number is not limited here.
         super().__init__("inline", sys.maxsize)
-        self.started: list[list[Any]] = []
+        self.started: list[GraphFuture[Any]] = []
+        self.fact: Finished | None = None
 
 
 class _Mine(local):
@@ -60,12 +61,25 @@ class Inline:
         if self._hub.inside():
             return  # a finalizer, inside an exchange that will see to it
         stack = self._mine.stack
-        depth, outer = len(stack.started), here.task
+        started, outer = stack.started, here.task
+        depth = len(started)
         try:
             if self._initializer is not None:
                 self._initialize()
-            self._run_all(stack)
+            exchange = self._hub.exchange
+            batch = exchange(stack, (), 1)
+            while batch:
+                here.task = batch[0]
+                started.append(batch[0])
+                stack.fact = run(batch[0], 0)
+                here.task = outer
+                if not stack.fact[2] and isinstance(stack.fact[3], (KeyboardInterrupt, SystemExit)):
+                    raise stack.fact[3]
+                batch = exchange(stack, (stack.fact,), 1)
+                stack.fact = None
+                started.pop()
         except BaseException as interruption:
+            batch = None
             while True:
                 try:
                     here.task = outer
@@ -86,33 +100,20 @@ class Inline:
             LOGGER.critical("Exception in initializer:", exc_info=True)
             self._hub.broke(errors.initializer_failed(error))
 
-    def _run_all(self, stack: _Stack) -> None:
-        """Run what is ready, and what becomes ready by that."""
-        exchange, started = self._hub.exchange, stack.started
-        outer = here.task
-        batch = exchange(stack, (), 1)
-        while batch:
-            here.task = batch[0]
-            started.append([batch[0], None])
-            started[-1][1] = run(batch[0], 0)
-            here.task = outer
-            _, _, good, error, *_ = started[-1][1]
-            interrupted = not good and isinstance(error, (KeyboardInterrupt, SystemExit))
-            batch = exchange(stack, (started[-1][1],), 0 if interrupted else 1)
-            started.pop()
-            if interrupted:
-                raise error
-            del error  # the frames of its traceback lead to this one
-
     def _mend(self, stack: _Stack, depth: int, interruption: BaseException) -> None:
         """Have the graph made whole, and end what was interrupted; begun anew, if it is interrupted itself."""
-        self._hub.mend(stack, [future for future, _ in stack.started])
-        while len(stack.started) > depth:
-            future, fact = stack.started[-1]
+        started = stack.started
+        self._hub.mend(stack, started)
+        while len(started) > depth:
+            future = started[-1]
             if not future.done():
-                self._hub.exchange(stack, (fact or _interrupted(future, interruption),), 0)
+                fact = stack.fact
+                if fact is None or fact[0] is not future:
+                    fact = _interrupted(future, interruption)
+                self._hub.exchange(stack, (fact,), 0)
             future.retell()
-            stack.started.pop()
+            stack.fact = None
+            started.pop()
 
     def close(self) -> None:
         """See ``Backend``."""
