@@ -360,9 +360,11 @@ def _parameter(fn: Any, positional: int, kwargs: dict[str, Any] | None, position
 
 def name_of(fn: Any) -> str:
     """What to call a task after its function."""
-    name = getattr(fn, "__name__", None)
-    if type(name) is str:
-        return name
-    wrapped = getattr(fn, "func", fn)  # functools.partial
-    name = getattr(wrapped, "__name__", None)
-    return name if type(name) is str else type(fn).__name__
+    try:
+        for named in (fn, getattr(fn, "func", fn)):  # functools.partial
+            name = getattr(named, "__name__", None)
+            if type(name) is str:
+                return name
+    except Exception:
+        pass  # a proxy whose object is not there
+    return type(fn).__name__

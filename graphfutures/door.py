@@ -26,7 +26,7 @@ class Door(Executor):
     """What an executor and a view of it have in common: ``submit`` and ``map`` on a hub."""
 
     _hub: Hub
-    _options: Mapping[str, Any]
+    _options: Mapping[str, Any] | None
 
     @overload
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> GraphFuture[R]: ...
@@ -46,7 +46,7 @@ class Door(Executor):
         :raises ValueError: for a container that holds both itself and a future.
         """
         hub = self._hub
-        if hub.refusal is not None or self._options or not callable(fn):
+        if hub.refusal is not None or self._options is not None or not callable(fn):
             self._check(fn)
         if kwargs:
             plan, tasks, tolerated = look(args, kwargs, hub, hub.external_settled)
@@ -62,17 +62,20 @@ class Door(Executor):
         future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), call, tasks)
         if tolerated:
             future.tolerated = tolerated
-        if self._options:
+        if self._options is not None:
             self._mark(future)
         task = here.task
         if task is not None and task._owner is hub:
             future.special = future.nested = True
         elif hub.max_pending is not None:
             hub.admit(future)
+            self._accepted(future)
             return future
         hub.inbox.append(future)
         if hub.ended:
             hub.take_back(future)
+        if self._options is not None:
+            self._accepted(future)
         if tasks:
             hub.wake_unless_waiting(tasks)
         else:
@@ -93,6 +96,13 @@ class Door(Executor):
 
     def _mark(self, future: GraphFuture[Any]) -> None:
         """Give a new task the options of this view."""
+
+    def _accepted(self, future: GraphFuture[Any]) -> None:
+        """Note a task that is in the graph."""
+
+    def _reference(self) -> Callable[[], Door | None]:
+        """This executor for as long as it lives."""
+        return weakref.ref(self)
 
     def map(
         self,
@@ -119,7 +129,7 @@ class Door(Executor):
         calls = zip(*iterables, strict=False)
         futures = deque(self.submit(fn, *args) for args in itertools.islice(calls, buffersize))
         # The iterator must not keep the executor alive; without it nothing more is submitted.
-        door = weakref.ref(self) if buffersize else None
+        door = self._reference() if buffersize else None
         try:
             return _values(futures, door, fn, calls, end)
         finally:
@@ -138,7 +148,7 @@ class Door(Executor):
 
 def _values(
     futures: deque[GraphFuture[R]],
-    door: weakref.ref[Door] | None,
+    door: Callable[[], Door | None] | None,
     fn: Callable[..., R],
     calls: Iterator[tuple[Any, ...]],
     end: float | None,

@@ -88,7 +88,7 @@ class GraphExecutor(Door):
         workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
         request = Request(workers, name, initializer, initargs)
         hands = make(config.default_backend() if backend is None else backend, request)
-        self._options = {}
+        self._options = None
         self._max_workers = hands.max_workers
         self._shutdown = False
         self._hub = hub = Hub(hands, name, History(everything=record), max_pending)
@@ -193,6 +193,8 @@ class GraphExecutor(Door):
 class View(Door):
     """An executor on the graph of another one, whose tasks carry options."""
 
+    _options: Mapping[str, Any]
+
     def __init__(self, executor: GraphExecutor, options: Mapping[str, Any]) -> None:
         self._executor = executor
         self._hub = executor._hub
@@ -215,8 +217,13 @@ class View(Door):
         future._name = self._options.get("name")
         if self._options.get("priority"):
             future.mark(priority=self._options["priority"])
+
+    def _accepted(self, future: GraphFuture[Any]) -> None:
         self._pending.add(future)
         future._listen(self._pending.discard)
+
+    def _reference(self) -> Callable[[], Door | None]:
+        return lambda: self  # nobody else may keep a view
 
     def options(self, **options: Any) -> View:
         """A view with these options over the ones of this view."""

@@ -1,8 +1,8 @@
 """GraphFuture: a concurrent.futures.Future that is also the task, and costs nothing until somebody waits.
 
 Nobody who waits takes a lock that a worker needs.  The worker sets ``_settled`` and then looks for a ``Watch``; a
-waiter leaves its ``Watch`` and then looks at ``_settled``: so one of them sees the other, and whoever does tells those
-who wait.  A waiter that is interrupted at any point (Ctrl-C inside the standard library's ``wait``, say) leaves
+waiter leaves an entry in the ``Watch`` and then looks at ``_settled``: so one of them sees the other, and each entry is
+acted on by whoever takes it out.  A waiter that is interrupted at any point (Ctrl-C inside the standard library's ``wait``, say) leaves
 nothing behind that could stop a worker.
 """
 
@@ -59,10 +59,9 @@ class Watch:
     of the standard library, listeners and callbacks; each is taken out once, by whoever acts on it.
     """
 
-    __slots__ = ("_claim", "callbacks", "entries", "settled", "views")
+    __slots__ = ("callbacks", "entries", "settled", "views")
 
     def __init__(self, *, settled: bool = False) -> None:
-        self._claim = allocate_lock()
         self.settled = settled
         self.views: dict[int, tuple[bool, int]] = {}  # by thread: whether it was settled then, holds since
         self.entries: list[tuple[str, Any]] = []
@@ -89,21 +88,9 @@ class Watch:
     def notify_all(self) -> None:
         """Nothing: those who wait are told by the future."""
 
-    def settle(self) -> bool:
-        """The future is settled: True for the first one to say so, who is to act on the entries."""
-        if not self._claim.acquire(False):
-            return False
-        self.settled = True
-        return True
-
     def seen_settled(self) -> bool:
         """Whether the future was settled in this thread's view."""
         return self.views.get(get_ident(), (self.settled, 0))[0]
-
-    def enter(self, entry: tuple[str, Any]) -> bool:
-        """Add an entry; False if the future is settled and the caller is to act on the entry itself."""
-        self.entries.append(entry)
-        return not (self.settled and self.leave(entry))
 
     def leave(self, entry: tuple[str, Any]) -> bool:
         """Take an entry out; False if somebody has done so."""
@@ -124,9 +111,6 @@ class _Settled(Watch):
 
     def release(self) -> None:
         pass
-
-    def enter(self, entry: tuple[str, Any]) -> bool:
-        return False
 
 
 #: kinds of entries
@@ -157,7 +141,7 @@ class _Waiters:
             # The standard event's lock may stay taken for good when its waiter is interrupted.  While waiters are
             # being installed nobody else has come to know of this one.
             waiter.event = Bell(is_set=waiter.event.is_set())
-        if not watch.enter((WAITER, waiter)):
+        if not self._future._enter((WAITER, waiter)):
             self._future._tell(waiter)
         elif self._future._owner is not None:
             self._future._owner.nudge()
@@ -344,12 +328,11 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     def _park(self, timeout: float | None) -> None:
         """Wait until it is settled."""
-        watch = self._watched()
         lock = allocate_lock()
         lock.acquire()
         entry = (PARKED, lock)
         try:
-            if not watch.enter(entry):
+            if not self._enter(entry):
                 return
             if self._owner is not None:
                 self._owner.nudge()
@@ -360,8 +343,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
             if not self._settled:
                 raise TimeoutError()
         finally:
-            if not watch.settled:
-                watch.leave(entry)
+            if not self._settled:
+                self._watched().leave(entry)
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in an asyncio task; cancelling that wait leaves this task alone."""
@@ -387,12 +370,12 @@ class GraphFuture(Task, Future[T], Generic[T]):
         submit and wait.  What they raise is logged on ``concurrent.futures``.
         """
         call = partial(_call_back, fn, self)
-        if not self._watched().enter((CALLBACK, call)):
+        if not self._enter((CALLBACK, call)):
             call()
 
     def _listen(self, listener: Listener) -> None:
         """As ``add_done_callback``, for functions of ours that never block: called by whoever settles it."""
-        if not self._watched().enter((LISTENER, listener)):
+        if not self._enter((LISTENER, listener)):
             listener(self)
 
     def _unlisten(self, listener: Listener) -> None:
@@ -405,12 +388,16 @@ class GraphFuture(Task, Future[T], Generic[T]):
         if watch is not None:
             self._tell_all(watch)
 
-    def _tell_all(self, watch: Watch) -> None:
-        if watch.settle():
-            self._tell_entries(watch)
+    def _enter(self, entry: tuple[str, Any]) -> bool:
+        """Add an entry to the watch; False if it is settled, and the caller is to act on the entry itself."""
+        watch = self._watched()
+        if watch is SETTLED:
+            return False
+        watch.entries.append(entry)
+        return not (self._settled and watch.leave(entry))
 
-    def _tell_entries(self, watch: Watch) -> None:
-        """Act on the entries of a watch; whoever was interrupted in this calls it again."""
+    def _tell_all(self, watch: Watch) -> None:
+        """Act on the entries of a watch; called again where that was interrupted."""
         watch.settled = True
         entries = watch.entries
         while entries:
@@ -418,7 +405,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
                 kind, entry = first = entries[0]
                 if kind is LISTENER:
                     entry(self)  # twice does no harm
-                elif kind is CALLBACK and entry not in watch.callbacks:
+                elif kind is CALLBACK and not (watch.callbacks and watch.callbacks[-1] is entry):
                     watch.callbacks.append(entry)
                 entries.remove(first)
             except (IndexError, ValueError):
@@ -438,8 +425,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         """Tell those who have not been told, after an interruption of that."""
         self.dependencies = ()
         if self._watch is not None:
-            self._watch.settle()
-            self._tell_entries(self._watch)
+            self._tell_all(self._watch)
 
     def _tell(self, waiter: Any) -> None:
         if self.state is DONE:
@@ -463,7 +449,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
                     self._watch = fresh
                 watch = self._watch
         if self._settled:
-            self._tell_all(watch)
+            watch.settled = True
         return watch
 
     def _standard_state(self) -> str:

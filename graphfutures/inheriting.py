@@ -25,7 +25,10 @@ def inherit(future: GraphFuture[Any]) -> None:
         where = "an item of it"
         if call is not None:
             fn, args, kwargs, plan, _ = call
-            where = locate(fn, args, kwargs, plan, getattr(cause, "source", cause))
+            try:
+                where = locate(fn, args, kwargs, plan, getattr(cause, "source", cause))
+            except BaseException:  # of a user's __repr__ or __getattr__
+                where = "an argument"
         failure = cause._outcome
         if isinstance(failure, Inherited):
             inherited = Inherited(failure.root, (*failure.path, heir.key), failure.hidden, where)

@@ -7,6 +7,7 @@ from itertools import chain
 from operator import attrgetter
 from threading import local
 from time import perf_counter
+from types import FunctionType
 from typing import Any
 
 from graphfutures.backends.base import Finished
@@ -56,10 +57,7 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     fn, args, kwargs, plan, context = future._call  # type: ignore[misc]
     name = future._name
     if name is None:
-        name = getattr(fn, "__name__", None)
-        if type(name) is not str:
-            name = name_of(fn)
-        future._name = name
+        future._name = name = fn.__name__ if type(fn) is FunctionType else name_of(fn)
     future._call = None
     start = perf_counter()
     future._worker = worker

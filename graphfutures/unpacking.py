@@ -58,7 +58,7 @@ def expand(items: Iterable[Any], settle: Callable[[Item, bool, Any], object]) ->
             continue  # before an interruption
         try:
             outcome = (True, group.item(item.index))
-        except Exception as error:
+        except BaseException as error:
             outcome = (False, error)
         settle(item, *outcome)
         item.group = None
