@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from threading import local
 from typing import Any
 
 from graphfutures.core.graph import Task
@@ -12,6 +14,28 @@ from graphfutures.core.states import SETTLED, WAITING
 from graphfutures.futures import GraphFuture
 
 Report = Callable[["External"], None]
+
+
+class _Mine(local):
+    """What this thread has still to call."""
+
+    calls: deque[Callable[[], object]] | None = None
+
+
+_mine = _Mine()
+
+
+def one_after_the_other(call: Callable[[], object]) -> None:
+    """Call it now, or, inside another such call, after that: a chain may go from executor to executor for long."""
+    if _mine.calls is not None:
+        _mine.calls.append(call)
+        return
+    _mine.calls = deque([call])
+    try:
+        while _mine.calls:
+            _mine.calls.popleft()()
+    finally:
+        _mine.calls = None
 
 
 class External(Task):

@@ -22,7 +22,7 @@ from graphfutures.core.graph import Place, Task
 from graphfutures.core.rebuilding import rebuilt
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, READY, WAITING
-from graphfutures.externals import External
+from graphfutures.externals import External, one_after_the_other
 from graphfutures.futures import GraphFuture
 from graphfutures.history import History
 from graphfutures.inheriting import inherit
@@ -97,11 +97,12 @@ class Hub:
                         current = scheduler.finished(future, number, place, kept)
                     else:
                         current = scheduler.failed(future, number, place)
-                        self.failed += current
                         self.trouble = True
                     if current:
                         future._outcome = outcome
                         future._settled = True
+                        if not good:
+                            self.failed += 1
                         # What it was given goes after the lock, since a finalizer may go with it.
                         if future._watch is not None or future.dependencies:
                             told = [*told, future] if told else [future]
@@ -110,9 +111,9 @@ class Hub:
                 more = scheduler.spread() if scheduler._spreading else False
                 news = scheduler.news
                 if news:
+                    self._untold[id(news)] = news  # first, so that an interruption loses none
                     scheduler.news = []
-                    self._count(news)
-                    self._untold[id(news)] = news
+                    self.trouble = self.trouble or any(task.state is not WAITING for task in news)
                 batch: list[Any] = scheduler.taken(place, want) if want and not more else _NONE
                 if not batch and self.closing and not scheduler.unsettled and not more:
                     # A submission after the first line finds ``ended`` and takes itself back; one before it is
@@ -120,28 +121,24 @@ class Hub:
                     self.ended = True
                     self.ended = not self.inbox
                 lock.release()
+                for future in told:
+                    future.dependencies = ()
+                    watch = future._watch
+                    if watch is not None:
+                        future._tell_all(watch)
+                if news:
+                    self._announce(news)
+                    self._untold.pop(id(news), None)
+                if answers:
+                    _release(answers)
+                if self.room:
+                    self._make_room()
             except BaseException as error:
-                if lock._is_owned():
-                    if self._interruptible:  # by a signal handler: the backend will have it mended
-                        lock.release()
-                        raise
-                    news = self._fall_apart(error)
+                while lock._is_owned():
                     lock.release()
-                    self._announce([*told, *news])
+                if not self._interruptible:  # else it was a signal handler, and the backend will have it mended
+                    self._fall_apart(error, told)
                 raise
-            for future in told:
-                future.dependencies = ()
-                watch = future._watch
-                if watch is not None:
-                    future._tell_all(watch)
-            if news:
-                self._announce(news)
-                self._untold.pop(id(news), None)
-            if answers:
-                for answer in answers:
-                    answer.release()
-            if self.room:
-                self._make_room()
             if batch:
                 return batch
             if self.ended:
@@ -189,7 +186,9 @@ class Hub:
         """The backend cannot go on: what has not started is settled with this error."""
         self.refuse(error, inside=False)
         self.inbox.append((self._fail_pending, (error,)))
+        self.inbox.append((self._close, ()))  # whoever submits after this finds that the graph has ended
         self.apply()
+        self.backend.close()
 
     # -- for executors and futures ------------------------------------------------------------
 
@@ -217,9 +216,11 @@ class Hub:
     def admit(self, future: GraphFuture[Any]) -> None:
         """Add a task once there is room; one submitter at a time, so that the limit holds exactly."""
         limit = self.max_pending or 1
-        patient = not (self.callbacks.inside() or self.inside())
+        if self.callbacks.inside() or self.inside():
+            self.submitted(future)
+            return
         with self._admission:
-            while patient and self.backlog() >= limit and self.refusal is None:
+            while self.backlog() >= limit and self.refusal is None:
                 self.shrunk(limit)
             if self.refusal is not None:
                 raise errors.refused(self.refusal)
@@ -237,19 +238,15 @@ class Hub:
 
     def cancel(self, future: GraphFuture[Any], *, force: bool) -> bool:
         """Whether the future is cancelled now."""
-        if self.inside():
-            # A finalizer that the collector runs while this very thread holds the lock cannot wait.
-            self.inbox.append((self._cancel, (future, force)))
-            return future.state is WAITING or future.state is READY
+        pending = future.state is WAITING or future.state is READY
         self.ask(self._cancel, future, force)
-        return future.cancelled()
+        return pending if self.inside() else future.cancelled()
 
     def cancel_many(self, futures: list[GraphFuture[Any]]) -> None:
         """Cancel what of these has not started."""
         for start in range(0, len(futures), SLICE):
             self.inbox.append((self._cancel_several, (futures[start : start + SLICE],)))
-        if not self.inside():
-            self.ask(bool)  # applied after the others
+        self.ask(bool)  # applied after the others
 
     def settled_with(self, value: Any) -> GraphFuture[Any]:
         """A future that has its value already."""
@@ -268,7 +265,10 @@ class Hub:
         return items
 
     def ask(self, fact: Callable[..., object], *arguments: Any) -> None:
-        """Have a fact applied, and wait until what follows from it has been told."""
+        """Have a fact applied, and wait until what follows from it has been told; not in a finalizer inside that."""
+        if self.inside():
+            self.inbox.append((fact, arguments))
+            return
         answer = allocate_lock()
         answer.acquire()
         self.inbox.append((self._answer, (answer, fact, arguments)))
@@ -277,7 +277,7 @@ class Hub:
 
     def catch_up(self) -> None:
         """See to it that what was posted is part of the graph."""
-        if self.inbox and not self.inside():
+        if self.inbox:
             self.ask(bool)
 
     def cancel_pending(self) -> None:
@@ -309,10 +309,7 @@ class Hub:
         cancelled = source.cancelled()
         failed = not cancelled and source.exception() is not None
         self.inbox.append((self._external_settled, (external, failed, cancelled)))
-        if failed or cancelled:
-            self.backend.attend()
-        else:
-            self.wake()
+        one_after_the_other(self.backend.attend if failed or cancelled else self.wake)
 
     def backlog(self) -> int:
         """How many tasks are unfinished, not counting those that wait for futures of others."""
@@ -386,8 +383,8 @@ class Hub:
             self.scheduler = rebuilt(old, [future for future in known if not future._settled], place, started)
             self._untold.clear()
             answers, self._answers = self._answers, []
-        for answer in answers:
-            answer.release()
+        _release(answers)
+        self._make_room()
 
     def nudge(self) -> None:
         """Somebody begins to wait: see to what an interrupted thread may have left undone."""
@@ -444,14 +441,6 @@ class Hub:
         answers, self._answers = self._answers, []
         return answers
 
-    def _count(self, settled: list[Any]) -> None:
-        for task in settled:
-            if task.state is CANCELLED:
-                self.cancelled += 1
-            elif task.state is FAILED:
-                self.failed += 1
-        self.trouble = self.trouble or self.cancelled + self.failed > 0
-
     def _close(self) -> None:
         self.closing = True
 
@@ -489,22 +478,29 @@ class Hub:
                 task._outcome = error  # type: ignore[attr-defined]
                 self.scheduler.broke(task)
 
-    def _fall_apart(self, cause: BaseException) -> list[Any]:
+    def _fall_apart(self, cause: BaseException, told: list[Any]) -> None:
         """A bug of ours: the graph cannot be trusted any more; everything is settled with an error."""
         error = errors.internal_failure(cause)
-        self.refusal = error
-        self.open_inside = False
-        stranded = {*self.scheduler.unsettled, *self.scheduler.news}
-        self.added -= len(self.scheduler.unsettled)
-        stranded |= {post for post in self.inbox if isinstance(post, GraphFuture)}
-        self.inbox = deque()
-        self.scheduler = Scheduler()
-        for future in stranded:
-            future.state = FAILED
-            future.blame = None
-            future._outcome = error  # type: ignore[attr-defined]
-        self.closing = self.ended = True
-        return list(stranded)
+        with self._lock:
+            self.refusal = error
+            self.open_inside = False
+            stranded: set[Any] = {*self.scheduler.unsettled, *self.scheduler.news}.union(*self._untold.values())
+            stranded |= {post for post in self.inbox if isinstance(post, GraphFuture)}
+            self.added += sum(type(post) is not tuple for post in self.inbox)
+            self.inbox = deque()
+            self.scheduler = Scheduler(keeping=self.scheduler.keeping)
+            self._untold.clear()
+            answers, self._answers = self._answers, []
+            for future in stranded:
+                if not future._settled and future.state is not CANCELLED:
+                    future.state = FAILED
+                    future.blame = None
+                    future._outcome = error
+            self.closing = self.ended = True
+        self._announce([*told, *stranded])
+        _release(answers)
+        self._make_room(all_of_them=True)
+        self.backend.close()
 
     # -- after the lock -----------------------------------------------------------------------
 
@@ -520,6 +516,9 @@ class Hub:
                 future._call = None
                 future.blame = None
                 future.dependencies = ()
+                if not future._settled:
+                    self.cancelled += future.state is CANCELLED
+                    self.failed += future.state is FAILED
                 future._announce()
         if derived:
             expand(derived, lambda *settled: self.inbox.append((self._item_settled, settled)))
@@ -533,3 +532,11 @@ class Hub:
                 except ValueError:
                     continue
                 entry[1].release()
+
+
+def _release(answers: Iterable[Any]) -> None:
+    for answer in answers:
+        try:
+            answer.release()
+        except RuntimeError:
+            pass  # released before an interruption
