@@ -130,13 +130,17 @@ class Callbacks:
         self._threads.add(thread)
         try:
             thread.start()
-        except RuntimeError:  # the interpreter exits
-            self._threads.discard(thread)
+        except BaseException as error:
+            if not thread.is_alive():  # one that comes after all adds itself
+                self._threads.discard(thread)
+            if not isinstance(error, RuntimeError):  # which it is when the interpreter exits
+                raise
             return False
         return True
 
     def _run(self) -> None:
         me = threading.current_thread()
+        self._threads.add(me)
         last = monotonic()
         try:
             while True:

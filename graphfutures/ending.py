@@ -52,7 +52,9 @@ def _drain(hubs: list[Hub]) -> bool:
     """Wait until nothing is left that can still run; False if nothing is left at all."""
     for hub in hubs:
         while hub.backlog():
-            hub.shrunk(1, refused=True)
+            # CPython 3.12 starts no thread any more: then this one does the work of a worker.
+            if not getattr(hub.backend, "help", bool)():
+                hub.shrunk(1, refused=True)
     for hub in hubs:
         hub.callbacks.finish()  # one of them may settle what others wait for
     if any(hub.backlog() for hub in hubs):
@@ -62,6 +64,7 @@ def _drain(hubs: list[Hub]) -> bool:
         for dependency in task.dependencies:
             if isinstance(dependency, External) and dependency.will_settle():
                 sleep(0.001)  # until whoever settled it has told us
+                hub.look_outside()  # if he was not interrupted in that
                 return True
     for hub in dict.fromkeys(hub for hub, _ in foreign):
         _give_up_foreign(hub)
@@ -83,8 +86,8 @@ def _give_up_foreign(hub: Hub) -> None:
 def _before_fork() -> None:
     held = _held[get_ident()] = []
     for hub in sorted(_hubs, key=id):  # in one order, since two threads may fork at once
+        held.append(hub)  # first, since a signal handler may come between
         hub.hold()
-        held.append(hub)
 
 
 def _in_parent() -> None:

@@ -1,9 +1,9 @@
 """GraphFuture: a concurrent.futures.Future that is also the task, and costs nothing until somebody waits.
 
 Nobody who waits takes a lock that a worker needs.  The worker sets ``_settled`` and then looks for a ``Watch``; a
-waiter leaves an entry in the ``Watch`` and then looks at ``_settled``: so one of them sees the other, and each entry is
-acted on by whoever takes it out.  A waiter that is interrupted at any point (Ctrl-C inside the standard library's ``wait``, say) leaves
-nothing behind that could stop a worker.
+waiter leaves an entry in the ``Watch`` and then looks at ``_settled``: so one of them sees the other, and each entry
+is acted on by whoever takes it out.  A waiter that is interrupted at any point (Ctrl-C inside the standard library's
+``wait``, say) leaves nothing behind that could stop a worker.
 """
 
 from __future__ import annotations

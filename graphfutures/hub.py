@@ -21,16 +21,19 @@ from graphfutures.backends.base import Backend, Finished
 from graphfutures.core.graph import Place, Task
 from graphfutures.core.rebuilding import rebuilt
 from graphfutures.core.scheduler import Scheduler
-from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, READY, WAITING
+from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, READY, RUNNING, WAITING
 from graphfutures.externals import External, one_after_the_other
 from graphfutures.futures import GraphFuture
 from graphfutures.history import History
 from graphfutures.inheriting import inherit
+from graphfutures.room import Room, release_all, wait_in, wake_in
 from graphfutures.unpacking import Group, Item, expand
 
 #: submissions applied in one go, about a millisecond under the lock
 SLICE = 4096
 _NONE: list[Any] = []
+#: those that nobody can submit to any more, and that have not ended: nobody else may keep them
+_draining: set[Hub] = set()
 Post = tuple[Callable[..., object], tuple[Any, ...]]
 
 
@@ -66,7 +69,7 @@ class Hub:
         self.callbacks = Callbacks(f"{self.name}_callbacks")
         self.clerk = Attendant(self.apply, f"{self.name}_clerk")
         self.externals: MutableMapping[int, External] = WeakValueDictionary()
-        self.room: deque[tuple[int, Any]] = deque()  # who waits for how small a backlog
+        self.room: Room = deque()
         self.closing = False
         self.ended = False
         self._admission = RLock()
@@ -130,9 +133,9 @@ class Hub:
                     self._announce(news)
                     self._untold.pop(id(news), None)
                 if answers:
-                    _release(answers)
+                    release_all(answers)
                 if self.room:
-                    self._make_room()
+                    wake_in(self.room, self.backlog())
             except BaseException as error:
                 while lock._is_owned():
                     lock.release()
@@ -142,7 +145,8 @@ class Hub:
             if batch:
                 return batch
             if self.ended:
-                self._make_room(all_of_them=True)
+                wake_in(self.room, -1)
+                _draining.discard(self)
                 return None
             if not more and not self.inbox:
                 return batch
@@ -157,6 +161,10 @@ class Hub:
         """A place is gone, with all that ran and all that was kept there."""
         self.inbox.append((self.scheduler.lost, (place,)))
         self.apply()
+
+    def accepts(self) -> bool:
+        """Whether submissions from outside are still taken."""
+        return self.refusal is None
 
     def inside(self) -> bool:
         """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
@@ -185,9 +193,12 @@ class Hub:
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: what has not started is settled with this error."""
         self.refuse(error, inside=False)
-        self.inbox.append((self._fail_pending, (error,)))
-        self.inbox.append((self._close, ()))  # whoever submits after this finds that the graph has ended
-        self.apply()
+        self.inbox.append((self._close, ()))
+        while True:  # until whoever submits finds that the graph has ended, or somebody is left to see to it
+            self.inbox.append((self._fail_pending, (error,)))
+            self.apply()
+            if self.ended or any(task.state is RUNNING for task in tuple(self.scheduler.unsettled)):
+                break
         self.backend.close()
 
     # -- for executors and futures ------------------------------------------------------------
@@ -239,13 +250,13 @@ class Hub:
     def cancel(self, future: GraphFuture[Any], *, force: bool) -> bool:
         """Whether the future is cancelled now."""
         pending = future.state is WAITING or future.state is READY
-        self.ask(self._cancel, future, force)
+        self.ask(self._cancel, [future], force)
         return pending if self.inside() else future.cancelled()
 
     def cancel_many(self, futures: list[GraphFuture[Any]]) -> None:
         """Cancel what of these has not started."""
         for start in range(0, len(futures), SLICE):
-            self.inbox.append((self._cancel_several, (futures[start : start + SLICE],)))
+            self.inbox.append((self._cancel, (futures[start : start + SLICE], False)))
         self.ask(bool)  # applied after the others
 
     def settled_with(self, value: Any) -> GraphFuture[Any]:
@@ -283,12 +294,9 @@ class Hub:
     def cancel_pending(self) -> None:
         """A fact: what has not started is to be cancelled."""
         self.open_inside = False
-        unsettled = self.scheduler.unsettled
-        pending = [task for task in islice(unsettled, SLICE) if task.state in (WAITING, READY)]
-        if not pending:
-            pending = [task for task in unsettled if task.state in (WAITING, READY)][:SLICE]
+        pending = list(islice((task for task in self.scheduler.unsettled if task.state in (WAITING, READY)), SLICE))
         for task in pending:
-            self._cancel(task, False)
+            self.scheduler.cancelled(task)
         if pending:
             self.inbox.append((self.cancel_pending, ()))
 
@@ -296,7 +304,7 @@ class Hub:
         """A fact: what waits for futures of others is to be cancelled, its keys are returned."""
         foreign = [task for task in self.scheduler.unsettled if task.foreign]
         for task in foreign:
-            self._cancel(task, False)
+            self.scheduler.cancelled(task)
         return sorted(task.key for task in foreign)  # type: ignore[attr-defined]
 
     def call_back(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
@@ -311,25 +319,24 @@ class Hub:
         self.inbox.append((self._external_settled, (external, failed, cancelled)))
         one_after_the_other(self.backend.attend if failed or cancelled else self.wake)
 
+    def look_outside(self) -> None:
+        """Take note of foreign futures that are done, whether or not they have told."""
+        for external in tuple(self.externals.values()):
+            if external.state is WAITING and external.source.done():
+                self.external_settled(external)
+
     def backlog(self) -> int:
         """How many tasks are unfinished, not counting those that wait for futures of others."""
         return len(self.scheduler.unsettled) - self.scheduler.foreign + len(self.inbox)
 
     def shrunk(self, limit: int, *, refused: bool = False) -> None:
         """Wait once until the backlog may be below a limit; not while submissions are refused, unless told to."""
-        lock = allocate_lock()
-        lock.acquire()
-        entry = (limit, lock)
-        self.room.append(entry)
-        try:
-            if self.backlog() >= limit and not self.ended and (refused or self.refusal is None):
-                self.backend.attend()
-                lock.acquire()
-        finally:
-            try:
-                self.room.remove(entry)
-            except ValueError:
-                pass
+        wait_in(
+            self.room,
+            limit,
+            lambda: self.backlog() >= limit and not self.ended and (refused or self.refusal is None),
+            self.backend.attend,
+        )
 
     def end(self) -> None:
         """Wait until the graph has ended."""
@@ -341,17 +348,22 @@ class Hub:
         if self.refusal is None:
             self.refusal = reason
         self.open_inside = self.open_inside and inside
-        self._make_room(all_of_them=True)
+        wake_in(self.room, -1)
 
     def release(self) -> None:
         """The executor is gone or shut: the graph ends when it is drained.  Never blocks."""
         self.refuse(RuntimeError(errors.AFTER_SHUTDOWN))
+        if not self.added and not self.inbox:  # nothing was ever submitted, and no worker knows of it
+            self.closing = self.ended = True
+            self.ended = not self.inbox  # as in ``exchange``
         if not self.ended:
             self.inbox.append((self._close, ()))
+            _draining.add(self)
             self.backend.close()
 
     def finish(self) -> None:
         """Wait until the graph has ended, its callbacks have run and no thread of it is left."""
+        self.look_outside()
         self.backend.join()
         self.callbacks.finish()
         self.clerk.dismiss()
@@ -361,8 +373,9 @@ class Hub:
         self._lock.acquire()
 
     def let_go(self) -> None:
-        """Go on after ``hold``."""
-        self._lock.release()
+        """Go on after ``hold``, if it came to that."""
+        if self.inside():
+            self._lock.release()
 
     def mend(self, place: Place, started: Sequence[GraphFuture[Any]]) -> None:
         """An exchange was interrupted halfway: begin the graph anew with all that is not settled.
@@ -383,8 +396,8 @@ class Hub:
             self.scheduler = rebuilt(old, [future for future in known if not future._settled], place, started)
             self._untold.clear()
             answers, self._answers = self._answers, []
-        _release(answers)
-        self._make_room()
+        release_all(answers)
+        wake_in(self.room, self.backlog())
 
     def nudge(self) -> None:
         """Somebody begins to wait: see to what an interrupted thread may have left undone."""
@@ -448,12 +461,9 @@ class Hub:
         self._answers.append(answer)
         fact(*arguments)
 
-    def _cancel(self, task: Any, force: bool) -> None:
-        self.scheduler.cancelled(task)
-
-    def _cancel_several(self, futures: list[GraphFuture[Any]]) -> None:
+    def _cancel(self, futures: list[GraphFuture[Any]], force: bool) -> None:
         for future in futures:
-            self._cancel(future, False)
+            self.scheduler.cancelled(future, force=force and self.backend.capabilities.kills)
 
     def _external_settled(self, external: External, failed: bool, cancelled: bool) -> None:
         if failed or cancelled:
@@ -498,8 +508,9 @@ class Hub:
                     future._outcome = error
             self.closing = self.ended = True
         self._announce([*told, *stranded])
-        _release(answers)
-        self._make_room(all_of_them=True)
+        release_all(answers)
+        _draining.discard(self)
+        wake_in(self.room, -1)
         self.backend.close()
 
     # -- after the lock -----------------------------------------------------------------------
@@ -522,21 +533,3 @@ class Hub:
                 future._announce()
         if derived:
             expand(derived, lambda *settled: self.inbox.append((self._item_settled, settled)))
-
-    def _make_room(self, *, all_of_them: bool = False) -> None:
-        backlog = self.backlog()
-        for entry in tuple(self.room):
-            if all_of_them or backlog < entry[0]:
-                try:
-                    self.room.remove(entry)
-                except ValueError:
-                    continue
-                entry[1].release()
-
-
-def _release(answers: Iterable[Any]) -> None:
-    for answer in answers:
-        try:
-            answer.release()
-        except RuntimeError:
-            pass  # released before an interruption

@@ -85,6 +85,9 @@ class Exchange(Protocol):
         :param started: what it has begun to run.
         """
 
+    def accepts(self) -> bool:
+        """Whether submissions from outside are still taken."""
+
     def inside(self) -> bool:
         """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
 

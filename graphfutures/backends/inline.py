@@ -99,6 +99,9 @@ class Inline:
         except Exception as error:
             LOGGER.critical("Exception in initializer:", exc_info=True)
             self._hub.broke(errors.initializer_failed(error))
+        except BaseException:
+            self._initializer = initializer  # it has not run to its end
+            raise
 
     def _mend(self, stack: _Stack, depth: int, interruption: BaseException) -> None:
         """Have the graph made whole, and end what was interrupted; begun anew, if it is interrupted itself."""
@@ -114,6 +117,7 @@ class Inline:
             future.retell()
             stack.fact = None
             started.pop()
+        self._hub.exchange(stack, (), 0)  # others may wait for what follows, or for the end
 
     def close(self) -> None:
         """See ``Backend``."""

@@ -46,6 +46,7 @@ class Threads:
         self._bell = allocate_lock()
         self._bell.acquire()
         self._place = Place("threads", self.max_workers)
+        self._stranded = False  # whether there is work, and no thread could be started for it
 
     def start(self, hub: Exchange) -> None:
         """See ``Backend``."""
@@ -75,15 +76,35 @@ class Threads:
         if self.threads:
             self._ring()
         else:
-            self._hub.apply()
+            self.attend()
 
     def join(self) -> None:
         """See ``Backend``."""
         if not self.threads:
             self._hub.end()  # all that there is waits for futures of others, and will start a thread
-        for thread in tuple(self.threads):
-            if thread is not threading.current_thread():
+        joined = {threading.current_thread()}
+        while others := self.threads.keys() - joined:  # until none has come meanwhile
+            for thread in others:
                 thread.join()
+            joined |= others
+
+    def help(self) -> bool:
+        """Do in this thread what no thread could be started for; whether there was anything.
+
+        CPython 3.12 starts no thread any more once the interpreter exits.
+        """
+        if self.threads or not self._stranded:
+            return False
+        self._stranded = False
+        if not self._initialized():
+            return True
+        self._initializer = None  # once in this thread
+        finished: tuple[Finished, ...] = ()
+        while batch := self._hub.exchange(self._place, finished, 1):
+            here.task = batch[0]
+            finished = (run(batch[0], 0),)
+        here.task = None
+        return True
 
     def forked(self) -> None:
         """See ``Backend``."""
@@ -105,9 +126,12 @@ class Threads:
             try:
                 thread.start()
             except RuntimeError:
-                if not self.threads:
+                if self.threads:
+                    return  # those who are here will do it all
+                self._stranded = True
+                if self._hub.accepts():
                     raise
-                return  # those who are here will do it all
+                return  # the interpreter exits: whoever waits for the end helps
             self.threads.setdefault(thread)
 
     def _work(self, number: int) -> None:
@@ -116,13 +140,8 @@ class Threads:
         self.threads.setdefault(me)
         if list(self.threads).index(me) >= self.max_workers:
             return
-        if self._initializer is not None:
-            try:
-                self._initializer(*self._initargs)
-            except BaseException as error:
-                LOGGER.critical("Exception in initializer:", exc_info=True)
-                self._hub.broke(errors.initializer_failed(error))
-                return
+        if not self._initialized():
+            return
         hub, place, idle, threads, limit = self._hub, self._place, self._idle, self.threads, self.max_workers
         exchange = hub.exchange
         my = here.__dict__  # of this thread; quicker than the attribute
@@ -148,3 +167,13 @@ class Threads:
                 if not (hub.has_posts() or hub.has_ready()):
                     self._bell.acquire()
                 idle.pop()
+
+    def _initialized(self) -> bool:
+        try:
+            if self._initializer is not None:
+                self._initializer(*self._initargs)
+        except BaseException as error:
+            LOGGER.critical("Exception in initializer:", exc_info=True)
+            self._hub.broke(errors.initializer_failed(error))
+            return False
+        return True
