@@ -65,7 +65,7 @@ class Watch:
         self.settled = settled
         self.views: dict[int, tuple[bool, int]] = {}  # by thread: whether it was settled then, holds since
         self.entries: list[tuple[str, Any]] = []
-        self.callbacks: deque[Callable[[], object]] = deque()  # of ``entries``, once they are to be run
+        self.callbacks: deque[Callable[[], object]] | None = None  # of ``entries``, once they are to be run
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Freeze this thread's view, as long as it holds this; never waits."""
@@ -403,13 +403,17 @@ class GraphFuture(Task, Future[T], Generic[T]):
         while entries:
             try:
                 kind, entry = first = entries[0]
-                if kind is LISTENER:
-                    entry(self)  # twice does no harm
-                elif kind is CALLBACK and not (watch.callbacks and watch.callbacks[-1] is entry):
+            except IndexError:
+                break  # somebody has left
+            if kind is LISTENER:
+                entry(self)  # twice does no harm
+            elif kind is CALLBACK:
+                if watch.callbacks is None:
+                    watch.callbacks = deque()
+                if not watch.callbacks or watch.callbacks[-1] is not entry:
                     watch.callbacks.append(entry)
-                entries.remove(first)
-            except (IndexError, ValueError):
-                continue  # somebody has left
+            if not watch.leave(first):
+                continue
             if kind is PARKED:
                 entry.release()
             elif kind is WAITER:
