@@ -39,7 +39,7 @@ class Attendant:
         self._name = name
         self._rings: SimpleQueue[bool] = SimpleQueue()
         self._here: set[threading.Thread] = set()  # those who will see a ring that comes now
-        self._started: list[threading.Thread] = []  # those who are to be waited for
+        self._started: list[Thread] = []  # those who are to be waited for
 
     def ring(self) -> bool:
         """Have the function called soon; False if no thread can be started (the interpreter exits)."""
@@ -57,7 +57,8 @@ class Attendant:
 
     def dismiss(self) -> None:
         """Have the thread leave, and wait until it has."""
-        threads = [thread for thread in self._started if thread.is_alive()]
+        here = threading.enumerate()  # with those that are just being started
+        threads = [thread for thread in self._started if thread in here and thread.runs()]
         for _ in threads:
             self._rings.put(False)
         for thread in threads:

@@ -69,3 +69,8 @@ class Thread(threading.Thread):
     def __init__(self, target: Callable[..., object], args: tuple[Any, ...] = (), *, name: str) -> None:
         super().__init__(target=target, args=args, name=name, daemon=True)
         self._started = Bell()
+
+    def runs(self) -> bool:
+        """Whether it runs, after a moment's patience with the system if it is just being started."""
+        self._started.wait(1)
+        return self.is_alive()
