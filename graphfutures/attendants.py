@@ -57,6 +57,8 @@ class Attendant:
 
     def dismiss(self) -> None:
         """Have the thread leave, and wait until it has."""
+        if not self._started:
+            return
         here = threading.enumerate()  # with those that are just being started
         threads = [thread for thread in self._started if thread in here and thread.runs()]
         for _ in threads:
