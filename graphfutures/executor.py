@@ -25,17 +25,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 _numbers = itertools.count()
-PARAMETERS = (
-    "max_workers",
-    "thread_name_prefix",
-    "initializer",
-    "initargs",
-    "backend",
-    "max_pending",
-    "record",
-    "mp_context",
-    "max_tasks_per_child",
-)
 OPTIONS = ("name", "priority")
 
 
@@ -75,7 +64,8 @@ class GraphExecutor(Door):
         **options: Any,
     ) -> None:
         if options:
-            raise errors.unknown_option(options, PARAMETERS)
+            code = GraphExecutor.__init__.__code__
+            raise errors.unknown_option(options, code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
         if not isinstance(thread_name_prefix, str):
             raise errors.not_a_prefix(thread_name_prefix)
         if initializer is not None and not callable(initializer):

@@ -152,18 +152,6 @@ class _Waiters:
             watch.leave((WAITER, waiter))
 
 
-class _NoWaiters(_Waiters):
-    """Of a settled future: nobody needs to be told."""
-
-    __slots__ = ()
-
-    def append(self, waiter: Any) -> None:
-        pass
-
-    def remove(self, waiter: Any) -> None:
-        pass
-
-
 class GraphFuture(Task, Future[T], Generic[T]):
     """The result of a task, to be waited for, awaited, or given to other tasks as an argument.
 
@@ -471,9 +459,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
     # A type checker is to see the attributes of the standard class, or it refuses ours in ``as_completed``.
     if not TYPE_CHECKING:
         _condition = property(_watched)
-        _waiters = property(
-            lambda self: _Waiters(self) if self._watch is not None or not self._settled else _NO_WAITERS
-        )
+        _waiters = property(_Waiters)
         _done_callbacks = property(lambda self: [entry for kind, entry in self._watched().entries if kind is CALLBACK])
         _state = property(_standard_state)
         _result = property(_value_or_none)
@@ -518,9 +504,6 @@ class GraphFuture(Task, Future[T], Generic[T]):
             raise InvalidStateError(f"{self.key} belongs to an executor, which settles it when its task ends")
         if settles and self._settled:
             raise InvalidStateError(f"{self._state}: {self!r}")
-
-
-_NO_WAITERS = _NoWaiters(GraphFuture())
 
 
 def cancel_all(futures: Iterable[GraphFuture[Any]]) -> None:

@@ -110,7 +110,8 @@ class Hub:
                         if future._watch is not None or future.dependencies:
                             told = [*told, future] if told else [future]
                 if self.inbox:
-                    answers = self._apply_posts()
+                    self._apply_posts()
+                    answers, self._answers = self._answers, []
                 more = scheduler.spread() if scheduler._spreading else False
                 news = scheduler.news
                 if news:
@@ -119,10 +120,7 @@ class Hub:
                     self.trouble = self.trouble or any(task.state is not WAITING for task in news)
                 batch: list[Any] = scheduler.taken(place, want) if want and not more else _NONE
                 if not batch and self.closing and not scheduler.unsettled and not more:
-                    # A submission after the first line finds ``ended`` and takes itself back; one before it is
-                    # found by the second.
-                    self.ended = True
-                    self.ended = not self.inbox
+                    self._end_unless_posted()
                 lock.release()
                 for future in told:
                     future.dependencies = ()
@@ -354,8 +352,8 @@ class Hub:
         """The executor is gone or shut: the graph ends when it is drained.  Never blocks."""
         self.refuse(RuntimeError(errors.AFTER_SHUTDOWN))
         if not self.added and not self.inbox:  # nothing was ever submitted, and no worker knows of it
-            self.closing = self.ended = True
-            self.ended = not self.inbox  # as in ``exchange``
+            self.closing = True
+            self._end_unless_posted()
         if not self.ended:
             self.inbox.append((self._close, ()))
             _draining.add(self)
@@ -423,10 +421,11 @@ class Hub:
 
     # -- under the lock -----------------------------------------------------------------------
 
-    def _apply_posts(self) -> list[Any]:
-        """Apply what user threads have posted; returns the locks of those who wait for that."""
+    def _apply_posts(self) -> None:
+        """Apply what user threads have posted."""
         if self._interruptible:
-            return self._apply_posts_safely()
+            self._apply_posts_safely()
+            return
         inbox, submitted = self.inbox, self.scheduler.submitted
         posts = min(len(inbox), SLICE)
         self.added += posts
@@ -437,10 +436,8 @@ class Hub:
                 post[0](*post[1])
             else:
                 submitted(post)  # type: ignore[arg-type]
-        answers, self._answers = self._answers, []
-        return answers
 
-    def _apply_posts_safely(self) -> list[Any]:
+    def _apply_posts_safely(self) -> None:
         """The same where a signal handler may interrupt: what is being applied can still be seen."""
         inbox = self.inbox
         for _ in range(min(len(inbox), SLICE)):
@@ -451,11 +448,14 @@ class Hub:
                 self.added += 1
                 self.scheduler.submitted(post)  # type: ignore[arg-type]
             inbox.popleft()
-        answers, self._answers = self._answers, []
-        return answers
 
     def _close(self) -> None:
         self.closing = True
+
+    def _end_unless_posted(self) -> None:
+        # A submission after the first line finds ``ended`` and takes itself back; one before it is found by the second.
+        self.ended = True
+        self.ended = not self.inbox
 
     def _answer(self, answer: Any, fact: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         self._answers.append(answer)

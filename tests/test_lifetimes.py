@@ -354,9 +354,7 @@ def test_a_view_keeps_the_executor() -> None:
     assert gone()
 
 
-@pytest.mark.parametrize("backend", ["threads", "inline"])
-def test_a_foreign_future_that_never_settles_keeps_nothing_alive(backend: str) -> None:
-    foreign: Future[int] = Future()
+def keeps_nothing_alive(foreign: Future[Any], backend: str) -> None:
     executor = GraphExecutor(1, backend=backend)
     hub, hub_gone = watched(executor._hub)
     thing, thing_gone = watched()
@@ -367,23 +365,19 @@ def test_a_foreign_future_that_never_settles_keeps_nothing_alive(backend: str) -
     assert thing_gone()
     gc.collect()
     assert hub_gone()
+
+
+@pytest.mark.parametrize("backend", ["threads", "inline"])
+def test_a_foreign_future_that_never_settles_keeps_nothing_alive(backend: str) -> None:
+    foreign: Future[int] = Future()
+    keeps_nothing_alive(foreign, backend)
     foreign.set_result(1)
 
 
 def test_another_executors_future_that_never_settles_keeps_nothing_alive() -> None:
     gate = threading.Event()
     with GraphExecutor(1) as other:
-        foreign = other.submit(gate.wait, LIMIT)
-        executor = GraphExecutor(1)
-        hub, hub_gone = watched(executor._hub)
-        thing, thing_gone = watched()
-        future = executor.submit(ignore, thing, foreign)
-        executor.shutdown(cancel_futures=True)
-        assert future.cancelled()
-        del executor, future, thing, hub
-        assert thing_gone()
-        gc.collect()
-        assert hub_gone()
+        keeps_nothing_alive(other.submit(gate.wait, LIMIT), "threads")
         gate.set()
 
 
