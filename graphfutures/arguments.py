@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from graphfutures.calls import EACH, Allowed, Plan, Quote, find, futures_of
@@ -11,6 +12,7 @@ from graphfutures.externals import External, Report
 from graphfutures.futures import GraphFuture, Owner
 
 T = TypeVar("T")
+_owner = attrgetter("_owner")
 
 
 def quote(x: T) -> T:
@@ -62,7 +64,9 @@ def look(args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner, report: Re
     if plan is None:
         return NOTHING
     sources = futures_of(plan)
-    tasks = tuple([f if type(f) is GraphFuture and f._owner is owner else _task(f, owner, report) for f in sources])
+    if set(map(type, sources)) == {GraphFuture} and set(map(_owner, sources)) == {owner}:
+        return plan, tuple(sources), ()
+    tasks = tuple([_task(source, owner, report) for source in sources])
     if Allowed not in set(map(type, sources)):
         return plan, tasks, ()
     strict = {task for task, source in zip(tasks, sources, strict=True) if type(source) is not Allowed}

@@ -44,6 +44,8 @@ class Allowed:
 #: what stands in a place that is to be filled: a future, a marker, or the number of a rebuilt container
 Source = Any
 Holes = list[tuple[int, Source]]
+#: the holes of what has a future in every place, and nothing else
+EVERY: Final[Holes] = []
 
 
 class Step(NamedTuple):
@@ -62,8 +64,9 @@ Plan = tuple[Holes, list[Step]]
 
 
 _NO_STEPS: Final[list[Step]] = []
+_NOTHING: Final[list[Any]] = []
 #: the plan of a call whose arguments are futures, each of them, and which has no others
-EACH: Final[Plan] = ([], _NO_STEPS)
+EACH: Final[Plan] = (EVERY, _NO_STEPS)
 
 OPAQUE: Final = "opaque"
 FUTURE: Final = "future"
@@ -154,7 +157,7 @@ class _Search:
         """Go through a container up to the next one that is worth going into."""
         items = frame.items
         if not frame.position and all(kind_of(cls) is FUTURE for cls in set(map(type, items))):
-            frame.holes = list(enumerate(items))  # a plain list of futures, the usual case
+            frame.holes = EVERY  # a plain list of futures, the usual case
             frame.position = len(items)
             return
         for position in range(frame.position, len(items)):
@@ -197,7 +200,7 @@ class _Search:
         key = id(frame.container)
         del self.open[key]
         self.known[key] = None
-        if frame.holes:
+        if frame.holes or frame.holes is EVERY:
             name = type(frame.container).__name__
             if frame.cyclic:
                 raise errors.contains_itself(name)
@@ -280,13 +283,13 @@ def _with_attributes(new: Any, attributes: dict[str, Any]) -> Any:
 
 def futures_of(plan: Plan) -> list[Source]:
     """The futures and ``Allowed`` markers of a plan, one entry per place."""
-    holes = [step.holes for step in plan[1]]
-    return [
-        source
-        for some in (*holes, plan[0])
-        for _, source in some
-        if type(source) is not int and type(source) is not Quote
-    ]
+    found: list[Source] = []
+    for holes, items in (*((step.holes, step.items) for step in plan[1]), (plan[0], _NOTHING)):
+        if holes is EVERY:
+            found += items
+        else:
+            found += [source for _, source in holes if type(source) is not int and type(source) is not Quote]
+    return found
 
 
 def fill(
@@ -299,9 +302,12 @@ def fill(
     holes, steps = plan
     built: list[Any] = []
     for step in steps:
-        items = list(step.items)
-        for position, source in step.holes:
-            items[position] = built[source] if type(source) is int else value_of(source)
+        if step.holes is EVERY:
+            items = list(map(value_of, step.items))
+        else:
+            items = list(step.items)
+            for position, source in step.holes:
+                items[position] = built[source] if type(source) is int else value_of(source)
         try:
             built.append(step.build(items))
         except TypeError as error:
@@ -323,15 +329,19 @@ def locate(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, plan: 
     path = ""
     wanted: Callable[[Source], bool] = matches
     for number, step in enumerate(plan[1]):
-        for position, source in step.holes:
+        for position, source in _pairs(step.holes, step.items):
             if wanted(source):
                 path = _subscript(step, position) + path
                 wanted = _is_step(number)
                 break
-    for position, source in enumerate(args) if plan is EACH else plan[0]:
+    for position, source in _pairs(plan[0], args):
         if wanted(source):
             return f"argument {_parameter(fn, len(args), kwargs, position)}{path}"
     return "an argument"
+
+
+def _pairs(holes: Holes, items: Iterable[Any]) -> Iterable[tuple[int, Source]]:
+    return enumerate(items) if holes is EVERY else holes
 
 
 def _is_step(number: int) -> Callable[[Source], bool]:

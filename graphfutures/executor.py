@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from graphfutures import config, ending, errors
-from graphfutures.backends.base import Attempt, Backend
+from graphfutures.backends.base import Backend
 from graphfutures.backends.registry import Request, make
 from graphfutures.core.states import READY, RUNNING, WAITING
 from graphfutures.door import Door, is_interrupt
 from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture, cancel_all
-from graphfutures.history import History
+from graphfutures.history import Attempt, History
 from graphfutures.hub import Hub
 from graphfutures.running import here
 
@@ -204,7 +204,8 @@ class View(Door):
             raise RuntimeError(errors.AFTER_SHUTDOWN)
 
     def _mark(self, future: GraphFuture[Any]) -> None:
-        future._name = self._options.get("name")
+        if self._options.get("name") is not None:
+            future._label = self._options["name"], future.serial
         if self._options.get("priority"):
             future.mark(priority=self._options["priority"])
 

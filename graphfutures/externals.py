@@ -63,7 +63,10 @@ class External(Task):
         """What to call it in messages."""
         return self.source.key if isinstance(self.source, GraphFuture) else f"a {type(self.source).__name__}"
 
-    _name = key
+    @property
+    def _label(self) -> tuple[str, int]:
+        """What is remembered of it as a dependency."""
+        return self.key, 0
 
     @property
     def _outcome(self) -> Any:

@@ -159,7 +159,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
     settled by ``set_result`` or ``set_exception`` like one of the standard library.
     """
 
-    __slots__ = ("_call", "_name", "_outcome", "_owner", "_settled", "_started", "_watch", "_worker")
+    __slots__ = ("_call", "_label", "_outcome", "_owner", "_settled", "_started", "_watch", "_worker")
 
     # In a slot each, as is all that several threads may touch: CPython 3.11 corrupts an object when two threads
     # ask for its ``__dict__`` for the first time while the collector runs.
@@ -174,6 +174,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
     _started: float
     #: its value, its exception, or whose failure it inherits; not set before
     _outcome: Any
+    #: its name, and its number in its executor; None as long as it is only known from its function
+    _label: tuple[str, int] | None
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         serial: int = 0,
         call: tuple[Any, ...] | None = None,
         dependencies: tuple[Task, ...] = (),
-        name: str | None = None,
+        label: tuple[str, int] | None = None,
     ) -> None:
         self.serial = serial
         self.dependencies = dependencies
@@ -192,7 +194,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         self.special = False
         self._owner = owner
         self._call = call
-        self._name = name
+        self._label = label
         self._settled = False
         self._watch = None
 
@@ -201,11 +203,11 @@ class GraphFuture(Task, Future[T], Generic[T]):
     @property
     def name(self) -> str:
         """The label of the task: the option ``name``, or what its function is called."""
-        if self._name is None:
-            call = self._call
-            # The call is dropped after the name has been noted.
-            return self._name or (name_of(call[0]) if call is not None else "future")
-        return self._name
+        call = self._call
+        label = self._label  # noted before the call is dropped
+        if label is not None:
+            return label[0]
+        return name_of(call[0]) if call is not None else "future"
 
     @property
     def key(self) -> str:

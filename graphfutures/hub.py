@@ -1,8 +1,6 @@
 """The only place where the machine, the futures and a backend meet.
 
-One lock guards the graph, and only threads that no signal handler can interrupt take it.  User threads and
-finalizers append what they have to say to ``inbox``, and whoever exchanges next applies it.  No user code runs
-under the lock: not a callback, not a finalizer, not a pickle.
+No user code runs under the lock: not a callback, not a finalizer, not a pickle.
 """
 
 from __future__ import annotations
@@ -19,25 +17,22 @@ from graphfutures import errors
 from graphfutures.attendants import Attendant, Callbacks
 from graphfutures.backends.base import Backend, Finished
 from graphfutures.core.graph import Place, Task
-from graphfutures.core.rebuilding import rebuilt
 from graphfutures.core.scheduler import Scheduler
-from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, READY, RUNNING, WAITING
+from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, RUNNING, WAITING
 from graphfutures.externals import External, one_after_the_other
 from graphfutures.futures import GraphFuture
+from graphfutures.guarded import SLICE, Guarded
 from graphfutures.history import History
 from graphfutures.inheriting import inherit
 from graphfutures.room import Room, release_all, wait_in, wake_in
 from graphfutures.unpacking import Group, Item, expand
 
-#: submissions applied in one go, about a millisecond under the lock
-SLICE = 4096
 _NONE: list[Any] = []
 #: those that nobody can submit to any more, and that have not ended: nobody else may keep them
 _draining: set[Hub] = set()
-Post = tuple[Callable[..., object], tuple[Any, ...]]
 
 
-class Hub:
+class Hub(Guarded):
     """The graph of one executor, and everybody's way to it.
 
     :param backend: runs the tasks.
@@ -59,25 +54,47 @@ class Hub:
         self.serials = count(1)
         self.door: Any = None  # a weak reference to the executor
         self.abandoned = False  # whether the end of the interpreter waits for it no more
-        self.added = self.failed = self.cancelled = 0
+        self.failed = self.cancelled = 0
         self.trouble = False  # whether anything has ended without a value so far
         self._begin()
 
     def _begin(self) -> None:
-        self.scheduler = Scheduler(keeping=self.backend.capabilities.keeps_values)
-        self.inbox: deque[GraphFuture[Any] | Post] = deque()
+        self._reset(Scheduler(keeping=self.backend.capabilities.keeps_values))
         self.callbacks = Callbacks(f"{self.name}_callbacks")
         self.clerk = Attendant(self.apply, f"{self.name}_clerk")
         self.externals: MutableMapping[int, External] = WeakValueDictionary()
         self.room: Room = deque()
-        self.closing = False
-        self.ended = False
         self._admission = RLock()
-        self._lock: Any = RLock()  # its owner is known, which a finalizer has to ask
-        self._answers: list[Any] = []  # who waits for a post to be applied
-        self._untold: dict[int, list[Any]] = {}  # settled by the graph, but not yet announced
 
     # -- for backends -------------------------------------------------------------------------
+
+    def turn(self, place: Place, fact: Finished) -> list[GraphFuture[Any]] | None:
+        """As ``exchange`` of one attempt for one task, and quicker where nothing else is to be done."""
+        future, number, good, outcome, _, record = fact
+        batch: list[Any] = []
+        lock = self._lock
+        try:
+            while not lock.acquire(False):
+                sleep(0)
+            usual = good and not self.inbox and self.scheduler.turned(future, number, place, batch)
+            if usual:
+                future._outcome = outcome
+                future._settled = True
+            lock.release()
+            if not usual:
+                return self.exchange(place, (fact,), 1)
+            self.remember(record)
+            if future.dependencies:
+                future.dependencies = ()  # now, since a finalizer may go with what it was given
+            if future._watch is not None:
+                future._tell_all(future._watch)
+        except BaseException as error:
+            self._interrupted(error, [future])
+            raise
+        if self.room or self.scheduler.news or (not batch and (self.closing or self.inbox)):
+            others = self.exchange(place, (), 0 if batch else 1)
+            return batch or others
+        return batch
 
     def exchange(self, place: Any, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
         """Report attempts, take up to ``want`` tasks to run in this order; None once the graph has ended.
@@ -86,7 +103,7 @@ class Hub:
         """
         lock = self._lock
         while True:
-            told = _NONE
+            told: list[GraphFuture[Any]] = []
             answers = _NONE
             try:
                 # To block here would make a convoy: who is woken owns the lock before it has the GIL, so the next
@@ -104,11 +121,8 @@ class Hub:
                     if current:
                         future._outcome = outcome
                         future._settled = True
-                        if not good:
-                            self.failed += 1
-                        # What it was given goes after the lock, since a finalizer may go with it.
-                        if future._watch is not None or future.dependencies:
-                            told = [*told, future] if told else [future]
+                        self.failed += not good
+                        told.append(future)
                 if self.inbox:
                     self._apply_posts()
                     answers, self._answers = self._answers, []
@@ -123,10 +137,9 @@ class Hub:
                     self._end_unless_posted()
                 lock.release()
                 for future in told:
-                    future.dependencies = ()
-                    watch = future._watch
-                    if watch is not None:
-                        future._tell_all(watch)
+                    future.dependencies = ()  # now, since a finalizer may go with what it was given
+                    if future._watch is not None:
+                        future._tell_all(future._watch)
                 if news:
                     self._announce(news)
                     self._untold.pop(id(news), None)
@@ -135,10 +148,7 @@ class Hub:
                 if self.room:
                     wake_in(self.room, self.backlog())
             except BaseException as error:
-                while lock._is_owned():
-                    lock.release()
-                if not self._interruptible:  # else it was a signal handler, and the backend will have it mended
-                    self._fall_apart(error, told)
+                self._interrupted(error, told)
                 raise
             if batch:
                 return batch
@@ -164,10 +174,6 @@ class Hub:
         """Whether submissions from outside are still taken."""
         return self.refusal is None
 
-    def inside(self) -> bool:
-        """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
-        return self._lock._is_owned()  # type: ignore[no-any-return]
-
     def apply(self) -> None:
         """Apply what was posted; never in a thread that a signal handler could interrupt."""
         if self.inside():
@@ -179,14 +185,6 @@ class Hub:
     def ring_clerk(self) -> bool:
         """Have a thread of ours apply what was posted; False if none can be started."""
         return self.clerk.ring()
-
-    def has_ready(self) -> bool:
-        """Whether somebody should ask for more."""
-        return len(self.scheduler.policy) > 0
-
-    def has_posts(self) -> bool:
-        """Whether something was posted that nobody has applied yet."""
-        return bool(self.inbox)
 
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: what has not started is settled with this error."""
@@ -259,7 +257,8 @@ class Hub:
 
     def settled_with(self, value: Any) -> GraphFuture[Any]:
         """A future that has its value already."""
-        future: GraphFuture[Any] = GraphFuture(self, next(self.serials), None, (), "put")
+        future: GraphFuture[Any] = GraphFuture(self, next(self.serials))
+        future._label = "put", future.serial
         future._outcome = value
         future.state = DONE
         future._announce()
@@ -323,10 +322,6 @@ class Hub:
             if external.state is WAITING and external.source.done():
                 self.external_settled(external)
 
-    def backlog(self) -> int:
-        """How many tasks are unfinished, not counting those that wait for futures of others."""
-        return len(self.scheduler.unsettled) - self.scheduler.foreign + len(self.inbox)
-
     def shrunk(self, limit: int, *, refused: bool = False) -> None:
         """Wait once until the backlog may be below a limit; not while submissions are refused, unless told to."""
         wait_in(
@@ -366,15 +361,6 @@ class Hub:
         self.callbacks.finish()
         self.clerk.dismiss()
 
-    def hold(self) -> None:
-        """Have the graph stay as it is, and whole, until ``let_go``: the process forks."""
-        self._lock.acquire()
-
-    def let_go(self) -> None:
-        """Go on after ``hold``, if it came to that."""
-        if self.inside():
-            self._lock.release()
-
     def mend(self, place: Place, started: Sequence[GraphFuture[Any]]) -> None:
         """An exchange was interrupted halfway: begin the graph anew with all that is not settled.
 
@@ -383,18 +369,7 @@ class Hub:
         :param place: of the thread that was interrupted.
         :param started: what this thread has begun to run.
         """
-        while self._lock._is_owned():
-            self._lock.release()
-        with self._lock:
-            old, inbox = self.scheduler, self.inbox
-            first: Any = inbox[0] if inbox else None
-            if isinstance(first, GraphFuture) and (first.state is not NEW or first in old.unsettled):
-                inbox.popleft()
-            known: set[Any] = {*old.unsettled, *old.news, *started}.union(*self._untold.values())
-            self.scheduler = rebuilt(old, [future for future in known if not future._settled], place, started)
-            self._untold.clear()
-            answers, self._answers = self._answers, []
-        release_all(answers)
+        release_all(self._rebuild(place, started))
         wake_in(self.room, self.backlog())
 
     def nudge(self) -> None:
@@ -404,7 +379,7 @@ class Hub:
 
     def forked(self) -> None:
         """This is a forked child: nothing that was pending will ever settle here, but new work can."""
-        stranded = [*self.scheduler.unsettled, *self.inbox]
+        stranded = [*self.scheduler.unsettled, *self._posts, *self.inbox]
         untold = [*self._untold.values()]
         self.added -= len(self.scheduler.unsettled)
         self.trouble = True
@@ -414,52 +389,19 @@ class Hub:
         for future in stranded:
             if isinstance(future, GraphFuture) and not future.done():
                 future.state = FAILED
-                future._name = future.name
+                future._label = future.name, future.serial
                 future._outcome = errors.made_before_fork(future.key)
                 future._call = None
                 future._announce()
 
     # -- under the lock -----------------------------------------------------------------------
 
-    def _apply_posts(self) -> None:
-        """Apply what user threads have posted."""
-        if self._interruptible:
-            self._apply_posts_safely()
-            return
-        inbox, submitted = self.inbox, self.scheduler.submitted
-        posts = min(len(inbox), SLICE)
-        self.added += posts
-        for _ in range(posts):
-            post = inbox.popleft()
-            if type(post) is tuple:
-                self.added -= 1
-                post[0](*post[1])
-            else:
-                submitted(post)  # type: ignore[arg-type]
-
-    def _apply_posts_safely(self) -> None:
-        """The same where a signal handler may interrupt: what is being applied can still be seen."""
-        inbox = self.inbox
-        for _ in range(min(len(inbox), SLICE)):
-            post = inbox[0]
-            if type(post) is tuple:
-                post[0](*post[1])
-            else:
-                self.added += 1
-                self.scheduler.submitted(post)  # type: ignore[arg-type]
-            inbox.popleft()
-
-    def _close(self) -> None:
-        self.closing = True
-
-    def _end_unless_posted(self) -> None:
-        # A submission after the first line finds ``ended`` and takes itself back; one before it is found by the second.
-        self.ended = True
-        self.ended = not self.inbox
-
-    def _answer(self, answer: Any, fact: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        self._answers.append(answer)
-        fact(*arguments)
+    def _interrupted(self, error: BaseException, told: list[Any]) -> None:
+        """An exchange did not come to its end."""
+        while self._lock._is_owned():
+            self._lock.release()
+        if not self._interruptible:  # else it was a signal handler, and the backend will have it mended
+            self._fall_apart(error, told)
 
     def _cancel(self, futures: list[GraphFuture[Any]], force: bool) -> None:
         for future in futures:
@@ -495,9 +437,11 @@ class Hub:
             self.refusal = error
             self.open_inside = False
             stranded: set[Any] = {*self.scheduler.unsettled, *self.scheduler.news}.union(*self._untold.values())
-            stranded |= {post for post in self.inbox if isinstance(post, GraphFuture)}
-            self.added += sum(type(post) is not tuple for post in self.inbox)
+            posted = {post for post in (*self._posts, *self.inbox) if isinstance(post, GraphFuture)}
+            self.added += len(posted - stranded)
+            stranded |= posted
             self.inbox = deque()
+            self._posts = []
             self.scheduler = Scheduler(keeping=self.scheduler.keeping)
             self._untold.clear()
             answers, self._answers = self._answers, []
@@ -523,7 +467,7 @@ class Hub:
             elif isinstance(future, GraphFuture):
                 if future.blame is not None and future.state is FAILED:
                     inherit(future)
-                future._name = future.name  # as long as the function is there
+                future._label = future.name, future.serial  # as long as the function is there
                 future._call = None
                 future.blame = None
                 future.dependencies = ()

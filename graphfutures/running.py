@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from itertools import chain
 from operator import attrgetter
 from threading import local
 from time import perf_counter
 from types import FunctionType
 from typing import Any
 
-from graphfutures.backends.base import Finished
+from graphfutures.backends.base import Finished, Record
 from graphfutures.calls import EACH, Allowed, Quote, fill, name_of
 from graphfutures.core.states import DONE
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 
 _value = attrgetter("_outcome")
-_label = attrgetter("_name", "serial")
+_label = attrgetter("_label")
 
 
 class _Here(local):
@@ -55,9 +54,9 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     """Run one attempt of a task in this thread."""
     number = future.attempt
     fn, args, kwargs, plan, context = future._call  # type: ignore[misc]
-    name = future._name
-    if name is None:
-        future._name = name = fn.__name__ if type(fn) is FunctionType else name_of(fn)
+    label = future._label
+    if label is None:
+        future._label = label = (fn.__name__ if type(fn) is FunctionType else name_of(fn), future.serial)
     future._call = None
     start = perf_counter()
     future._worker = worker
@@ -77,10 +76,8 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         good = False
         value = error.with_traceback(without_our_frames(error))
         future._traceback = error.__traceback__
-    needs = future.dependencies
-    if needs:
-        needs = labels(needs)
-    record: Any = (future.serial, name, worker, start, perf_counter(), 0, good, needs)
+    needs: Any = future.dependencies
+    record = (label, worker, start, perf_counter(), 0, good, tuple(map(_label, needs)) if needs else needs)
     try:
         return future, number, good, value, False, record
     finally:
@@ -88,12 +85,7 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         del future, value
 
 
-def labels(dependencies: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What is remembered of dependencies: keys are spelt out only for those who ask."""
-    return tuple(chain.from_iterable(map(_label, dependencies)))
-
-
-def spelt_out(needs: tuple[Any, ...]) -> tuple[str, ...]:
-    """The keys for what ``labels`` gave."""
-    pairs = zip(needs[::2], needs[1::2], strict=True)
-    return tuple(f"{name}-{serial}" if serial else name for name, serial in pairs)
+def record_of(future: GraphFuture[Any], worker: int, start: float, *, good: bool) -> Record:
+    """What is to be remembered of an attempt that ends now, otherwise than by ``run``."""
+    label = future._label = future.name, future.serial
+    return label, worker, start, perf_counter(), 0, good, tuple(map(_label, future.dependencies))

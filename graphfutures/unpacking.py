@@ -44,7 +44,8 @@ class Item(GraphFuture[Any]):
     derived = True
 
     def __init__(self, owner: Owner, serial: int, parent: Task, group: Group, index: int) -> None:
-        super().__init__(owner, serial, None, (parent,), f"{getattr(parent, 'name', 'item')}[{index}]")
+        label = f"{getattr(parent, 'name', 'item')}[{index}]", serial
+        super().__init__(owner, serial, None, (parent,), label)
         self.special = True
         self.group: Group | None = group
         self.index = index

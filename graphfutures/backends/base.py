@@ -4,44 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from graphfutures.core.graph import Place
 from graphfutures.futures import GraphFuture
 
-
-class Attempt(NamedTuple):
-    """What is remembered of an attempt that has returned.
-
-    :param serial: number of the task in its executor.
-    :param name: of the task.
-    :param worker: which worker ran it.
-    :param start: in seconds on the clock of ``time.perf_counter``.
-    :param stop: its end, on the same clock.
-    :param size: of the value in bytes, 0 where it is not known.
-    :param good: whether it returned a value.
-    :param needs: keys of the tasks whose values it was given.
-    """
-
-    serial: int
-    name: str
-    worker: int
-    start: float
-    stop: float
-    size: int
-    good: bool
-    needs: tuple[Any, ...]
-
-    @property
-    def key(self) -> str:
-        """Name and number of the task: ``load-3``."""
-        return f"{self.name}-{self.serial}"
-
-
-#: A fact: an attempt has returned.  A plain tuple, since one is made for every task: the future; which of its attempts
-#: it was, ``future.attempt`` when it was handed over; whether the next is the value, else it is the exception; that
-#: outcome; whether the value stays at the place, so that the outcome only stands for it; what is to be remembered.
-Finished = tuple[GraphFuture[Any], int, bool, Any, bool, Attempt]
+#: name and number of a task
+Label: TypeAlias = tuple[str, int]
+#: What is remembered of an attempt that has returned, with the fields of ``Attempt``, and labels for keys.  It is a
+#: plain tuple, as the next is, since one is made for every task.
+Record: TypeAlias = tuple[Label, int, float, float, int, bool, tuple[Label, ...]]
+#: A fact, that an attempt has returned: the future; which of its attempts it was, ``future.attempt`` when it was handed
+#: over; whether the next is the value, else it is the exception; that outcome; whether the value stays at the place, so
+#: that the outcome only stands for it; what is to be remembered.
+Finished: TypeAlias = tuple[GraphFuture[Any], int, bool, Any, bool, Record]
 
 
 @dataclass(frozen=True)
@@ -65,6 +41,9 @@ class Exchange(Protocol):
 
     def exchange(self, place: Place | None, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
         """Report attempts, take up to ``want`` tasks to run in this order; None once the graph has ended."""
+
+    def turn(self, place: Place, fact: Finished) -> list[GraphFuture[Any]] | None:
+        """As ``exchange`` of one attempt for one task, and quicker where nothing else is to be done."""
 
     def revoked(self, future: GraphFuture[Any], number: int, place: Place) -> None:
         """A task that was handed over has not been started and is given back."""

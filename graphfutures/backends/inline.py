@@ -13,7 +13,7 @@ from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.core.graph import Place
 from graphfutures.futures import GraphFuture
-from graphfutures.running import here, labels, run
+from graphfutures.running import here, record_of, run
 
 
 class _Stack(Place):
@@ -66,8 +66,8 @@ class Inline:
         try:
             if self._initializer is not None:
                 self._initialize()
-            exchange = self._hub.exchange
-            batch = exchange(stack, (), 1)
+            turn = self._hub.turn
+            batch = self._hub.exchange(stack, (), 1)
             while batch:
                 here.task = batch[0]
                 started.append(batch[0])
@@ -75,7 +75,7 @@ class Inline:
                 here.task = outer
                 if not stack.fact[2] and isinstance(stack.fact[3], (KeyboardInterrupt, SystemExit)):
                     raise stack.fact[3]
-                batch = exchange(stack, (stack.fact,), 1)
+                batch = turn(stack, stack.fact)
                 stack.fact = None
                 started.pop()
         except BaseException as interruption:
@@ -134,5 +134,4 @@ class Inline:
 def _interrupted(future: GraphFuture[Any], interruption: BaseException) -> Finished:
     """The fact that a task was begun, and that nobody knows how far it came."""
     start = getattr(future, "_started", perf_counter())
-    record: Any = (future.serial, future.name, 0, start, perf_counter(), 0, False, labels(future.dependencies))
-    return future, future.attempt, False, interruption, False, record
+    return future, future.attempt, False, interruption, False, record_of(future, 0, start, good=False)

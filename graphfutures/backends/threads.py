@@ -143,20 +143,20 @@ class Threads:
         if not self._initialized():
             return
         hub, place, idle, threads, limit = self._hub, self._place, self._idle, self.threads, self.max_workers
-        exchange = hub.exchange
+        exchange, turn = hub.exchange, hub.turn
         my = here.__dict__  # of this thread; quicker than the attribute
-        finished: tuple[Finished, ...] = ()
+        fact: Finished | None = None
         future: GraphFuture[Any] | None
         few = True
         while True:
-            batch = exchange(place, finished, 1)
-            finished = ()  # nothing here may keep a value alive
+            batch = turn(place, fact) if fact is not None else exchange(place, (), 1)
+            fact = None  # nothing here may keep a value alive
             if batch:
                 if (idle or few) and hub.has_ready():
                     self.wake()
                     few = len(threads) < limit
                 my["task"] = future = batch[0]
-                finished = (run(future, number),)
+                fact = run(future, number)
                 batch = future = None
             elif batch is None:
                 self._ring()  # the next one leaves, too

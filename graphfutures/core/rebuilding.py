@@ -38,7 +38,6 @@ def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collec
             for dependency in task.dependencies:
                 if dependency.outside:
                     dependency.dependents = None
-    for task in again:
-        fresh.submitted(task)
+    fresh.submitted(again)
     place.held = len(started)
     return fresh

@@ -12,6 +12,7 @@ The shape, counts of unmet dependencies and a queue, is that of the standard lib
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from graphfutures.core.claims import Claims
 from graphfutures.core.graph import Place, Task, Tasks
@@ -45,41 +46,47 @@ class Scheduler:
 
     # -- facts about tasks -------------------------------------------------------------------
 
-    def submitted(self, task: Task) -> None:
-        """A task has come, after all its dependencies."""
-        self.unsettled.add(task)
-        if self.keeping:
-            self.claims.claim(task)
-        for dependency in task.dependencies:
-            state = dependency.state
-            if state is DONE:
-                if self.keeping and dependency.keeper is not None:
-                    self._add_dependent(dependency, task)
-            elif state in SETTLED:
-                if dependency not in task.tolerated:
-                    self._inherit(task, dependency)
-                    return
-            else:
-                task.unmet += 1
-                children = dependency.dependents
-                if children is None:
-                    dependency.dependents = [task]
-                elif self.keeping:
-                    self._add_dependent(dependency, task)
+    def submitted(self, tasks: Iterable[Task]) -> None:
+        """Tasks have come, each after all its dependencies."""
+        keeping, add, roots = self.keeping, self.unsettled.add, self.policy.roots
+        for task in tasks:
+            add(task)
+            if keeping:
+                self.claims.claim(task)
+            unmet = 0
+            for dependency in task.dependencies:
+                state = dependency.state
+                if state is DONE:
+                    if keeping and dependency.keeper is not None:
+                        self._add_dependent(dependency, task)
+                elif state in SETTLED:
+                    if dependency not in task.tolerated:
+                        task.unmet = unmet
+                        self._inherit(task, dependency)
+                        break
                 else:
-                    children.append(task)
-                if dependency.special and (dependency.outside or dependency.foreign) and not task.foreign:
-                    task.mark(foreign=True)
-                    self.foreign += 1
-        if task.unmet:
-            task.state = WAITING
-            if self.keeping:
-                self._offer_along(task)
-        elif task.special:
-            self._ready_at_once(task)
-        else:
-            task.state = READY
-            self.policy.roots.append(task)
+                    unmet += 1
+                    children = dependency.dependents
+                    if children is None:
+                        dependency.dependents = [task]
+                    elif keeping:
+                        self._add_dependent(dependency, task)
+                    else:
+                        children.append(task)
+                    if dependency.special and (dependency.outside or dependency.foreign) and not task.foreign:
+                        task.mark(foreign=True)
+                        self.foreign += 1
+            else:
+                if unmet:
+                    task.unmet = unmet
+                    task.state = WAITING
+                    if keeping:
+                        self._offer_along(task)
+                elif task.special:
+                    self._ready_at_once(task)
+                else:
+                    task.state = READY
+                    roots.append(task)
 
     def resolved(self, task: Task) -> None:
         """A task that is never handed over (``outside`` or ``derived``) has its value."""
@@ -145,26 +152,31 @@ class Scheduler:
 
     def finished(self, task: Task, number: int, place: Place, kept: bool = False) -> bool:
         """An attempt returned with a value; False if it was no longer the task's current one."""
-        if self._blocked:
-            self._returned(task, number, place)
-        else:
-            place.held -= 1
+        self._returned(task, number, place)
         if task.attempt != number or task.state is not RUNNING:
             return False
         task.state = DONE
-        if self.keeping:
-            if kept:
-                self.claims.keep(task, place)
-            self._settle(task)
-            return True
-        # The same as ``_settle`` and ``spread``, in one step for the common case.
-        self.unsettled.discard(task)
+        if kept:
+            self.claims.keep(task, place)
+        self._settle(task)
+        return True
+
+    def turned(self, task: Task, number: int, place: Place, batch: Tasks) -> bool:
+        """An attempt returned with a value, and its slot goes to the next task: the usual end, in one quick step.
+
+        It comes to the same as ``finished``, ``spread`` and ``taken``.
+
+        :param batch: the next task is added to it, if there is one.
+        :return: False if this is not usual: nothing has changed then.
+        """
+        if self.keeping or self._blocked or self._spreading or task.attempt != number or task.state is not RUNNING:
+            return False
         children = task.dependents
         if children:
-            task.dependents = None
             if len(children) > SLICE:
-                self._spreading.append((task, children))
-                return True
+                return False
+            task.dependents = None
+            continuations = self.policy.continuations
             for child in reversed(children):
                 child.unmet = unmet = child.unmet - 1
                 if unmet or child.state is not WAITING:
@@ -173,7 +185,17 @@ class Scheduler:
                     self._inputs_done(child)
                 else:
                     child.state = READY
-                    self.policy.continuations.append(child)
+                    continuations.append(child)
+        task.state = DONE
+        self.unsettled.discard(task)
+        following = self.policy.pop()
+        if following is None:
+            place.held -= 1
+        else:
+            following.state = RUNNING
+            following.place = place
+            following.attempt += 1
+            batch.append(following)
         return True
 
     def failed(self, task: Task, number: int, place: Place) -> bool:

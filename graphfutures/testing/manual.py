@@ -6,13 +6,13 @@ import threading
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from graphfutures.backends.base import Attempt, Capabilities, Exchange, Finished
+from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.core.graph import Place
 from graphfutures.core.states import RUNNING
 from graphfutures.errors import BrokenGraphError
 from graphfutures.futures import GraphFuture
 from graphfutures.hub import Hub
-from graphfutures.running import here, labels, run
+from graphfutures.running import here, record_of, run
 
 
 class _Handed(NamedTuple):
@@ -161,9 +161,7 @@ class ManualBackend:
 
     def _end(self, future: GraphFuture[Any], attempt: int | None, good: bool, outcome: Any) -> None:
         number, (place, worker, start) = self._pop(future, attempt)
-        needs = labels(future.dependencies)
-        record = Attempt(future.serial, future.name, worker, start, perf_counter(), 0, good, needs)
-        fact: Finished = (future, number, good, outcome, False, record)
+        fact: Finished = (future, number, good, outcome, False, record_of(future, worker, start, good=good))
         self._hub.exchange(place, (fact,), 0)
 
     # -- for the hub --------------------------------------------------------------------------

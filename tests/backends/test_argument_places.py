@@ -34,6 +34,11 @@ class MyTuple(tuple):
 
 
 @dataclasses.dataclass
+class Blank:
+    pass
+
+
+@dataclasses.dataclass
 class Plain:
     a: object
     b: object = None
@@ -117,6 +122,14 @@ def test_defaultdict_keeps_its_factory(executor):
     assert value == {"k": 1}
     assert value.default_factory is list
     assert isinstance(argument["k"], GraphFuture)
+
+
+def test_an_empty_container_beside_a_future_is_passed_on_as_it_is(executor):
+    nothing, blank = [], Blank()
+    value = executor.submit(same, [nothing, blank, executor.submit(abs, -1)]).result(LIMIT)
+    assert value == [nothing, blank, 1]
+    assert value[0] is nothing
+    assert value[1] is blank
 
 
 def test_a_deep_mixture(executor):

@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
         if any(attributes.values()):
             task.mark(**attributes)
         self.tasks.append(task)
-        self.scheduler.submitted(task)
+        self.scheduler.submitted((task,))
         return task
 
     @rule(target=futures, data=st.data(), priority=st.sampled_from([0, 0, 0, 1, 2.5, -1]), nested=st.booleans())
@@ -100,6 +100,9 @@ class Machine(RuleBasedStateMachine):
         batch = self.scheduler.taken(place, want)
         assert len(batch) >= min(free, want, len(ready))
         assert len(batch) <= free
+        self.handed_over(place, batch)
+
+    def handed_over(self, place: Place, batch: list[Task]) -> None:
         here: set[Task] = {t for t in self.tasks if t.state is RUNNING and t.place is place}
         for task in batch:
             self.outstanding.append((task, task.attempt, place))
@@ -108,17 +111,21 @@ class Machine(RuleBasedStateMachine):
                 assert met or (place.sequential and dependency in here), "handed over without an input"
 
     @precondition(lambda self: self.outstanding)
-    @rule(data=st.data(), how=st.sampled_from(["finish", "finish", "fail", "revoke", "retry"]))
+    @rule(data=st.data(), how=st.sampled_from(["finish", "turn", "fail", "revoke", "retry"]))
     def attempt_returns(self, data: st.DataObject, how: str) -> None:
         task, number, place = attempt = data.draw(st.sampled_from(self.outstanding))
         current = task.state is RUNNING and task.attempt == number
-        if how == "finish" and current and task.unmet and task.along:
+        if how in ("finish", "turn") and current and task.unmet and task.along:
             how = "revoke"  # a worker cannot run what it lacks the inputs of
         self.outstanding.remove(attempt)
         if attempt in self.blocked:
             self.blocked.remove(attempt)
         match how:
-            case "finish":
+            case "turn" if self.scheduler.turned(task, number, place, batch := []):
+                counted = True
+                assert batch or not any(t.state is READY for t in self.tasks)
+                self.handed_over(place, batch)
+            case "finish" | "turn":
                 counted = self.scheduler.finished(task, number, place, kept=place.keeps)
             case "fail":
                 counted = self.scheduler.failed(task, number, place)
@@ -241,7 +248,7 @@ class Machine(RuleBasedStateMachine):
 
 
 class InProcessMachine(Machine):
-    """The same without places that keep values: the cheap path of ``finished``."""
+    """The same without places that keep values: ``turned`` is for these."""
 
     keeping = False
 
@@ -256,7 +263,7 @@ class InProcessMachine(Machine):
         self.outstanding = [attempt for attempt in self.outstanding if attempt[2] is not place] + started
         known = {*self.scheduler.unsettled, *self.scheduler.news}
         for task, number, _ in started:
-            if data.draw(st.booleans()):
+            if data.draw(st.booleans()) and not self.scheduler.turned(task, number, place, []):
                 self.scheduler.finished(task, number, place)
         self.scheduler = rebuilt(self.scheduler, known, place, [task for task, _, _ in started])
 

@@ -1,0 +1,114 @@
+"""What one lock guards: the machine, what was posted to it, and what it has settled that nobody has been told.
+
+Only threads that no signal handler can interrupt take the lock (inline, where there are no others, has an interrupted
+graph begun anew).  User threads and finalizers append what they have to say to ``inbox``, and whoever exchanges next
+applies it.
+"""
+
+from __future__ import annotations
+
+from _thread import RLock
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from typing import Any
+
+from graphfutures.core.graph import Place
+from graphfutures.core.rebuilding import rebuilt
+from graphfutures.core.scheduler import Scheduler
+from graphfutures.core.states import NEW
+from graphfutures.futures import GraphFuture
+
+#: posts applied in one go, about a millisecond under the lock
+SLICE = 4096
+Post = tuple[Callable[..., object], tuple[Any, ...]]
+
+
+class Guarded:
+    """A graph, and the lock that guards it."""
+
+    #: how many tasks were ever part of it
+    added = 0
+
+    def _reset(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.inbox: deque[GraphFuture[Any] | Post] = deque()
+        self._posts: list[Any] = []  # taken from it, and being applied
+        self._answers: list[Any] = []  # who waits for a post to be applied
+        self._untold: dict[int, list[Any]] = {}  # settled by the graph, but not yet announced
+        self._lock: Any = RLock()  # its owner is known, which a finalizer has to ask
+        self.closing = False
+        self.ended = False
+
+    def inside(self) -> bool:
+        """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
+        return self._lock._is_owned()  # type: ignore[no-any-return]
+
+    def has_ready(self) -> bool:
+        """Whether somebody should ask for more."""
+        return len(self.scheduler.policy) > 0
+
+    def has_posts(self) -> bool:
+        """Whether something was posted that nobody has applied yet."""
+        return bool(self.inbox)
+
+    def backlog(self) -> int:
+        """How many tasks are unfinished, not counting those that wait for futures of others."""
+        # In the order in which they go, so that one that goes on meanwhile may be counted twice, but is not missed.
+        return len(self.inbox) + len(self._posts) + len(self.scheduler.unsettled) - self.scheduler.foreign
+
+    def hold(self) -> None:
+        """Have the graph stay as it is, and whole, until ``let_go``: the process forks."""
+        self._lock.acquire()
+
+    def let_go(self) -> None:
+        """Go on after ``hold``, if it came to that."""
+        if self.inside():
+            self._lock.release()
+
+    def _apply_posts(self) -> None:
+        """Apply what user threads have posted; taken out in one step that nothing can interrupt."""
+        posts = self._posts
+        try:
+            posts.extend(map(deque.popleft, repeat(self.inbox, min(len(self.inbox), SLICE))))
+        except IndexError:
+            pass  # somebody has taken his submission back
+        if tuple in set(map(type, posts)):
+            for post in posts:
+                if type(post) is tuple:
+                    post[0](*post[1])
+                else:
+                    self.scheduler.submitted((post,))
+            self.added += sum(type(post) is not tuple for post in posts)
+        else:
+            self.scheduler.submitted(posts)
+            self.added += len(posts)
+        posts.clear()
+
+    def _close(self) -> None:
+        self.closing = True
+
+    def _end_unless_posted(self) -> None:
+        # A submission after the first line finds ``ended`` and takes itself back; one before it is found by the second.
+        self.ended = True
+        self.ended = not self.inbox
+
+    def _answer(self, answer: Any, fact: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        self._answers.append(answer)
+        fact(*arguments)
+
+    def _rebuild(self, place: Place, started: Sequence[GraphFuture[Any]]) -> list[Any]:
+        """Begin the graph anew after an interruption; return who waited for an answer."""
+        while self._lock._is_owned():
+            self._lock.release()
+        with self._lock:
+            old, posts = self.scheduler, self._posts
+            # Of the posts that were being applied tasks may not come twice; the other facts may.
+            rest = [post for post in posts if type(post) is tuple or (post.state is NEW and post not in old.unsettled)]
+            self.added, posts[:] = self.added + len(posts) - len(rest), rest
+            self.inbox.append((bool, ()))  # so that they are seen to
+            known: set[Any] = {*old.unsettled, *old.news, *started}.union(*self._untold.values())
+            self.scheduler = rebuilt(old, [future for future in known if not future._settled], place, started)
+            self._untold.clear()
+            answers, self._answers = self._answers, []
+        return answers
