@@ -78,8 +78,6 @@ def _task(source: Any, owner: Owner, report: Report) -> Task:
     if isinstance(future, GraphFuture) and future._owner is owner:
         return future
     # One stand-in for all who wait for the same future, so that they start in the order of their submission.
-    external: External | None = owner.externals.get(id(future))
-    if external is None:
-        external = owner.externals[id(future)] = External(future)
+    external: External = owner.stand_ins.of(future)
     external.watch(report)
     return external

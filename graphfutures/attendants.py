@@ -31,7 +31,7 @@ class Attendant:
     """A thread that runs one function each time it is rung, and leaves when it was not for a while.
 
     :param work: what to do; called once or more for several rings.
-    :param name: of the thread.
+    :param name: of the thread, before what it is.
     """
 
     def __init__(self, work: Callable[[], object], name: str) -> None:
@@ -46,7 +46,7 @@ class Attendant:
         self._rings.put(True)
         if not self._here:
             # A signal handler may raise at any point here, so it is the thread that notes that it is there.
-            thread = Thread(self._attend, name=self._name)
+            thread = Thread(self._attend, name=f"{self._name}_clerk")
             # One that was interrupted in its start may yet come.
             self._started = [*[t for t in self._started if t.ident is None or t.is_alive()], thread]
             try:
@@ -92,7 +92,7 @@ class Callbacks:
     One thread does so as long as every callback is quick.  When one takes longer than ``PATIENCE`` and
     others wait, another thread stands in, so a callback may wait for anything.
 
-    :param name: of the threads.
+    :param name: of the threads, before what they are.
     """
 
     def __init__(self, name: str) -> None:
@@ -120,7 +120,7 @@ class Callbacks:
     def finish(self) -> None:
         """Wait until all callbacks have run and the threads have left; not for the one that calls this."""
         self._closing = True
-        while others := self._threads - {threading.current_thread()}:
+        while self._threads and (others := self._threads - {threading.current_thread()}):
             self._bell.put(None)
             for thread in others:
                 try:
@@ -129,7 +129,7 @@ class Callbacks:
                     sleep(0)
 
     def _start(self) -> bool:
-        thread = Thread(self._run, name=self._name)
+        thread = Thread(self._run, name=f"{self._name}_callbacks")
         self._threads.add(thread)
         try:
             thread.start()

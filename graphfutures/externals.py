@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from threading import local
 from typing import Any
 
@@ -98,3 +99,26 @@ class External(Task):
         else:
             self.source.add_done_callback(settled)
         self.watched = True
+
+
+class StandIns(dict[int, "weakref.ref[External]"]):
+    """One stand-in for all who wait for the same foreign future, so that they start in the order of submission."""
+
+    __slots__ = ()
+
+    def of(self, source: Future[Any]) -> External:
+        """The one for this future."""
+        known = self.get(id(source))
+        external = known() if known is not None else None
+        if external is None:
+            external = External(source)
+            self[id(source)] = weakref.ref(external, partial(self._forget, id(source)))
+        return external
+
+    def alive(self) -> list[External]:
+        """Those whose foreign future somebody waits for."""
+        return [external for known in tuple(self.values()) if (external := known()) is not None]
+
+    def _forget(self, key: int, reference: weakref.ref[External]) -> None:
+        if self.get(key) is reference:
+            self.pop(key, None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from _thread import RLock, allocate_lock, get_ident
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, MutableMapping
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER
 from concurrent.futures._base import PENDING as PENDING_STATE
@@ -32,8 +32,8 @@ Listener = Callable[["GraphFuture[Any]"], object]
 class Owner(Protocol):
     """What a future asks of the executor that it belongs to."""
 
-    #: stand-ins for futures of others, by the identity of those
-    externals: MutableMapping[int, Any]
+    #: for futures of others
+    stand_ins: Any
 
     def cancel(self, future: GraphFuture[Any], *, force: bool) -> bool:
         """Whether the future is cancelled now."""

@@ -29,6 +29,9 @@ class Guarded:
 
     #: how many tasks were ever part of it
     added = 0
+    #: whether it ends once it is drained, and whether it has ended
+    closing = False
+    ended = False
 
     def _reset(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
@@ -37,8 +40,6 @@ class Guarded:
         self._answers: list[Any] = []  # who waits for a post to be applied
         self._untold: dict[int, list[Any]] = {}  # settled by the graph, but not yet announced
         self._lock: Any = RLock()  # its owner is known, which a finalizer has to ask
-        self.closing = False
-        self.ended = False
 
     def inside(self) -> bool:
         """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
@@ -85,8 +86,9 @@ class Guarded:
             self.added += len(posts)
         posts.clear()
 
-    def _close(self) -> None:
-        self.closing = True
+    def _look_again(self) -> None:
+        """Have whoever exchanges now not end with that, but see what else there is."""
+        self.inbox.append((bool, ()))
 
     def _end_unless_posted(self) -> None:
         # A submission after the first line finds ``ended`` and takes itself back; one before it is found by the second.
@@ -106,7 +108,7 @@ class Guarded:
             # Of the posts that were being applied tasks may not come twice; the other facts may.
             rest = [post for post in posts if type(post) is tuple or (post.state is NEW and post not in old.unsettled)]
             self.added, posts[:] = self.added + len(posts) - len(rest), rest
-            self.inbox.append((bool, ()))  # so that they are seen to
+            self._look_again()
             known: set[Any] = {*old.unsettled, *old.news, *started}.union(*self._untold.values())
             self.scheduler = rebuilt(old, [future for future in known if not future._settled], place, started)
             self._untold.clear()

@@ -39,21 +39,20 @@ class Attempt(NamedTuple):
         return f"{self.name}-{self.serial}"
 
 
-class History:
+class History(deque[Record]):
     """The last attempts of an executor; neither a task nor a value is kept alive.
 
     :param everything: keep all of them, not only the last ``REMEMBERED``.
     """
 
     def __init__(self, *, everything: bool = False) -> None:
-        self._attempts: deque[Record] = deque(maxlen=None if everything else REMEMBERED)
-        self.add = self._attempts.append
+        super().__init__(maxlen=None if everything else REMEMBERED)
 
     def attempts(self) -> list[Attempt]:
         """What is remembered, in the order in which it was reported."""
         return [
             Attempt(serial, name, worker, start, stop, size, good, tuple(map(_key, needs)))
-            for (name, serial), worker, start, stop, size, good, needs in tuple(self._attempts)
+            for (name, serial), worker, start, stop, size, good, needs in tuple(self)
         ]
 
 

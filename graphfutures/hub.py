@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from _thread import RLock, allocate_lock
 from collections import deque
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count, islice
 from time import sleep
 from typing import Any
-from weakref import WeakValueDictionary
 
 from graphfutures import errors
 from graphfutures.attendants import Attendant, Callbacks
@@ -19,7 +18,7 @@ from graphfutures.backends.base import Backend, Finished
 from graphfutures.core.graph import Place, Task
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, RUNNING, WAITING
-from graphfutures.externals import External, one_after_the_other
+from graphfutures.externals import External, StandIns, one_after_the_other
 from graphfutures.futures import GraphFuture
 from graphfutures.guarded import SLICE, Guarded
 from graphfutures.history import History
@@ -41,28 +40,35 @@ class Hub(Guarded):
     :param max_pending: how many tasks may be unfinished before a submission from outside has to wait.
     """
 
+    #: what a submission from outside is answered with
+    refusal: Exception | None = None
+    #: whether running tasks may still submit
+    open_inside = True
+    #: a weak reference to the executor
+    door: Any = None
+    #: whether the end of the interpreter waits for it no more
+    abandoned = False
+    #: how many tasks have ended so, and whether any has
+    failed = 0
+    cancelled = 0
+    trouble = False
+
     def __init__(self, backend: Backend, name: str, history: History, max_pending: int | None = None) -> None:
         self.backend = backend
         self.name = name
         self.history = history
-        self.remember = history.add
-        self.refusal: Exception | None = None  # what a submission from outside is answered with
-        self.open_inside = True  # whether running tasks may still submit
+        self.remember = history.append
         self.max_pending = max_pending
         self.wake = backend.wake
         self._interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
         self.serials = count(1)
-        self.door: Any = None  # a weak reference to the executor
-        self.abandoned = False  # whether the end of the interpreter waits for it no more
-        self.failed = self.cancelled = 0
-        self.trouble = False  # whether anything has ended without a value so far
         self._begin()
 
     def _begin(self) -> None:
         self._reset(Scheduler(keeping=self.backend.capabilities.keeps_values))
-        self.callbacks = Callbacks(f"{self.name}_callbacks")
-        self.clerk = Attendant(self.apply, f"{self.name}_clerk")
-        self.externals: MutableMapping[int, External] = WeakValueDictionary()
+        self.callbacks = Callbacks(self.name)
+        self.clerk = Attendant(self.apply, self.name)
+        self.stand_ins = StandIns()
         self.room: Room = deque()
         self._admission = RLock()
 
@@ -189,7 +195,7 @@ class Hub(Guarded):
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: what has not started is settled with this error."""
         self.refuse(error, inside=False)
-        self.inbox.append((self._close, ()))
+        self.closing = True
         while True:  # until whoever submits finds that the graph has ended, or somebody is left to see to it
             self.inbox.append((self._fail_pending, (error,)))
             self.apply()
@@ -318,7 +324,7 @@ class Hub(Guarded):
 
     def look_outside(self) -> None:
         """Take note of foreign futures that are done, whether or not they have told."""
-        for external in tuple(self.externals.values()):
+        for external in self.stand_ins.alive():
             if external.state is WAITING and external.source.done():
                 self.external_settled(external)
 
@@ -341,22 +347,28 @@ class Hub(Guarded):
         if self.refusal is None:
             self.refusal = reason
         self.open_inside = self.open_inside and inside
-        wake_in(self.room, -1)
+        if self.room:
+            wake_in(self.room, -1)
 
     def release(self) -> None:
         """The executor is gone or shut: the graph ends when it is drained.  Never blocks."""
-        self.refuse(RuntimeError(errors.AFTER_SHUTDOWN))
-        if not self.added and not self.inbox:  # nothing was ever submitted, and no worker knows of it
+        if self.refusal is None:
+            self.refuse(RuntimeError(errors.AFTER_SHUTDOWN))
+        if not self.backlog() and not self.added:  # nothing was ever submitted, and no worker knows of it
             self.closing = True
             self._end_unless_posted()
         if not self.ended:
-            self.inbox.append((self._close, ()))
-            _draining.add(self)
+            if not self.closing:
+                _draining.add(self)
+                self.closing = True
+                if self.inside():
+                    self._look_again()
             self.backend.close()
 
     def finish(self) -> None:
         """Wait until the graph has ended, its callbacks have run and no thread of it is left."""
-        self.look_outside()
+        if self.stand_ins:
+            self.look_outside()
         self.backend.join()
         self.callbacks.finish()
         self.clerk.dismiss()
@@ -383,6 +395,7 @@ class Hub(Guarded):
         untold = [*self._untold.values()]
         self.added -= len(self.scheduler.unsettled)
         self.trouble = True
+        self.closing = self.ended = False
         self._begin()
         for news in untold:
             self._announce([future for future in news if future.state is not WAITING and not future.done()])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from graphfutures import config, errors
 from graphfutures.backends.base import Backend
@@ -12,8 +11,7 @@ from graphfutures.backends.inline import Inline
 from graphfutures.backends.threads import Threads
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What an executor asks of the backend that it is made with, in the words of its constructor."""
 
     max_workers: int

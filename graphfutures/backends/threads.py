@@ -82,11 +82,12 @@ class Threads:
         """See ``Backend``."""
         if not self.threads:
             self._hub.end()  # all that there is waits for futures of others, and will start a thread
-        joined = {threading.current_thread()}
-        while others := self.threads.keys() - joined:  # until none has come meanwhile
-            for thread in others:
+        joined = 0
+        while joined < len(self.threads):  # one may come meanwhile
+            thread = tuple(self.threads)[joined]
+            joined += 1
+            if thread is not threading.current_thread():
                 thread.join()
-            joined |= others
 
     def help(self) -> bool:
         """Do in this thread what no thread could be started for; whether there was anything.

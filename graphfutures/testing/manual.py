@@ -181,7 +181,7 @@ class ManualBackend:
 
     def close(self) -> None:
         """See ``Backend``."""
-        self.wake()
+        self._hub.apply()
 
     def join(self) -> None:
         """See ``Backend``."""
