@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from graphfutures.calls import EACH, Allowed, Plan, Quote, find, futures_of
 from graphfutures.core.graph import Task
-from graphfutures.externals import External, Report
+from graphfutures.externals import External
 from graphfutures.futures import GraphFuture, Owner
 
 T = TypeVar("T")
@@ -44,11 +44,10 @@ Found = tuple[Plan | None, tuple[Task, ...], tuple[Task, ...]]
 NOTHING: Final[Found] = (None, (), ())
 
 
-def look(args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner, report: Report) -> Found:
+def look(args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner) -> Found:
     """Where the futures of a call are, and what they are to the graph; foreign futures get a stand-in each.
 
     :param owner: of the graph.
-    :param report: called with the stand-in when a foreign future settles.
     :return: the plan; the tasks that the call waits for, one entry per place; and those among them whose failure is
         a value wherever they stand.
     :raises TypeError: for an asyncio future.
@@ -66,18 +65,18 @@ def look(args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner, report: Re
     sources = futures_of(plan)
     if set(map(type, sources)) == {GraphFuture} and set(map(_owner, sources)) == {owner}:
         return plan, tuple(sources), ()
-    tasks = tuple([_task(source, owner, report) for source in sources])
+    tasks = tuple([_task(source, owner) for source in sources])
     if Allowed not in set(map(type, sources)):
         return plan, tasks, ()
     strict = {task for task, source in zip(tasks, sources, strict=True) if type(source) is not Allowed}
     return plan, tasks, tuple({task for task in tasks if task not in strict})
 
 
-def _task(source: Any, owner: Owner, report: Report) -> Task:
+def _task(source: Any, owner: Owner) -> Task:
     future = source.future if type(source) is Allowed else source
     if isinstance(future, GraphFuture) and future._owner is owner:
         return future
     # One stand-in for all who wait for the same future, so that they start in the order of their submission.
     external: External = owner.stand_ins.of(future)
-    external.watch(report)
+    external.watch(owner.external_settled)
     return external

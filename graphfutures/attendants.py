@@ -28,22 +28,20 @@ SLOW = 0.5
 
 
 class Attendant:
-    """A thread that runs one function each time it is rung, and leaves when it was not for a while.
+    """A thread that runs a function each time it is rung, and leaves when it was not for a while.
 
-    :param work: what to do; called once or more for several rings.
     :param name: of the thread, before what it is.
     """
 
-    def __init__(self, work: Callable[[], object], name: str) -> None:
-        self._work = work
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._rings: SimpleQueue[bool] = SimpleQueue()
+        self._rings: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._here: set[threading.Thread] = set()  # those who will see a ring that comes now
         self._started: list[Thread] = []  # those who are to be waited for
 
-    def ring(self) -> bool:
-        """Have the function called soon; False if no thread can be started (the interpreter exits)."""
-        self._rings.put(True)
+    def ring(self, work: Callable[[], object]) -> bool:
+        """Have a function called soon; False if no thread can be started (the interpreter exits)."""
+        self._rings.put(work)
         if not self._here:
             # A signal handler may raise at any point here, so it is the thread that notes that it is there.
             thread = Thread(self._attend, name=f"{self._name}_clerk")
@@ -62,7 +60,7 @@ class Attendant:
         here = threading.enumerate()  # with those that are just being started
         threads = [thread for thread in self._started if thread in here and thread.runs()]
         for _ in threads:
-            self._rings.put(False)
+            self._rings.put(None)
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join()
@@ -73,11 +71,12 @@ class Attendant:
             while True:
                 self._here.add(me)
                 try:
-                    wanted = self._rings.get(timeout=IDLE)
+                    work = self._rings.get(timeout=IDLE)
                 except Empty:
-                    wanted = False
-                if wanted:
-                    self._work()
+                    work = None
+                if work is not None:
+                    work()
+                    del work  # it may be all that still keeps a hub
                     continue
                 self._here.discard(me)
                 if self._rings.empty():
@@ -115,7 +114,7 @@ class Callbacks:
 
     def inside(self) -> bool:
         """Whether this thread runs a callback."""
-        return threading.current_thread() in self._threads
+        return bool(self._threads) and threading.current_thread() in self._threads
 
     def finish(self) -> None:
         """Wait until all callbacks have run and the threads have left; not for the one that calls this."""

@@ -49,11 +49,11 @@ class Door(Executor):
         if hub.refusal is not None or self._options is not None or not callable(fn):
             self._check(fn)
         if kwargs:
-            plan, tasks, tolerated = look(args, kwargs, hub, hub.external_settled)
+            plan, tasks, tolerated = look(args, kwargs, hub)
         else:
             for argument in args:
                 if type(argument) not in ATOMS:
-                    plan, tasks, tolerated = look(args, kwargs, hub, hub.external_settled)
+                    plan, tasks, tolerated = look(args, kwargs, hub)
                     break
             else:
                 plan, tasks, tolerated = NOTHING

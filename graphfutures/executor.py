@@ -6,6 +6,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import wait as wait_for
+from functools import partial
 from operator import index
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -17,7 +18,7 @@ from graphfutures.core.states import READY, RUNNING, WAITING
 from graphfutures.door import Door, is_interrupt
 from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture, cancel_all
-from graphfutures.history import Attempt, History
+from graphfutures.history import REMEMBERED, Attempt, History
 from graphfutures.hub import Hub
 from graphfutures.running import here
 
@@ -81,11 +82,11 @@ class GraphExecutor(Door):
         self._options = None
         self._max_workers = hands.max_workers
         self._shutdown = False
-        self._hub = hub = Hub(hands, name, History(everything=record), max_pending)
+        self._hub = hub = Hub(hands, name, History((), None if record else REMEMBERED), max_pending)
         hands.start(hub)
         ending.register(hub)
         # An executor that is dropped still finishes its work; then its threads leave.
-        hub.door = weakref.ref(self, lambda _, hub=hub: hub.release())  # type: ignore[misc]
+        hub.door = weakref.ref(self, partial(_dropped, weakref.ref(hub)))
 
     # -- submitting ---------------------------------------------------------------------------
 
@@ -258,6 +259,12 @@ def unpack(future: GraphFuture[Any], n: int) -> list[GraphFuture[Any]]:
     if index(n) < 0:
         raise ValueError(f"n must not be negative, but is {n}")
     return future._owner.unpacked(future, n)
+
+
+def _dropped(reference: weakref.ref[Hub], _: object) -> None:
+    hub = reference()
+    if hub is not None:
+        hub.release()
 
 
 def _above_zero(name: str, number: int | None) -> Any:

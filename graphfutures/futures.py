@@ -35,6 +35,9 @@ class Owner(Protocol):
     #: for futures of others
     stand_ins: Any
 
+    def external_settled(self, external: Any) -> None:
+        """One of those has settled."""
+
     def cancel(self, future: GraphFuture[Any], *, force: bool) -> bool:
         """Whether the future is cancelled now."""
 

@@ -51,7 +51,7 @@ class Guarded:
 
     def has_posts(self) -> bool:
         """Whether something was posted that nobody has applied yet."""
-        return bool(self.inbox)
+        return bool(self.inbox or self._posts)
 
     def backlog(self) -> int:
         """How many tasks are unfinished, not counting those that wait for futures of others."""
@@ -67,14 +67,30 @@ class Guarded:
         if self.inside():
             self._lock.release()
 
-    def _apply_posts(self) -> None:
-        """Apply what user threads have posted; taken out in one step that nothing can interrupt."""
+    def _entered(self, place: Place, batch: list[Any]) -> bool:
+        """Whether all that was posted is one task, and could be handed over at once."""
         posts = self._posts
+        if len(self.inbox) > 1 or posts:
+            return False
+        self._take_posts(1)
+        usual = len(posts) == 1 and type(posts[0]) is not tuple and self.scheduler.entered(posts[0], place, batch)
+        if usual:
+            self.added += 1
+            posts.clear()
+        return usual
+
+    def _take_posts(self, most: int) -> None:
+        """Take posts out of the inbox, in one step that nothing can interrupt."""
         try:
-            posts.extend(map(deque.popleft, repeat(self.inbox, min(len(self.inbox), SLICE))))
+            self._posts.extend(map(deque.popleft, repeat(self.inbox, most)))
         except IndexError:
             pass  # somebody has taken his submission back
-        if tuple in set(map(type, posts)):
+
+    def _apply_posts(self) -> None:
+        """Apply what user threads have posted."""
+        posts = self._posts
+        self._take_posts(min(len(self.inbox), SLICE))
+        if tuple in map(type, posts):
             for post in posts:
                 if type(post) is tuple:
                     post[0](*post[1])
@@ -108,7 +124,6 @@ class Guarded:
             # Of the posts that were being applied tasks may not come twice; the other facts may.
             rest = [post for post in posts if type(post) is tuple or (post.state is NEW and post not in old.unsettled)]
             self.added, posts[:] = self.added + len(posts) - len(rest), rest
-            self._look_again()
             known: set[Any] = {*old.unsettled, *old.news, *started}.union(*self._untold.values())
             self.scheduler = rebuilt(old, [future for future in known if not future._settled], place, started)
             self._untold.clear()

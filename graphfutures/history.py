@@ -40,13 +40,7 @@ class Attempt(NamedTuple):
 
 
 class History(deque[Record]):
-    """The last attempts of an executor; neither a task nor a value is kept alive.
-
-    :param everything: keep all of them, not only the last ``REMEMBERED``.
-    """
-
-    def __init__(self, *, everything: bool = False) -> None:
-        super().__init__(maxlen=None if everything else REMEMBERED)
+    """The last attempts of an executor, ``maxlen`` of them; neither a task nor a value is kept alive."""
 
     def attempts(self) -> list[Attempt]:
         """What is remembered, in the order in which it was reported."""

@@ -67,35 +67,44 @@ class Hub(Guarded):
     def _begin(self) -> None:
         self._reset(Scheduler(keeping=self.backend.capabilities.keeps_values))
         self.callbacks = Callbacks(self.name)
-        self.clerk = Attendant(self.apply, self.name)
+        self.clerk = Attendant(self.name)
         self.stand_ins = StandIns()
         self.room: Room = deque()
         self._admission = RLock()
 
     # -- for backends -------------------------------------------------------------------------
 
-    def turn(self, place: Place, fact: Finished) -> list[GraphFuture[Any]] | None:
-        """As ``exchange`` of one attempt for one task, and quicker where nothing else is to be done."""
-        future, number, good, outcome, _, record = fact
+    def turn(self, place: Place, fact: Finished | None) -> list[GraphFuture[Any]] | None:
+        """Report an attempt, or none, and take one task: as ``exchange``, but quicker where nothing else is to be done.
+
+        :return: the task, alone; nothing if none is ready; None once the graph has ended.
+        """
+        future: GraphFuture[Any] | None = None
         batch: list[Any] = []
         lock = self._lock
         try:
             while not lock.acquire(False):
                 sleep(0)
-            usual = good and not self.inbox and self.scheduler.turned(future, number, place, batch)
-            if usual:
-                future._outcome = outcome
-                future._settled = True
+            if fact is None:
+                usual = bool(self.inbox) and self._entered(place, batch)
+            else:
+                future, number, good, outcome, _, record = fact
+                usual = good and not self.inbox and self.scheduler.turned(future, number, place, batch)
+                if usual:
+                    future._outcome = outcome
+                    future._settled = True
             lock.release()
             if not usual:
-                return self.exchange(place, (fact,), 1)
+                return self.exchange(place, (fact,) if fact is not None else (), 1)
+            if future is None:
+                return batch
             self.remember(record)
             if future.dependencies:
                 future.dependencies = ()  # now, since a finalizer may go with what it was given
             if future._watch is not None:
                 future._tell_all(future._watch)
         except BaseException as error:
-            self._interrupted(error, [future])
+            self._interrupted(error, [future] if future is not None else [])
             raise
         if self.room or self.scheduler.news or (not batch and (self.closing or self.inbox)):
             others = self.exchange(place, (), 0 if batch else 1)
@@ -129,7 +138,7 @@ class Hub(Guarded):
                         future._settled = True
                         self.failed += not good
                         told.append(future)
-                if self.inbox:
+                if self.inbox or self._posts:
                     self._apply_posts()
                     answers, self._answers = self._answers, []
                 more = scheduler.spread() if scheduler._spreading else False
@@ -190,7 +199,7 @@ class Hub(Guarded):
 
     def ring_clerk(self) -> bool:
         """Have a thread of ours apply what was posted; False if none can be started."""
-        return self.clerk.ring()
+        return self.clerk.ring(self.apply)
 
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: what has not started is settled with this error."""

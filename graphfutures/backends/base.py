@@ -42,8 +42,8 @@ class Exchange(Protocol):
     def exchange(self, place: Place | None, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
         """Report attempts, take up to ``want`` tasks to run in this order; None once the graph has ended."""
 
-    def turn(self, place: Place, fact: Finished) -> list[GraphFuture[Any]] | None:
-        """As ``exchange`` of one attempt for one task, and quicker where nothing else is to be done."""
+    def turn(self, place: Place, fact: Finished | None) -> list[GraphFuture[Any]] | None:
+        """Report an attempt, or none, and take one task: ``exchange``, quicker where nothing else is to be done."""
 
     def revoked(self, future: GraphFuture[Any], number: int, place: Place) -> None:
         """A task that was handed over has not been started and is given back."""

@@ -60,29 +60,30 @@ class Inline:
         """See ``Backend``."""
         if self._hub.inside():
             return  # a finalizer, inside an exchange that will see to it
-        stack = self._mine.stack
-        started, outer = stack.started, here.task
+        stack, my = self._mine.stack, here.__dict__  # of this thread; quicker than the attribute
+        started, outer = stack.started, my.get("task")
         depth = len(started)
         try:
             if self._initializer is not None:
                 self._initialize()
             turn = self._hub.turn
-            batch = self._hub.exchange(stack, (), 1)
+            fact: Finished | None
+            batch = turn(stack, None)
             while batch:
-                here.task = batch[0]
+                my["task"] = batch[0]
                 started.append(batch[0])
-                stack.fact = run(batch[0], 0)
-                here.task = outer
-                if not stack.fact[2] and isinstance(stack.fact[3], (KeyboardInterrupt, SystemExit)):
-                    raise stack.fact[3]
-                batch = turn(stack, stack.fact)
-                stack.fact = None
+                stack.fact = fact = run(batch[0], 0)
+                my["task"] = outer
+                if not fact[2] and isinstance(fact[3], (KeyboardInterrupt, SystemExit)):
+                    raise fact[3]
+                batch = turn(stack, fact)
+                stack.fact = fact = None
                 started.pop()
         except BaseException as interruption:
-            batch = None
+            batch = fact = None
             while True:
                 try:
-                    here.task = outer
+                    my["task"] = outer
                     self._mend(stack, depth, interruption)
                     break
                 except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from _thread import RLock, allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
@@ -50,7 +51,14 @@ class Threads:
 
     def start(self, hub: Exchange) -> None:
         """See ``Backend``."""
-        self._hub = hub
+        self._reference = weakref.ref(hub)
+
+    @property
+    def _hub(self) -> Exchange:
+        """Held weakly: an executor that is done with is to be gone at once, not when the collector comes."""
+        hub = self._reference()
+        assert hub is not None, "whoever calls a backend holds the hub"
+        return hub
 
     def wake(self) -> None:
         """See ``Backend``."""
@@ -100,10 +108,10 @@ class Threads:
         if not self._initialized():
             return True
         self._initializer = None  # once in this thread
-        finished: tuple[Finished, ...] = ()
-        while batch := self._hub.exchange(self._place, finished, 1):
+        fact: Finished | None = None
+        while batch := self._hub.turn(self._place, fact):
             here.task = batch[0]
-            finished = (run(batch[0], 0),)
+            fact = run(batch[0], 0)
         here.task = None
         return True
 
@@ -139,18 +147,18 @@ class Threads:
         me = threading.current_thread()
         # Whoever started this thread may have been interrupted before noting it, and another one come in its place.
         self.threads.setdefault(me)
-        if list(self.threads).index(me) >= self.max_workers:
+        if len(self.threads) > self.max_workers and list(self.threads).index(me) >= self.max_workers:
             return
-        if not self._initialized():
+        if self._initializer is not None and not self._initialized():
             return
         hub, place, idle, threads, limit = self._hub, self._place, self._idle, self.threads, self.max_workers
-        exchange, turn = hub.exchange, hub.turn
+        turn = hub.turn
         my = here.__dict__  # of this thread; quicker than the attribute
         fact: Finished | None = None
         future: GraphFuture[Any] | None
         few = True
         while True:
-            batch = turn(place, fact) if fact is not None else exchange(place, (), 1)
+            batch = turn(place, fact)
             fact = None  # nothing here may keep a value alive
             if batch:
                 if (idle or few) and hub.has_ready():

@@ -88,6 +88,28 @@ class Scheduler:
                     task.state = READY
                     roots.append(task)
 
+    def entered(self, task: Task, place: Place, batch: Tasks) -> bool:
+        """A task has come and is handed over at once: the usual beginning, where nothing else is to be done.
+
+        It comes to the same as ``submitted`` and ``taken``.
+
+        :param batch: the task is added to it.
+        :return: False if this is not usual: nothing has changed then.
+        """
+        if self.unsettled or task.special or place.held >= place.slots or self.keeping:
+            return False
+        for dependency in task.dependencies:
+            if dependency.state is not DONE:
+                return False
+        self.unsettled.add(task)
+        task.state = READY
+        task.state = RUNNING
+        task.place = place
+        task.attempt += 1
+        place.held += 1
+        batch.append(task)
+        return True
+
     def resolved(self, task: Task) -> None:
         """A task that is never handed over (``outside`` or ``derived``) has its value."""
         if task.state is WAITING or task.state is NEW:
