@@ -205,8 +205,7 @@ class View(Door):
             raise RuntimeError(errors.AFTER_SHUTDOWN)
 
     def _mark(self, future: GraphFuture[Any]) -> None:
-        if self._options.get("name") is not None:
-            future._label = self._options["name"], future.serial
+        future._name = self._options.get("name")
         if self._options.get("priority"):
             future.mark(priority=self._options["priority"])
 

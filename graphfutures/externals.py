@@ -64,10 +64,7 @@ class External(Task):
         """What to call it in messages."""
         return self.source.key if isinstance(self.source, GraphFuture) else f"a {type(self.source).__name__}"
 
-    @property
-    def _label(self) -> tuple[str, int]:
-        """What is remembered of it as a dependency."""
-        return self.key, 0
+    _name = key  # which is remembered of it as a dependency
 
     @property
     def _outcome(self) -> Any:

@@ -162,7 +162,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
     settled by ``set_result`` or ``set_exception`` like one of the standard library.
     """
 
-    __slots__ = ("_call", "_label", "_outcome", "_owner", "_settled", "_started", "_watch", "_worker")
+    __slots__ = ("_call", "_name", "_outcome", "_owner", "_settled", "_started", "_watch", "_worker")
 
     # In a slot each, as is all that several threads may touch: CPython 3.11 corrupts an object when two threads
     # ask for its ``__dict__`` for the first time while the collector runs.
@@ -177,8 +177,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
     _started: float
     #: its value, its exception, or whose failure it inherits; not set before
     _outcome: Any
-    #: its name, and its number in its executor; None as long as it is only known from its function
-    _label: tuple[str, int] | None
+    #: None as long as it is only known from its function
+    _name: str | None
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         serial: int = 0,
         call: tuple[Any, ...] | None = None,
         dependencies: tuple[Task, ...] = (),
-        label: tuple[str, int] | None = None,
+        name: str | None = None,
     ) -> None:
         self.serial = serial
         self.dependencies = dependencies
@@ -197,7 +197,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         self.special = False
         self._owner = owner
         self._call = call
-        self._label = label
+        self._name = name
         self._settled = False
         self._watch = None
 
@@ -207,9 +207,9 @@ class GraphFuture(Task, Future[T], Generic[T]):
     def name(self) -> str:
         """The label of the task: the option ``name``, or what its function is called."""
         call = self._call
-        label = self._label  # noted before the call is dropped
-        if label is not None:
-            return label[0]
+        name = self._name  # noted before the call is dropped
+        if name is not None:
+            return name
         return name_of(call[0]) if call is not None else "future"
 
     @property

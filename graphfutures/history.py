@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from graphfutures.backends.base import Label, Record
+from graphfutures.backends.base import Record
 
 #: how many attempts are remembered unless all of them are
 REMEMBERED = 10_000
@@ -44,12 +44,10 @@ class History(deque[Record]):
 
     def attempts(self) -> list[Attempt]:
         """What is remembered, in the order in which it was reported."""
-        return [
-            Attempt(serial, name, worker, start, stop, size, good, tuple(map(_key, needs)))
-            for (name, serial), worker, start, stop, size, good, needs in tuple(self)
-        ]
+        return [Attempt._make((*row[:7], _keys(row[7:]))) for row in tuple(self)]
 
 
-def _key(label: Label) -> str:
-    name, serial = label
-    return f"{name}-{serial}" if serial else name
+def _keys(needs: tuple[Any, ...]) -> tuple[str, ...]:
+    half = len(needs) // 2
+    pairs = zip(needs[:half], needs[half:], strict=True)
+    return tuple(f"{name}-{serial}" if serial else name for serial, name in pairs)

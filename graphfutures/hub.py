@@ -273,7 +273,7 @@ class Hub(Guarded):
     def settled_with(self, value: Any) -> GraphFuture[Any]:
         """A future that has its value already."""
         future: GraphFuture[Any] = GraphFuture(self, next(self.serials))
-        future._label = "put", future.serial
+        future._name = "put"
         future._outcome = value
         future.state = DONE
         future._announce()
@@ -411,7 +411,7 @@ class Hub(Guarded):
         for future in stranded:
             if isinstance(future, GraphFuture) and not future.done():
                 future.state = FAILED
-                future._label = future.name, future.serial
+                future._name = future.name
                 future._outcome = errors.made_before_fork(future.key)
                 future._call = None
                 future._announce()
@@ -489,7 +489,7 @@ class Hub(Guarded):
             elif isinstance(future, GraphFuture):
                 if future.blame is not None and future.state is FAILED:
                     inherit(future)
-                future._label = future.name, future.serial  # as long as the function is there
+                future._name = future.name  # as long as the function is there
                 future._call = None
                 future.blame = None
                 future.dependencies = ()

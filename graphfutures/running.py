@@ -16,7 +16,8 @@ from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 
 _value = attrgetter("_outcome")
-_label = attrgetter("_label")
+_serial = attrgetter("serial")
+_name = attrgetter("_name")
 
 
 class _Here(local):
@@ -54,9 +55,9 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     """Run one attempt of a task in this thread."""
     number = future.attempt
     fn, args, kwargs, plan, context = future._call  # type: ignore[misc]
-    label = future._label
-    if label is None:
-        future._label = label = (fn.__name__ if type(fn) is FunctionType else name_of(fn), future.serial)
+    name = future._name
+    if name is None:
+        future._name = name = fn.__name__ if type(fn) is FunctionType else name_of(fn)
     future._call = None
     start = perf_counter()
     future._worker = worker
@@ -77,7 +78,9 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         value = error.with_traceback(without_our_frames(error))
         future._traceback = error.__traceback__
     needs: Any = future.dependencies
-    record = (label, worker, start, perf_counter(), 0, good, tuple(map(_label, needs)) if needs else needs)
+    record: Record = (future.serial, name, worker, start, perf_counter(), 0, good)
+    if needs:
+        record = (*record, *map(_serial, needs), *map(_name, needs))
     try:
         return future, number, good, value, False, record
     finally:
@@ -87,5 +90,6 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
 
 def record_of(future: GraphFuture[Any], worker: int, start: float, *, good: bool) -> Record:
     """What is to be remembered of an attempt that ends now, otherwise than by ``run``."""
-    label = future._label = future.name, future.serial
-    return label, worker, start, perf_counter(), 0, good, tuple(map(_label, future.dependencies))
+    future._name = name = future.name
+    needs = future.dependencies
+    return future.serial, name, worker, start, perf_counter(), 0, good, *map(_serial, needs), *map(_name, needs)

@@ -44,8 +44,7 @@ class Item(GraphFuture[Any]):
     derived = True
 
     def __init__(self, owner: Owner, serial: int, parent: Task, group: Group, index: int) -> None:
-        label = f"{getattr(parent, 'name', 'item')}[{index}]", serial
-        super().__init__(owner, serial, None, (parent,), label)
+        super().__init__(owner, serial, None, (parent,), f"{getattr(parent, 'name', 'item')}[{index}]")
         self.special = True
         self.group: Group | None = group
         self.index = index

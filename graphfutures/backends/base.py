@@ -9,11 +9,9 @@ from typing import Any, Protocol, TypeAlias
 from graphfutures.core.graph import Place
 from graphfutures.futures import GraphFuture
 
-#: name and number of a task
-Label: TypeAlias = tuple[str, int]
-#: What is remembered of an attempt that has returned, with the fields of ``Attempt``, and labels for keys.  It is a
-#: plain tuple, as the next is, since one is made for every task.
-Record: TypeAlias = tuple[Label, int, float, float, int, bool, tuple[Label, ...]]
+#: What is remembered of an attempt that has returned: the first seven fields of ``Attempt``; then the numbers of the
+#: tasks whose values it was given; then their names.  One flat tuple, since the collector goes through all of them.
+Record: TypeAlias = tuple[Any, ...]
 #: A fact, that an attempt has returned: the future; which of its attempts it was, ``future.attempt`` when it was handed
 #: over; whether the next is the value, else it is the exception; that outcome; whether the value stays at the place, so
 #: that the outcome only stands for it; what is to be remembered.
