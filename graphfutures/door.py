@@ -57,8 +57,8 @@ class Door(Executor):
                     break
             else:
                 plan, tasks, tolerated = NOTHING
-        # An empty dict would be one more object for the collector to go through, in every task.
-        call = (fn, args, kwargs or None, plan, copy_context())
+        # An empty dict or context would be one more object for the collector to go through, in every task.
+        call = (fn, args, kwargs or None, plan, copy_context() or None)
         future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), call, tasks)
         if tolerated:
             future.tolerated = tolerated

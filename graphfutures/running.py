@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from contextvars import Context
 from operator import attrgetter
 from threading import local
 from time import perf_counter
@@ -55,6 +56,8 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     """Run one attempt of a task in this thread."""
     number = future.attempt
     fn, args, kwargs, plan, context = future._call  # type: ignore[misc]
+    if context is None:
+        context = Context()  # as empty as the submitter's was
     name = future._name
     if name is None:
         future._name = name = fn.__name__ if type(fn) is FunctionType else name_of(fn)
