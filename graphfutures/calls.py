@@ -10,6 +10,7 @@ import dataclasses
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextvars import Context
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, Final, NamedTuple
@@ -67,6 +68,10 @@ _NO_STEPS: Final[list[Step]] = []
 _NOTHING: Final[list[Any]] = []
 #: the plan of a call whose arguments are futures, each of them, and which has no others
 EACH: Final[Plan] = (EVERY, _NO_STEPS)
+
+#: What few calls have beside a function and positional arguments: EACH, or all three of keyword arguments, plan and
+#: context, None being none.  One tuple more in every task would be one more for the collector to go through.
+Rest = tuple[dict[str, Any] | None, Plan | None, Context | None] | Plan
 
 OPAQUE: Final = "opaque"
 FUTURE: Final = "future"

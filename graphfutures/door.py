@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from graphfutures import errors
 from graphfutures.arguments import NOTHING, look
-from graphfutures.calls import ATOMS
+from graphfutures.calls import ATOMS, EACH
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.hub import Hub
 from graphfutures.running import here
@@ -57,9 +57,11 @@ class Door(Executor):
                     break
             else:
                 plan, tasks, tolerated = NOTHING
-        # An empty dict or context would be one more object for the collector to go through, in every task.
-        call = (fn, args, kwargs or None, plan, copy_context() or None)
-        future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), call, tasks)
+        context = copy_context()
+        rest: Any = plan
+        if kwargs or context or (plan is not None and plan is not EACH):
+            rest = kwargs or None, plan, context or None
+        future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), fn, args, rest, tasks)
         if tolerated:
             future.tolerated = tolerated
         if self._options is not None:

@@ -20,7 +20,7 @@ from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from graphfutures.bells import Bell
-from graphfutures.calls import name_of
+from graphfutures.calls import Rest, name_of
 from graphfutures.core.graph import Task
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, RUNNING
 from graphfutures.outcomes import Inherited
@@ -162,7 +162,18 @@ class GraphFuture(Task, Future[T], Generic[T]):
     settled by ``set_result`` or ``set_exception`` like one of the standard library.
     """
 
-    __slots__ = ("_call", "_name", "_outcome", "_owner", "_settled", "_started", "_watch", "_worker")
+    __slots__ = (
+        "_args",
+        "_fn",
+        "_name",
+        "_outcome",
+        "_owner",
+        "_rest",
+        "_settled",
+        "_started",
+        "_watch",
+        "_worker",
+    )
 
     # In a slot each, as is all that several threads may touch: CPython 3.11 corrupts an object when two threads
     # ask for its ``__dict__`` for the first time while the collector runs.
@@ -179,12 +190,18 @@ class GraphFuture(Task, Future[T], Generic[T]):
     _outcome: Any
     #: None as long as it is only known from its function
     _name: str | None
+    #: its call, until that is run: the function, the arguments, and what few calls have
+    _fn: Any
+    _args: Any
+    _rest: Rest | None
 
     def __init__(
         self,
         owner: Owner | None = None,
         serial: int = 0,
-        call: tuple[Any, ...] | None = None,
+        fn: Any = None,
+        args: tuple[Any, ...] = (),
+        rest: Rest | None = None,
         dependencies: tuple[Task, ...] = (),
         name: str | None = None,
     ) -> None:
@@ -196,7 +213,9 @@ class GraphFuture(Task, Future[T], Generic[T]):
         self.attempt = 0
         self.special = False
         self._owner = owner
-        self._call = call
+        self._fn = fn
+        self._args = args
+        self._rest = rest
         self._name = name
         self._settled = False
         self._watch = None
@@ -206,11 +225,11 @@ class GraphFuture(Task, Future[T], Generic[T]):
     @property
     def name(self) -> str:
         """The label of the task: the option ``name``, or what its function is called."""
-        call = self._call
-        name = self._name  # noted before the call is dropped
+        fn = self._fn
+        name = self._name  # noted before the function is dropped
         if name is not None:
             return name
-        return name_of(call[0]) if call is not None else "future"
+        return name_of(fn) if fn is not None else "future"
 
     @property
     def key(self) -> str:
@@ -238,6 +257,11 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
     def __class_getitem__(cls, item: Any) -> Any:
         return Future.__class_getitem__.__func__(cls, item)  # type: ignore[attr-defined]
+
+    def _forget_call(self) -> None:
+        """Keep its name, and let go of the function and the arguments."""
+        self._name = self.name
+        self._fn = self._args = self._rest = None
 
     # -- its state ----------------------------------------------------------------------------
 

@@ -411,9 +411,8 @@ class Hub(Guarded):
         for future in stranded:
             if isinstance(future, GraphFuture) and not future.done():
                 future.state = FAILED
-                future._name = future.name
+                future._forget_call()
                 future._outcome = errors.made_before_fork(future.key)
-                future._call = None
                 future._announce()
 
     # -- under the lock -----------------------------------------------------------------------
@@ -489,8 +488,7 @@ class Hub(Guarded):
             elif isinstance(future, GraphFuture):
                 if future.blame is not None and future.state is FAILED:
                     inherit(future)
-                future._name = future.name  # as long as the function is there
-                future._call = None
+                future._forget_call()
                 future.blame = None
                 future.dependencies = ()
                 if not future._settled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphfutures.calls import locate
+from graphfutures.calls import EACH, locate
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import Inherited
 
@@ -21,12 +21,12 @@ def inherit(future: GraphFuture[Any]) -> None:
         cause = heir.blame
         if cause is None or getattr(heir, "_outcome", None) is not None:
             continue
-        call: Any = heir._call
+        rest: Any = heir._rest if isinstance(heir, GraphFuture) else None
         where = "an item of it"
-        if call is not None:
-            fn, args, kwargs, plan, _ = call
+        if rest is not None:
+            kwargs, plan, _ = rest if rest is not EACH else (None, EACH, None)
             try:
-                where = locate(fn, args, kwargs, plan, getattr(cause, "source", cause))
+                where = locate(heir._fn, heir._args, kwargs, plan, getattr(cause, "source", cause))
             except BaseException:  # of a user's __repr__ or __getattr__
                 where = "an argument"
         failure = cause._outcome

@@ -55,23 +55,22 @@ def _cancelled(future: Future[Any]) -> BaseException:
 def run(future: GraphFuture[Any], worker: int) -> Finished:
     """Run one attempt of a task in this thread."""
     number = future.attempt
-    fn, args, kwargs, plan, context = future._call  # type: ignore[misc]
-    if context is None:
-        context = Context()  # as empty as the submitter's was
+    fn, args, rest = future._fn, future._args, future._rest
     name = future._name
     if name is None:
         future._name = name = fn.__name__ if type(fn) is FunctionType else name_of(fn)
-    future._call = None
+    future._fn = future._args = None
     start = perf_counter()
     future._worker = worker
     future._started = start
     try:
-        if plan is None:
-            value = context.run(fn, *args, **kwargs) if kwargs else context.run(fn, *args)
-        elif plan is EACH:
-            value = context.run(fn, *map(_value, args))
+        if rest is None:
+            value = Context().run(fn, *args)  # as empty as the submitter's was
+        elif rest is EACH:
+            value = Context().run(fn, *map(_value, args))
         else:
-            args, kwargs = fill(args, kwargs or {}, plan, value_of)
+            future._rest = None
+            context, args, kwargs = _whole(args, rest)
             if future.tolerated:
                 future.tolerated = ()
             value = context.run(fn, *args, **kwargs)
@@ -89,6 +88,16 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     finally:
         # The frames of a traceback lead back to this one, which must not lead to the exception.
         del future, value
+
+
+def _whole(args: Any, rest: Any) -> tuple[Context, Any, dict[str, Any]]:
+    """Context and arguments of a call that has not only positional arguments, all of them futures or none."""
+    kwargs, plan, context = rest
+    if plan is EACH:
+        args = map(_value, args)
+    elif plan is not None:
+        args, kwargs = fill(args, kwargs or {}, plan, value_of)
+    return context or Context(), args, kwargs or {}
 
 
 def record_of(future: GraphFuture[Any], worker: int, start: float, *, good: bool) -> Record:

@@ -44,7 +44,7 @@ class Item(GraphFuture[Any]):
     derived = True
 
     def __init__(self, owner: Owner, serial: int, parent: Task, group: Group, index: int) -> None:
-        super().__init__(owner, serial, None, (parent,), f"{getattr(parent, 'name', 'item')}[{index}]")
+        super().__init__(owner, serial, dependencies=(parent,), name=f"{getattr(parent, 'name', 'item')}[{index}]")
         self.special = True
         self.group: Group | None = group
         self.index = index

@@ -120,14 +120,14 @@ class ManualBackend:
         :raises LookupError: if it was not taken, or its attempt was ended already.
         """
         number, handed = self._pop(future, None)
-        call = future._call
+        call = future._fn, future._args, future._rest
         outer, here.task = here.task, future
         try:
             fact = run(future, handed.worker)
         finally:
             here.task = outer
         if handed.place not in self._places:
-            future._call = call  # it is to run once more, since its place was lost meanwhile
+            future._fn, future._args, future._rest = call  # it is to run once more, since its place was lost meanwhile
         self._hub.exchange(handed.place, ((future, number, *fact[2:]),), 0)
 
     def revoke(self, future: GraphFuture[Any], *, attempt: int | None = None) -> None:
