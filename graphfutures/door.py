@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 from graphfutures import errors
 from graphfutures.arguments import NOTHING, look
 from graphfutures.calls import ATOMS, EACH
+from graphfutures.core.states import DONE
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.hub import Hub
 from graphfutures.running import here
@@ -78,10 +79,10 @@ class Door(Executor):
             hub.take_back(future)
         if self._options is not None:
             self._accepted(future)
-        if tasks:
-            hub.wake_unless_waiting(tasks)
-        else:
+        if not tasks:
             hub.wake()
+        elif tasks[0].state is DONE or hub.trouble:
+            hub.wake_unless_waiting(tasks)
         try:
             return future
         finally:

@@ -47,7 +47,7 @@ class Guarded:
 
     def has_ready(self) -> bool:
         """Whether somebody should ask for more."""
-        return len(self.scheduler.policy) > 0
+        return self.scheduler.policy.has_any()
 
     def has_posts(self) -> bool:
         """Whether something was posted that nobody has applied yet."""

@@ -48,6 +48,5 @@ class History(deque[Record]):
 
 
 def _keys(needs: tuple[Any, ...]) -> tuple[str, ...]:
-    half = len(needs) // 2
-    pairs = zip(needs[:half], needs[half:], strict=True)
+    pairs = zip(needs[::2], needs[1::2], strict=True)
     return tuple(f"{name}-{serial}" if serial else name for serial, name in pairs)

@@ -17,8 +17,6 @@ from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 
 _value = attrgetter("_outcome")
-_serial = attrgetter("serial")
-_name = attrgetter("_name")
 
 
 class _Here(local):
@@ -67,7 +65,10 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         if rest is None:
             value = Context().run(fn, *args)  # as empty as the submitter's was
         elif rest is EACH:
-            value = Context().run(fn, *map(_value, args))
+            call = [fn]
+            for need in args:
+                call.append(need._outcome)  # half the time of ``*map``
+            value = Context().run(*call)
         else:
             future._rest = None
             context, args, kwargs = _whole(args, rest)
@@ -79,10 +80,9 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         good = False
         value = error.with_traceback(without_our_frames(error))
         future._traceback = error.__traceback__
-    needs: Any = future.dependencies
     record: Record = (future.serial, name, worker, start, perf_counter(), 0, good)
-    if needs:
-        record = (*record, *map(_serial, needs), *map(_name, needs))
+    if future.dependencies:
+        record += labels(future.dependencies)
     try:
         return future, number, good, value, False, record
     finally:
@@ -103,5 +103,13 @@ def _whole(args: Any, rest: Any) -> tuple[Context, Any, dict[str, Any]]:
 def record_of(future: GraphFuture[Any], worker: int, start: float, *, good: bool) -> Record:
     """What is to be remembered of an attempt that ends now, otherwise than by ``run``."""
     future._name = name = future.name
-    needs = future.dependencies
-    return future.serial, name, worker, start, perf_counter(), 0, good, *map(_serial, needs), *map(_name, needs)
+    return future.serial, name, worker, start, perf_counter(), 0, good, *labels(future.dependencies)
+
+
+def labels(needs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What is remembered of dependencies: number and name of each."""
+    labels: list[Any] = []
+    for need in needs:
+        labels.append(need.serial)
+        labels.append(need._name)
+    return tuple(labels)

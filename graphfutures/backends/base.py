@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeAlias
 from graphfutures.core.graph import Place
 from graphfutures.futures import GraphFuture
 
-#: What is remembered of an attempt that has returned: the first seven fields of ``Attempt``; then the numbers of the
-#: tasks whose values it was given; then their names.  One flat tuple, since the collector goes through all of them.
+#: What is remembered of an attempt that has returned: the first seven fields of ``Attempt``; then number and name of
+#: each task whose value it was given.  One flat tuple, since the collector goes through all of them.
 Record: TypeAlias = tuple[Any, ...]
 #: A fact, that an attempt has returned: the future; which of its attempts it was, ``future.attempt`` when it was handed
 #: over; whether the next is the value, else it is the exception; that outcome; whether the value stays at the place, so

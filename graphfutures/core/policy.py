@@ -38,6 +38,10 @@ class Policy:
         """How many entries there are, those included that stopped being ready."""
         return len(self.roots) + len(self.nested) + len(self.continuations) + len(self._first) + len(self._last)
 
+    def has_any(self) -> bool:
+        """Whether there is any entry; quicker than their number."""
+        return bool(self.continuations or self.roots or self.nested or self._first or self._last)
+
     def push_early(self, task: Task) -> None:
         """Queue a new task that does not go to the end of ``roots``: it has a priority or was submitted inside."""
         if task.priority:
