@@ -53,7 +53,7 @@ def _drain(hubs: list[Hub]) -> bool:
     for hub in hubs:
         while hub.backlog():
             # CPython 3.12 starts no thread any more: then this one does the work of a worker.
-            if not getattr(hub.backend, "help", bool)():
+            if not hub.backend.help():
                 hub.shrunk(1, refused=True)
     for hub in hubs:
         hub.callbacks.finish()  # one of them may settle what others wait for

@@ -17,6 +17,10 @@ class BrokenGraphError(GraphFuturesError, BrokenExecutor):
     """The executor cannot go on: everything pending was settled with this error."""
 
 
+class NoThreadError(GraphFuturesError, RuntimeError):
+    """No worker thread could be started, and there is none: what was submitted waits for the next attempt."""
+
+
 def initializer_failed(cause: BaseException) -> BrokenGraphError:
     """For pending futures and for ``submit`` after an initializer has raised."""
     error = BrokenGraphError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from graphfutures.core.graph import Task
 from graphfutures.core.states import SETTLED, WAITING
+from graphfutures.errors import NoThreadError
 from graphfutures.futures import GraphFuture
 
 Report = Callable[["External"], None]
@@ -36,8 +37,8 @@ def one_after_the_other(call: Callable[[], object]) -> None:
         while _mine.calls:
             try:
                 _mine.calls.popleft()()
-            except RuntimeError:
-                pass  # it could start no thread, for which whoever settled a future is not to suffer
+            except NoThreadError:
+                pass  # for which whoever settled a future is not to suffer
     finally:
         _mine.calls = None
 

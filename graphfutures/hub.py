@@ -447,9 +447,8 @@ class Hub(Guarded):
 
     def _fail_pending(self, error: BaseException) -> None:
         for task in tuple(self.scheduler.unsettled):
-            if task.state is WAITING or task.state is READY:
+            if self.scheduler.broke(task):
                 task._outcome = error  # type: ignore[attr-defined]
-                self.scheduler.broke(task)
 
     def _fall_apart(self, cause: BaseException, told: list[Any]) -> None:
         """A bug of ours: the graph cannot be trusted any more; everything is settled with an error."""

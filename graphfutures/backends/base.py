@@ -105,6 +105,9 @@ class Backend(Protocol):
     def join(self) -> None:
         """Wait until all workers have left, which they do once ``exchange`` gives None."""
 
+    def help(self) -> bool:
+        """The interpreter exits: do in this thread what no worker can be started for; whether there was anything."""
+
     def forked(self) -> None:
         """This is a forked child: nothing that was started is here."""
 

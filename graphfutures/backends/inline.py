@@ -128,6 +128,10 @@ class Inline:
         """See ``Backend``."""
         self._hub.end()
 
+    def help(self) -> bool:
+        """See ``Backend``."""
+        return False
+
     def forked(self) -> None:
         """See ``Backend``: a task that forks goes on in the child."""
 

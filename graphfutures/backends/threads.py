@@ -98,10 +98,7 @@ class Threads:
                 thread.join()
 
     def help(self) -> bool:
-        """Do in this thread what no thread could be started for; whether there was anything.
-
-        CPython 3.12 starts no thread any more once the interpreter exits.
-        """
+        """See ``Backend``: CPython 3.12 starts no thread any more once the interpreter exits."""
         if self.threads or not self._stranded:
             return False
         self._stranded = False
@@ -134,12 +131,12 @@ class Threads:
             thread = Thread(self._work, (number,), name=f"{self._name}_{number}")
             try:
                 thread.start()
-            except RuntimeError:
+            except RuntimeError as error:
                 if self.threads:
                     return  # those who are here will do it all
                 self._stranded = True
                 if self._hub.accepts():
-                    raise
+                    raise errors.NoThreadError(str(error)) from None
                 return  # the interpreter exits: whoever waits for the end helps
             self.threads.setdefault(thread)
 

@@ -194,6 +194,10 @@ class ManualBackend:
             impatience.cancel()
             impatience.join()
 
+    def help(self) -> bool:
+        """See ``Backend``."""
+        return False
+
     def forked(self) -> None:
         """See ``Backend``."""
         self._begin()
