@@ -55,20 +55,31 @@ class Machine(RuleBasedStateMachine):
         if self.keeping:
             self.places += [Place(f"worker {n}", 4, sequential=True, keeps=True) for n in range(workers)]
 
-    def add(self, dependencies: list[Task], **attributes: object) -> Task:
+    def add(self, dependencies: list[Task], *, at_once: bool = False, **attributes: object) -> Task:
         task = CheckedTask(len(self.tasks), tuple(dependencies))
         if any(attributes.values()):
             task.mark(**attributes)
         self.tasks.append(task)
-        self.scheduler.submitted((task,))
+        place, batch = self.places[0], list[Task]()
+        if at_once and self.scheduler.entered(task, place, batch):
+            assert batch == [task]
+            self.handed_over(place, batch)
+        else:
+            self.scheduler.submitted((task,))
         return task
 
-    @rule(target=futures, data=st.data(), priority=st.sampled_from([0, 0, 0, 1, 2.5, -1]), nested=st.booleans())
-    def submit(self, data: st.DataObject, priority: float, nested: bool) -> Task:
+    @rule(
+        target=futures,
+        data=st.data(),
+        priority=st.sampled_from([0, 0, 0, 1, 2.5, -1]),
+        nested=st.booleans(),
+        at_once=st.booleans(),
+    )
+    def submit(self, data: st.DataObject, priority: float, nested: bool, at_once: bool) -> Task:
         known = [task for task in self.tasks if task.wanted]
         chosen = data.draw(st.lists(st.sampled_from(known), max_size=4)) if known else []
         tolerated = data.draw(st.lists(st.sampled_from(chosen), max_size=2)) if chosen else []
-        return self.add(chosen, priority=priority, nested=nested, tolerated=tuple(tolerated))
+        return self.add(chosen, at_once=at_once, priority=priority, nested=nested, tolerated=tuple(tolerated))
 
     @rule(target=futures)
     def submit_outside(self) -> Task:
