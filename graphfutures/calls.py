@@ -6,7 +6,6 @@ to it; filling in the values later walks those copies only.  Neither recurses.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -97,7 +96,7 @@ def kind_of(cls: type) -> str:
         return FLAT
     if hasattr(cls, "_asyncio_future_blocking"):
         return ASYNCIO
-    if dataclasses.is_dataclass(cls):
+    if hasattr(cls, "__dataclass_fields__"):  # by which the standard library, too, knows a dataclass
         return FIELDS
     return OPAQUE
 
@@ -230,7 +229,9 @@ def _items_of(container: Any, kind: str) -> list[Any] | None:
 
 
 def _field_names(container: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(container) if hasattr(container, field.name)]
+    from dataclasses import fields  # whoever made a dataclass has paid for this import
+
+    return [field.name for field in fields(container) if hasattr(container, field.name)]
 
 
 def _harmless(items: Iterable[Any]) -> bool:

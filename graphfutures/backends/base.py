@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from graphfutures.core.graph import Place
 from graphfutures.futures import GraphFuture
@@ -18,8 +17,7 @@ Record: TypeAlias = tuple[Any, ...]
 Finished: TypeAlias = tuple[GraphFuture[Any], int, bool, Any, bool, Record]
 
 
-@dataclass(frozen=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """What a backend can do, by which the conformance suite knows what to ask of it.
 
     :param shares_memory: arguments and values are passed by reference.
