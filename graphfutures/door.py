@@ -15,9 +15,9 @@ from graphfutures import errors
 from graphfutures.arguments import NOTHING, look
 from graphfutures.calls import ATOMS, EACH
 from graphfutures.core.states import DONE
+from graphfutures.current import here
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.hub import Hub
-from graphfutures.running import here
 
 P = ParamSpec("P")
 R = TypeVar("R")

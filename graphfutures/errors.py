@@ -21,6 +21,39 @@ class NoThreadError(GraphFuturesError, RuntimeError):
     """No worker thread could be started, and there is none: what was submitted waits for the next attempt."""
 
 
+class DeadlockError(GraphFuturesError, RuntimeError):
+    """A wait that would never end: those who wait need each other in a circle."""
+
+
+def deadlock(key: str, way: Iterable[str]) -> DeadlockError:
+    """For the one whose wait closes a circle.
+
+    :param way: keys from what it waits for to itself.
+    """
+    keys = [key, *way]
+    if len(keys) > 12:
+        keys[6:-6] = [f"… {len(keys) - 12} more …"]
+    return DeadlockError(
+        f"{key} would wait for ever: {' → '.join(keys)} need each other in a circle; give the future to submit as an "
+        "argument instead of waiting for it, or wait for it outside of these tasks"
+    )
+
+
+def waits_in_finalizer(key: str) -> DeadlockError:
+    """For a finalizer that waits while the collector runs inside the graph, which cannot go on before it returns."""
+    return DeadlockError(f"a finalizer waits for {key}, which cannot be settled before the finalizer returns")
+
+
+def not_inside(name: str) -> RuntimeError:
+    """For what is only to be called in a task."""
+    return RuntimeError(f"{name}() is for code that runs inside a task, in the thread that runs it")
+
+
+def executor_gone(key: str) -> RuntimeError:
+    """For a task whose executor nobody keeps any more."""
+    return RuntimeError(f"the executor of {key} is gone: keep a reference to it for as long as its tasks submit")
+
+
 def initializer_failed(cause: BaseException) -> BrokenGraphError:
     """For pending futures and for ``submit`` after an initializer has raised."""
     error = BrokenGraphError(

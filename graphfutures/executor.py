@@ -15,12 +15,12 @@ from graphfutures import config, ending, errors
 from graphfutures.backends.base import Backend
 from graphfutures.backends.registry import Request, make
 from graphfutures.core.states import READY, RUNNING, WAITING
+from graphfutures.current import here
 from graphfutures.door import Door, is_interrupt
 from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.history import REMEMBERED, Attempt, History
 from graphfutures.hub import Hub
-from graphfutures.running import here
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from _thread import RLock, allocate_lock, get_ident
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, _AllCompletedWaiter
 from concurrent.futures._base import PENDING as PENDING_STATE
 from concurrent.futures._base import RUNNING as RUNNING_STATE
 from functools import partial
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
+from graphfutures import errors
 from graphfutures.bells import Bell
 from graphfutures.calls import Rest, name_of
 from graphfutures.core.graph import Task
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, RUNNING
+from graphfutures.current import here
 from graphfutures.outcomes import Inherited
 
 T = TypeVar("T")
@@ -49,6 +51,15 @@ class Owner(Protocol):
 
     def nudge(self) -> None:
         """Somebody begins to wait: see to what an interrupted thread may have left undone."""
+
+    def inside(self) -> bool:
+        """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
+
+    def lent(self, task: GraphFuture[Any], needs: Iterable[Task] = (), exact: Sequence[Task] = ()) -> Any:
+        """For a ``with`` block in which a running task waits."""
+
+    def waited(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
+        """Have a running task wait for a future, for as long as it takes."""
 
 
 class Watch:
@@ -140,10 +151,12 @@ class _Waiters:
         watch = self._future._watched()
         if watch.seen_settled():
             return  # it has been seen as settled and is not waited for
-        if type(waiter.event) is not Bell:
+        if not isinstance(waiter.event, Bell):
             # The standard event's lock may stay taken for good when its waiter is interrupted.  While waiters are
             # being installed nobody else has come to know of this one.
-            waiter.event = Bell(is_set=waiter.event.is_set())
+            waiter.event = Bell(is_set=waiter.event.is_set()) if here.task is None else _LentBell(here.task, waiter)
+        if type(waiter.event) is _LentBell:
+            waiter.event.needs.append(self._future)
         if not self._future._enter((WAITER, waiter)):
             self._future._tell(waiter)
         elif self._future._owner is not None:
@@ -153,6 +166,31 @@ class _Waiters:
         watch = self._future._watch
         if watch is not None and not watch.settled:
             watch.leave((WAITER, waiter))
+
+
+class _LentBell(Bell):
+    """What a task waits for in ``wait`` and ``as_completed``: its slot is lent as long as it does.
+
+    :param task: the one that waits.
+    :param waiter: of the standard library, whose event this is.
+    """
+
+    __slots__ = ("_all", "_task", "needs")
+
+    def __init__(self, task: Any, waiter: Any) -> None:
+        super().__init__(is_set=waiter.event.is_set())
+        self._task = task
+        self._all = type(waiter) is _AllCompletedWaiter and not waiter.stop_on_exception
+        self.needs: list[Task] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self._set:
+            return True
+        needs, self.needs = self.needs, []  # once is enough to have them run first
+        with self._task._owner.lent(self._task, needs, needs if self._all and timeout is None else ()) as loan:
+            found = super().wait(timeout)
+            loan.at_once = not found
+        return found
 
 
 class GraphFuture(Task, Future[T], Generic[T]):
@@ -305,7 +343,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
             a copy of that exception with the way to it in its notes.
         """
         if not self._settled:
-            self._park(timeout)
+            self._wait(timeout)
         if self.state is DONE:
             return self._outcome  # type: ignore[no-any-return]
         try:
@@ -322,7 +360,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         :raises TimeoutError: if it has not ended in time.
         """
         if not self._settled:
-            self._park(timeout)
+            self._wait(timeout)
         if self.state is DONE:
             return None
         if self.state is CANCELLED:
@@ -343,8 +381,21 @@ class GraphFuture(Task, Future[T], Generic[T]):
             error = self._copy
         return error  # type: ignore[no-any-return]
 
-    def _park(self, timeout: float | None) -> None:
-        """Wait until it is settled."""
+    def _wait(self, timeout: float | None) -> None:
+        """Wait until it is settled; a task lends its slot meanwhile."""
+        task = here.task
+        if timeout is None and self._owner is not None and self._owner.inside():
+            raise errors.waits_in_finalizer(self.key)
+        if task is None:
+            self.park(timeout)
+        elif timeout is None:
+            task._owner.waited(task, self)
+        else:
+            with task._owner.lent(task, (self,)):
+                self.park(timeout)
+
+    def park(self, timeout: float | None) -> None:
+        """Wait until it is settled, without more ado."""
         lock = allocate_lock()
         lock.acquire()
         entry = (PARKED, lock)

@@ -20,9 +20,10 @@ from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, RUNNING, WAITING
 from graphfutures.externals import External, StandIns, one_after_the_other
 from graphfutures.futures import GraphFuture
-from graphfutures.guarded import SLICE, Guarded
+from graphfutures.guarded import SLICE
 from graphfutures.history import History
 from graphfutures.inheriting import inherit
+from graphfutures.lending import Lending
 from graphfutures.room import Room, release_all, wait_in, wake_in
 from graphfutures.unpacking import Group, Item, expand
 
@@ -31,7 +32,7 @@ _NONE: list[Any] = []
 _draining: set[Hub] = set()
 
 
-class Hub(Guarded):
+class Hub(Lending):
     """The graph of one executor, and everybody's way to it.
 
     :param backend: runs the tasks.
@@ -59,13 +60,15 @@ class Hub(Guarded):
         self.history = history
         self.remember = history.append
         self.max_pending = max_pending
-        self.wake = backend.wake
+        self.wake = backend.wake  # type: ignore[method-assign]
         self._interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
+        self.lends = not self._interruptible
         self.serials = count(1)
         self._begin()
 
     def _begin(self) -> None:
         self._reset(Scheduler(keeping=self.backend.capabilities.keeps_values))
+        self._begin_lending()
         self.callbacks = Callbacks(self.name)
         self.clerk = Attendant(self.name)
         self.stand_ins = StandIns()
@@ -150,6 +153,9 @@ class Hub(Guarded):
                 batch: list[Any] = scheduler.taken(place, want) if want and not more else _NONE
                 if not batch and self.closing and not scheduler.unsettled and not more:
                     self._end_unless_posted()
+                resumed = _NONE
+                if scheduler.resumed:
+                    resumed, scheduler.resumed = scheduler.resumed, []
                 lock.release()
                 for future in told:
                     future.dependencies = ()  # now, since a finalizer may go with what it was given
@@ -160,6 +166,8 @@ class Hub(Guarded):
                     self._untold.pop(id(news), None)
                 if answers:
                     release_all(answers)
+                if resumed:
+                    self.resume(resumed)
                 if self.room:
                     wake_in(self.room, self.backlog())
             except BaseException as error:
@@ -426,7 +434,8 @@ class Hub(Guarded):
 
     def _cancel(self, futures: list[GraphFuture[Any]], force: bool) -> None:
         for future in futures:
-            self.scheduler.cancelled(future, force=force and self.backend.capabilities.kills)
+            if not self.scheduler.cancelled(future, force=force and self.backend.capabilities.kills) and force:
+                self.cancel_wanted.add(future)
 
     def _external_settled(self, external: External, failed: bool, cancelled: bool) -> None:
         if failed or cancelled:
@@ -465,6 +474,8 @@ class Hub(Guarded):
             self.scheduler = Scheduler(keeping=self.scheduler.keeping)
             self._untold.clear()
             answers, self._answers = self._answers, []
+            answers += [loan.lock for loan in self.loans.values()]
+            self.loans.clear()
             for future in stranded:
                 if not future._settled and future.state is not CANCELLED:
                     future.state = FAILED

@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import Future
 from contextvars import Context
 from operator import attrgetter
-from threading import local
 from time import perf_counter
 from types import FunctionType
 from typing import Any
@@ -17,15 +16,6 @@ from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 
 _value = attrgetter("_outcome")
-
-
-class _Here(local):
-    """What this thread is doing: the task that it runs, if any."""
-
-    task: GraphFuture[Any] | None = None
-
-
-here = _Here()
 
 
 def value_of(source: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from graphfutures.core.graph import Place
@@ -34,6 +34,9 @@ class Capabilities(NamedTuple):
 
 class Exchange(Protocol):
     """What a backend may ask of the hub."""
+
+    #: one entry for each attempt that waits and has lent its slot; the same object always
+    loans: Mapping[Any, Any]
 
     def exchange(self, place: Place | None, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
         """Report attempts, take up to ``want`` tasks to run in this order; None once the graph has ended."""

@@ -12,8 +12,9 @@ from typing import Any
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.core.graph import Place
+from graphfutures.current import here
 from graphfutures.futures import GraphFuture
-from graphfutures.running import here, record_of, run
+from graphfutures.running import record_of, run
 
 
 class _Stack(Place):
@@ -72,7 +73,15 @@ class Inline:
             while batch:
                 my["task"] = batch[0]
                 started.append(batch[0])
-                stack.fact = fact = run(batch[0], 0)
+                if outer is None:
+                    stack.fact = fact = run(batch[0], 0)
+                else:
+                    # The outer task cannot go on before this one returns, whatever it waits for itself.
+                    waits = outer._owner.waits
+                    before = waits.get(outer, ())
+                    waits[outer] = (batch[0], *before)
+                    stack.fact = fact = run(batch[0], 0)
+                    waits[outer] = before
                 my["task"] = outer
                 if not fact[2] and isinstance(fact[3], (KeyboardInterrupt, SystemExit)):
                     raise fact[3]

@@ -8,18 +8,26 @@ from _thread import RLock, allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures._base import LOGGER
+from itertools import count
 from typing import Any
 
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.bells import Thread
 from graphfutures.core.graph import Place
+from graphfutures.current import here
 from graphfutures.futures import GraphFuture
-from graphfutures.running import here, run
+from graphfutures.running import run
+
+
+#: seconds after which a thread leaves that stood in for one that waited
+SPARE = 0.5
 
 
 class Threads:
     """Worker threads, started as they are needed, which wait at one bell.
+
+    For each task that waits and has lent its slot there may be one thread more than ``max_workers``.
 
     The bell is a lock that is held as long as nothing is to be heard: ringing it is one release, which
     nothing can interrupt halfway, and a ring that comes before anybody waits is not lost.
@@ -41,7 +49,8 @@ class Threads:
         self._begin()
 
     def _begin(self) -> None:
-        self.threads: dict[threading.Thread, None] = {}  # in the order in which they came
+        self.threads: dict[threading.Thread, int] = {}  # with the number of each
+        self._left: set[threading.Thread] = set()  # spare ones that may still have a step to go
         self._staffing = RLock()  # held while a thread is being started; a finalizer may come back to it
         self._idle: deque[bool] = deque()  # one entry for each worker that waits or is about to
         self._bell = allocate_lock()
@@ -62,9 +71,11 @@ class Threads:
 
     def wake(self) -> None:
         """See ``Backend``."""
+        if self._place.held >= self.max_workers:
+            return  # whoever gives a slot back will look himself
         if self._idle:
             self._ring()
-        elif len(self.threads) < self.max_workers:
+        elif len(self.threads) < self.max_workers + len(self._hub.loans):
             self._spawn()
 
     def nudge(self) -> None:
@@ -90,12 +101,11 @@ class Threads:
         """See ``Backend``."""
         if not self.threads:
             self._hub.end()  # all that there is waits for futures of others, and will start a thread
-        joined = 0
-        while joined < len(self.threads):  # one may come meanwhile
-            thread = tuple(self.threads)[joined]
-            joined += 1
-            if thread is not threading.current_thread():
+        joined = {threading.current_thread()}
+        while waiting := [thread for thread in (*self.threads, *self._left) if thread not in joined]:
+            for thread in waiting:  # one may come meanwhile
                 thread.join()
+                joined.add(thread)
 
     def help(self) -> bool:
         """See ``Backend``: CPython 3.12 starts no thread any more once the interpreter exits."""
@@ -125,9 +135,10 @@ class Threads:
 
     def _spawn(self) -> None:
         with self._staffing:
-            number = len(self.threads)
-            if number >= self.max_workers:
+            if len(self.threads) >= self.max_workers + len(self._hub.loans):
                 return
+            taken = set(self.threads.values())
+            number = next(number for number in count() if number not in taken)
             thread = Thread(self._work, (number,), name=f"{self._name}_{number}")
             try:
                 thread.start()
@@ -138,18 +149,19 @@ class Threads:
                 if self._hub.accepts():
                     raise errors.NoThreadError(str(error)) from None
                 return  # the interpreter exits: whoever waits for the end helps
-            self.threads.setdefault(thread)
+            self.threads.setdefault(thread, number)
+            self._left = {thread for thread in self._left if thread.is_alive()}
 
     def _work(self, number: int) -> None:
         me = threading.current_thread()
         # Whoever started this thread may have been interrupted before noting it, and another one come in its place.
-        self.threads.setdefault(me)
-        if len(self.threads) > self.max_workers and list(self.threads).index(me) >= self.max_workers:
+        self.threads.setdefault(me, number)
+        if self._is_spare() and self._leaves(me):
             return
         if self._initializer is not None and not self._initialized():
             return
         hub, place, idle, threads, limit = self._hub, self._place, self._idle, self.threads, self.max_workers
-        turn = hub.turn
+        turn, loans = hub.turn, hub.loans
         my = here.__dict__  # of this thread; quicker than the attribute
         fact: Finished | None = None
         future: GraphFuture[Any] | None
@@ -158,7 +170,7 @@ class Threads:
             batch = turn(place, fact)
             fact = None  # nothing here may keep a value alive
             if batch:
-                if (idle or few) and hub.has_ready():
+                if (idle or few or loans) and place.held < limit and hub.has_ready():
                     self.wake()
                     few = len(threads) < limit
                 my["task"] = future = batch[0]
@@ -170,9 +182,31 @@ class Threads:
             else:
                 my["task"] = None
                 idle.append(True)
-                if not (hub.has_posts() or hub.has_ready()):
+                if hub.has_posts() or (place.held < limit and hub.has_ready()):
+                    idle.pop()
+                elif len(threads) <= limit:
                     self._bell.acquire()
-                idle.pop()
+                    idle.pop()
+                else:
+                    rung = self._bell.acquire(timeout=SPARE)
+                    idle.pop()
+                    if not rung and self._leaves(me):
+                        return
+
+    def _is_spare(self) -> bool:
+        return len(self.threads) > self.max_workers + len(self._hub.loans)
+
+    def _leaves(self, me: threading.Thread) -> bool:
+        """Whether a spare thread may leave; who wakes somebody meanwhile either no longer counts it or is heard."""
+        if not self._is_spare():
+            return False
+        self._left.add(me)
+        number = self.threads.pop(me)
+        if self._hub.has_posts() or self._hub.has_ready():
+            self.threads[me] = number
+            self._left.discard(me)
+            return False
+        return True
 
     def _initialized(self) -> bool:
         try:

@@ -40,6 +40,17 @@ class Claims:
         for dependency in task.dependencies:
             dependency.claims += 1
 
+    def exchange(self, task: Task, dependencies: tuple[Task, ...]) -> None:
+        """An unsettled task needs other values than before."""
+        before = task.dependencies
+        self._release_recipe(task)
+        task.dependencies = dependencies
+        self.claim(task)
+        for dependency in before:
+            dependency.claims -= 1
+            self._forget_if_free(dependency)
+        self.garbage.append(before)
+
     def release(self, task: Task) -> None:
         """The task has settled: it needs them no longer."""
         for dependency in task.dependencies:

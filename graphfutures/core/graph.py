@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from graphfutures.core.states import NEW
@@ -18,12 +19,16 @@ class Place:
     :param sequential: whether it runs what it was handed in order, so that a task may be
         handed over together with its missing inputs.
     :param keeps: whether a value stays there until somebody fetches it.
+    :param lane: it runs the tasks of this lane only.
     """
 
-    __slots__ = ("held", "keeps", "name", "near", "resuming", "sequential", "slots")
+    __slots__ = ("held", "keeps", "lane", "name", "near", "resuming", "sequential", "slots")
 
-    def __init__(self, name: str, slots: int, *, sequential: bool = False, keeps: bool = False) -> None:
+    def __init__(
+        self, name: str, slots: int, *, sequential: bool = False, keeps: bool = False, lane: str = ""
+    ) -> None:
         self.name = name
+        self.lane = lane
         self.slots = slots
         self.sequential = sequential
         self.keeps = keeps
@@ -43,12 +48,16 @@ class Task:
 
     __slots__ = ("__dict__", "attempt", "dependencies", "dependents", "place", "serial", "special", "state", "unmet")
 
-    #: whether any of the five below is set, which is all that is looked at of most tasks
+    #: whether any of the seven below is set, which is all that is looked at of most tasks
     special: bool
     #: larger first
     priority: float = 0
     #: submitted by a running task: goes before what was submitted from outside
     nested: bool = False
+    #: the places that may run it: those of this lane
+    lane: str = ""
+    #: tokens that it holds while it computes, by name
+    resources: Mapping[str, float] = {}
     #: settled by a fact from elsewhere (a foreign future), never handed over
     outside: bool = False
     #: settled by whoever empties ``Scheduler.derived`` when its input is done, never handed over

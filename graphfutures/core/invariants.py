@@ -28,7 +28,10 @@ def check(
     queued = _queued(scheduler)
     for task in tasks:
         assert task.state != NEW, task
-        traits = (task.priority, task.nested, task.outside, task.derived, task.foreign)
+        traits = (
+            *(task.priority, task.nested, task.lane, task.resources),
+            *(task.outside, task.derived, task.foreign),
+        )
         assert task.special or not any(traits), "what is special about a task goes unnoticed"
         assert (task in scheduler.unsettled) == (task.state not in SETTLED), (task, task.state)
         if task.state in SETTLED:
@@ -48,14 +51,17 @@ def check(
     assert scheduler.foreign == len(foreign)
     assert all(task.state is WAITING for task in foreign)
     _check_attempts(scheduler, tasks, list(outstanding))
+    _check_tokens(scheduler, list(outstanding))
     if scheduler.keeping:
         _check_claims(scheduler, tasks)
 
 
 def _queued(scheduler: Scheduler) -> set[Task]:
-    policy = scheduler.policy
-    heaps = [task for heap in (policy._first, policy._last) for _, _, task in heap]
-    return {*policy.roots, *policy.nested, *policy.continuations, *heaps}
+    queued = set(scheduler.tokens.waiting())
+    for policy in scheduler.policies.values():
+        queued |= {*policy.roots, *policy.continuations, *policy.nested}
+        queued |= {task for heap in (policy._first, policy._last) for _, _, task in heap}
+    return queued
 
 
 def _check_attempts(scheduler: Scheduler, tasks: list[Task], outstanding: list[tuple[Task, int, Place]]) -> None:
@@ -65,8 +71,18 @@ def _check_attempts(scheduler: Scheduler, tasks: list[Task], outstanding: list[t
     for place in {place for _, _, place in outstanding}:
         held = [1 for task, number, where in outstanding if where is place and (task, number) not in lent]
         assert place.held == len(held), f"{place} holds {place.held} slots for {len(held)} attempts"
-        waiting = [waiter for waiter in place.resuming if waiter in lent]
+        waiting = [waiter for waiter in place.resuming if waiter in lent and not waiter[0].resources]
         assert not (waiting and place.held < place.slots), "a slot is free and a waiter has not got it"
+
+
+def _check_tokens(scheduler: Scheduler, outstanding: list[tuple[Task, int, Place]]) -> None:
+    tokens = scheduler.tokens
+    computing = {task for task, number, _ in outstanding if number == task.attempt}
+    computing -= {task for task, number in scheduler._blocked if number == task.attempt}
+    assert set(tokens.held) == {task for task in computing if task.resources}, "tokens are held by who does not compute"
+    for name, number in tokens.declared.items():
+        held = sum(wanted.get(name, 0) for wanted in tokens.held.values())
+        assert tokens.free()[name] == number - held
 
 
 def _check_claims(scheduler: Scheduler, tasks: list[Task]) -> None:

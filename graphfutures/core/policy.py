@@ -1,9 +1,9 @@
 """Which ready task next.
 
-Roots (submitted from outside) start in submission order, and before them what running tasks have
-submitted; what a completion made ready goes before both, the newest first, so that intermediates are
-used and freed early.  A priority other than zero overrides all that.  After ``STREAK`` of these in a
-row the oldest root goes first, so that nothing starves.
+First what somebody waits for who has lent his slot; then priorities above zero; then what a completion made ready,
+the newest first, so that intermediates are used and freed early; then what running tasks have submitted; then roots,
+which were submitted from outside.  After ``STREAK`` of the others in a row the oldest root goes first, so that nothing
+starves, unless it might only add to those who wait.
 """
 
 from __future__ import annotations
@@ -13,41 +13,75 @@ from heapq import heappop, heappush
 
 from graphfutures.core.graph import Task
 from graphfutures.core.states import READY
+from graphfutures.core.tokens import Tokens
 
 STREAK = 64
 
 
 class Policy:
-    """The ready tasks of one machine, in the order in which they are to run.
+    """The ready tasks of one lane, in the order in which they are to run.
 
     A task that stops being ready is not searched for; it is passed over when its turn comes.
+
+    :param lane: whose tasks these are.
+    :param tokens: what tasks may ask for.
     """
 
-    __slots__ = ("_first", "_last", "_pushes", "_streak", "continuations", "nested", "roots")
+    __slots__ = (
+        "_first",
+        "_last",
+        "_pushes",
+        "_streak",
+        "_tokens",
+        "continuations",
+        "crowded",
+        "full",
+        "lane",
+        "nested",
+        "roots",
+        "urgent",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, lane: str = "", tokens: Tokens | None = None) -> None:
+        self.lane = lane
         self.roots: deque[Task] = deque()
-        self.nested: deque[Task] = deque()
         self.continuations: list[Task] = []
+        #: what somebody waits for who has lent his slot, the most urgent last
+        self.urgent: list[Task] = []
+        self.nested: deque[Task] = deque()
+        #: whether so many tasks wait that no root should be begun out of turn, which might wait as well
+        self.crowded = False
+        #: whether they are so many that nothing should be begun but what they wait for
+        self.full = False
         self._first: list[tuple[float, int, Task]] = []
         self._last: list[tuple[float, int, Task]] = []
+        self._tokens = Tokens() if tokens is None else tokens
         self._pushes = 0
         self._streak = 0
 
     def __len__(self) -> int:
         """How many entries there are, those included that stopped being ready."""
-        return len(self.roots) + len(self.nested) + len(self.continuations) + len(self._first) + len(self._last)
+        return len(self.roots) + len(self.continuations) + len(self.nested) + len(self._first) + len(self._last)
 
     def has_any(self) -> bool:
         """Whether there is any entry; quicker than their number."""
-        return bool(self.continuations or self.roots or self.nested or self._first or self._last)
+        return bool(
+            self.urgent
+            or self.continuations
+            or (not self.full and (self.roots or self.nested))
+            or self._first
+            or self._last
+            or (self._tokens.freed and self.lane in self._tokens.freed)
+        )
 
     def push_early(self, task: Task) -> None:
         """Queue a new task that does not go to the end of ``roots``: it has a priority or was submitted inside."""
         if task.priority:
             self._push_priority(task, 1)
-        else:
+        elif task.nested:
             self.nested.append(task)
+        else:
+            self.roots.append(task)
 
     def push_continuation(self, task: Task) -> None:
         """Queue a task that a completion has made ready; of several, push the first one last."""
@@ -65,13 +99,19 @@ class Policy:
 
     def pop(self) -> Task | None:
         """Remove and return the task to run next, None if no task is ready."""
+        if self._tokens.freed and (waited := self._tokens.pop(self.lane)) is not None:
+            return waited
         while True:
-            if self._first:
+            if self.urgent:
+                task = self.urgent.pop()
+            elif self._first:
                 task = heappop(self._first)[2]
-            elif self.continuations and (self._streak < STREAK or not self.roots):
+            elif self.continuations and (self._streak < STREAK or self.crowded or not self.roots):
                 self._streak += 1
                 task = self.continuations.pop()
-            elif self.nested and (self._streak < STREAK or not self.roots):
+            elif self.full:
+                return None
+            elif self.nested and (self._streak < STREAK or self.crowded or not self.roots):
                 self._streak += 1
                 task = self.nested.popleft()
             elif self.roots:
@@ -82,4 +122,7 @@ class Policy:
             else:
                 return None
             if task.state is READY:
+                if task.special and task.resources and not self._tokens.take(task):
+                    self._tokens.wait(task)
+                    continue
                 return task

@@ -17,7 +17,17 @@ def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collec
     :param place: where the interruption was; what it was handed and has not started is handed over again.
     :param started: what runs there.
     """
-    fresh = Scheduler(keeping=old.keeping)
+    fresh = Scheduler(keeping=old.keeping, resources=old.tokens.declared)
+    fresh.overdue = {(task, number) for task, number in old.overdue if task.place is not place}
+    fresh._blocked = {attempt: where for attempt, where in old._blocked.items() if where is not place}
+    fresh._unseen = old._unseen & set(fresh._blocked)
+    fresh._lenders = old._lenders
+    fresh.resumed = old.resumed
+    for lane in old.policies:
+        fresh.lane(lane)
+    for task in old.tokens.held:
+        if task.place is not place:
+            fresh.tokens.take(task, forced=True)
     again: Tasks = []
     for task in sorted(tasks, key=lambda task: task.serial):
         task.dependents = None
@@ -26,6 +36,8 @@ def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collec
             if task.state is not RUNNING:
                 task.state = RUNNING
             fresh.unsettled.add(task)
+            if runs:
+                fresh.tokens.take(task, forced=True)
         elif task.state in SETTLED:
             fresh.news.append(task)
         else:

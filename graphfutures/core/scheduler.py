@@ -12,11 +12,11 @@ The shape, counts of unmet dependencies and a queue, is that of the standard lib
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from graphfutures.core.claims import Claims
 from graphfutures.core.graph import Place, Task, Tasks
-from graphfutures.core.policy import Policy
+from graphfutures.core.slots import Slots
 from graphfutures.core.states import CANCELLED, DONE, FAILED, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
 
 #: dependents looked at in one go; a longer cascade is spread in slices of this size
@@ -27,21 +27,22 @@ ALONG = 16
 GONE = -(1 << 60)
 
 
-class Scheduler:
+class Scheduler(Slots):
     """The graph of one executor: its unsettled tasks, who waits for whom, and who is next.
 
     :param keeping: whether there may be places that keep values or run what they hold in order.
+    :param resources: how many tokens of each name there are.
     """
 
-    def __init__(self, *, keeping: bool = False) -> None:
-        self.policy = Policy()
+    def __init__(self, *, keeping: bool = False, resources: Mapping[str, float] | None = None) -> None:
+        super().__init__(resources)
         self.claims = Claims()
         self.keeping = keeping
         self.unsettled: set[Task] = set()
         self.foreign = 0  # how many of the unsettled wait for something outside
         self.news: Tasks = []
-        self.resumed: list[tuple[Task, int]] = []
-        self._blocked: dict[tuple[Task, int], Place] = {}
+        #: ready again, but not before they are ``due``
+        self.postponed: set[Task] = set()
         self._spreading: deque[tuple[Task, Tasks]] = deque()
 
     # -- facts about tasks -------------------------------------------------------------------
@@ -103,10 +104,7 @@ class Scheduler:
                 return False
         self.unsettled.add(task)
         task.state = READY
-        task.state = RUNNING
-        task.place = place
-        task.attempt += 1
-        place.held += 1
+        self._begins(task, place)
         batch.append(task)
         return True
 
@@ -155,13 +153,10 @@ class Scheduler:
         """
         batch: Tasks = []
         while place.held < place.slots:
-            task = self._next_along(place) if place.near else self.policy.pop()
+            task = self._next_along(place) if place.near else self._pop(place)
             if task is None:
                 break
-            task.state = RUNNING
-            task.place = place
-            task.attempt += 1
-            place.held += 1
+            self._begins(task, place)
             batch.append(task)
             if place.sequential:
                 task.along = task.unmet > 0
@@ -191,7 +186,11 @@ class Scheduler:
         :param batch: the next task is added to it, if there is one.
         :return: False if this is not usual: nothing has changed then.
         """
-        if self.keeping or self._blocked or self._spreading or task.attempt != number or task.state is not RUNNING:
+        if self.keeping or self._spreading or self._blocked or self.tokens.held:
+            if self.keeping or self._spreading or self.tokens.held or place.resuming or self._lends_or_lent(task, number):
+                return False
+        policy = self.policies[place.lane] if place.lane else self.policy
+        if task.attempt != number or task.state is not RUNNING or place.held > place.slots or policy.full:
             return False
         children = task.dependents
         if children:
@@ -210,7 +209,7 @@ class Scheduler:
                     continuations.append(child)
         task.state = DONE
         self.unsettled.discard(task)
-        following = self.policy.pop()
+        following = policy.pop()
         if following is None:
             place.held -= 1
         else:
@@ -234,28 +233,60 @@ class Scheduler:
         self._returned(task, number, place)
         if task.attempt != number or task.state is not RUNNING:
             return False
-        task.unmet += later
+        if later:
+            self.postponed.add(task)
+            task.unmet += 1
         self._take_back(task)
+        return True
+
+    def expired(self, task: Task, number: int) -> bool:
+        """An attempt has run for too long: its task has failed, while its slot is taken until it returns."""
+        if task.attempt != number or task.state is not RUNNING:
+            return False
+        self.overdue.add((task, number))
+        task.state = FAILED
+        self.news.append(task)
+        self._settle(task)
+        return True
+
+    def joined(self, task: Task, number: int, place: Place, dependencies: tuple[Task, ...]) -> bool:
+        """An attempt returned a value that holds futures: the task waits for these, and is settled as derived ones are.
+
+        :param dependencies: unsettled or not, none of which needs this task.
+        """
+        self._returned(task, number, place)
+        if task.attempt != number or task.state is not RUNNING:
+            return False
+        if self.keeping:
+            self.claims.exchange(task, dependencies)
+        else:
+            task.dependencies = dependencies
+        task.tolerated = ()
+        task.mark(derived=True)
+        task.state = WAITING
+        for dependency in dependencies:
+            if dependency.state is DONE:
+                continue
+            if dependency.state in SETTLED:
+                self._inherit(task, dependency)
+                return True
+            task.unmet += 1
+            self._add_dependent(dependency, task)
+            if (dependency.outside or dependency.foreign) and not task.foreign:
+                task.mark(foreign=True)
+                self.foreign += 1
+        if not task.unmet:
+            self._inputs_done(task)
         return True
 
     def due(self, task: Task) -> None:
         """A task that was put off may go on."""
+        if task not in self.postponed:
+            return
+        self.postponed.discard(task)
         task.unmet -= 1
         if not task.unmet and task.state is WAITING:
             self._inputs_done(task)
-
-    def blocked(self, task: Task, number: int, place: Place) -> None:
-        """An attempt waits and lends its slot."""
-        if place.slots > 0 and (task, number) not in self._blocked:
-            self._blocked[task, number] = place
-            place.held -= 1
-            self._resume(place)
-
-    def unblocked(self, task: Task, number: int, place: Place) -> None:
-        """An attempt wants its slot back: at once or as the next free one, before any new task."""
-        if (task, number) in self._blocked:
-            place.resuming.append((task, number))
-            self._resume(place)
 
     # -- facts about places and values -------------------------------------------------------
 
@@ -265,7 +296,10 @@ class Scheduler:
         place.slots = GONE
         place.resuming.clear()
         place.near.clear()
-        self._blocked = {attempt: where for attempt, where in self._blocked.items() if where is not place}
+        for attempt in [attempt for attempt, where in self._blocked.items() if where is place]:
+            self._unblock(attempt, place)
+        for task in [task for task in self.tokens.held if task.place is place]:
+            self.tokens.give_back(task)
         for task in [task for task in self.unsettled if task.state is RUNNING and task.place is place]:
             self._take_back(task)
         for task in [task for task in self.claims.kept if task.keeper is place]:
@@ -330,6 +364,8 @@ class Scheduler:
     def _settle(self, task: Task) -> None:
         """What any way of settling has in common; the dependents follow in ``spread``."""
         self.unsettled.discard(task)
+        if self.postponed:
+            self.postponed.discard(task)
         self._not_foreign(task)
         children = task.dependents
         if task.keeper is None:
@@ -353,10 +389,7 @@ class Scheduler:
             self.news.append(task)
             return
         task.state = READY
-        if task.priority or task.nested:
-            self.policy.push_early(task)
-        else:
-            self.policy.roots.append(task)
+        self._queue_of(task).push_early(task)
 
     def _not_foreign(self, task: Task) -> None:
         if task.special and task.foreign:
@@ -369,7 +402,7 @@ class Scheduler:
             self.news.append(task)
         else:
             task.state = READY
-            self.policy.push_continuation(task)
+            self._queue_of(task).push_continuation(task)
 
     def _add_dependent(self, dependency: Task, child: Task) -> None:
         children = dependency.dependents
@@ -398,7 +431,7 @@ class Scheduler:
                 self._add_dependent(dependency, lost)
         if not lost.unmet:
             lost.state = READY
-            self.policy.push_continuation(lost)
+            self._queue_of(lost).push_continuation(lost)
 
     def _take_back(self, task: Task) -> None:
         """A running task waits again, and with it what was handed over along with it."""
@@ -414,25 +447,9 @@ class Scheduler:
                 task.state = WAITING
             else:
                 task.state = READY
-                self.policy.push_continuation(task)
+                self._queue_of(task).push_continuation(task)
 
     # -- places ------------------------------------------------------------------------------
-
-    def _returned(self, task: Task, number: int, place: Place) -> None:
-        if self._blocked and (task, number) in self._blocked:
-            del self._blocked[task, number]
-        else:
-            place.held -= 1
-        if place.resuming:
-            self._resume(place)
-
-    def _resume(self, place: Place) -> None:
-        while place.resuming and place.held < place.slots:
-            waiter = place.resuming.popleft()
-            if waiter in self._blocked:
-                del self._blocked[waiter]
-                place.held += 1
-                self.resumed.append(waiter)
 
     def _offer_along(self, task: Task) -> None:
         """Note a task whose missing inputs are all handed to one and the same sequential place."""
@@ -449,12 +466,14 @@ class Scheduler:
             task = place.near.pop()
             if task.state is WAITING and self._inputs_at(task, place):
                 return task
-        return self.policy.pop()
+        return self._pop(place)
 
     @staticmethod
     def _inputs_at(task: Task, place: Place) -> bool:
         handed = sum(d.state is RUNNING and d.place is place for d in task.dependencies)
-        return handed == task.unmet and not (task.outside or task.derived)
+        if task.special and (task.outside or task.derived or task.resources or task.lane != place.lane):
+            return False
+        return handed == task.unmet
 
 
 def _unsettled(tasks: Tasks | None) -> Tasks:

@@ -50,7 +50,7 @@ TRANSITIONS: Final = (
     Transition(RUNNING, "failed, or an input handed over with it did", FAILED),
     Transition(RUNNING, "cancelled by force, or an input was", CANCELLED),
     Transition(RUNNING, "revoked, lost or tried again", READY),
-    Transition(RUNNING, "revoked, lost or tried again later", WAITING),
+    Transition(RUNNING, "revoked, lost or tried again later, or its value holds futures", WAITING),
     Transition(DONE, "its value was lost", WAITING),
     Transition(DONE, "nobody claims its value", FORGOTTEN),
     Transition(WAITING, "the graph is begun anew", NEW),

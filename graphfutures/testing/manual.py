@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.core.graph import Place
 from graphfutures.core.states import RUNNING
+from graphfutures.current import here
 from graphfutures.errors import BrokenGraphError
 from graphfutures.futures import GraphFuture
 from graphfutures.hub import Hub
-from graphfutures.running import here, record_of, run
+from graphfutures.running import record_of, run
 
 
 class _Handed(NamedTuple):

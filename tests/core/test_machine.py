@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
 from graphfutures.core import states
+from graphfutures.core.circles import circle
 from graphfutures.core.graph import Place, Task
 from graphfutures.core.invariants import check
 from graphfutures.core.rebuilding import rebuilt
@@ -34,6 +35,10 @@ class CheckedTask(Task):
         return f"t{self.serial}:{self._state}"
 
 
+def edges(task: Task) -> tuple[Task, ...]:
+    return () if task.state in SETTLED else task.dependencies
+
+
 class Machine(RuleBasedStateMachine):
     """Drives a scheduler with a place of threads and places that keep values and run in order."""
 
@@ -42,12 +47,13 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = Scheduler(keeping=self.keeping)
+        self.scheduler = Scheduler(keeping=self.keeping, resources={"gpu": 2})
+        self.scheduler.lane("side")
         self.tasks: list[Task] = []
         self.outstanding: list[tuple[Task, int, Place]] = []
         self.postponed: list[Task] = []
         self.blocked: list[tuple[Task, int, Place]] = []
-        self.places = [Place("threads", 2)]
+        self.places = [Place("threads", 2), Place("side", 2, lane="side")]
         self.cancelled_in_vain: set[Task] = set()
 
     @initialize(workers=st.integers(0, 2))
@@ -72,14 +78,20 @@ class Machine(RuleBasedStateMachine):
         target=futures,
         data=st.data(),
         priority=st.sampled_from([0, 0, 0, 1, 2.5, -1]),
-        nested=st.booleans(),
+        nested=st.integers(0, 2),
+        lane=st.sampled_from(["", "", "side"]),
+        gpus=st.sampled_from([0, 0, 0, 1, 2]),
         at_once=st.booleans(),
     )
-    def submit(self, data: st.DataObject, priority: float, nested: bool, at_once: bool) -> Task:
+    def submit(
+        self, data: st.DataObject, priority: float, nested: int, lane: str, gpus: int, at_once: bool
+    ) -> Task:
         known = [task for task in self.tasks if task.wanted]
         chosen = data.draw(st.lists(st.sampled_from(known), max_size=4)) if known else []
         tolerated = data.draw(st.lists(st.sampled_from(chosen), max_size=2)) if chosen else []
-        return self.add(chosen, at_once=at_once, priority=priority, nested=nested, tolerated=tuple(tolerated))
+        resources = {"gpu": gpus} if gpus else {}
+        rest = {"priority": priority, "nested": nested, "tolerated": tuple(tolerated)}
+        return self.add(chosen, at_once=at_once, lane=lane, resources=resources, **rest)
 
     @rule(target=futures)
     def submit_outside(self) -> Task:
@@ -106,27 +118,40 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), want=st.integers(1, 4))
     def take(self, data: st.DataObject, want: int) -> None:
         place = data.draw(st.sampled_from(self.places))
-        ready = [t for t in self.tasks if t.state is READY]
-        free = place.slots - place.held
+        ready = [t for t in self.tasks if t.state is READY and t.lane == place.lane and not t.resources]
+        free = max(0, place.slots - place.held)
         batch = self.scheduler.taken(place, want)
         assert len(batch) >= min(free, want, len(ready))
         assert len(batch) <= free
         self.handed_over(place, batch)
 
+    @rule(task=futures, data=st.data())
+    def take_this(self, task: Task, data: st.DataObject) -> None:
+        place = data.draw(st.sampled_from(self.places))
+        ready = task.state is READY
+        if self.scheduler.handed(task, place):
+            assert ready
+            self.handed_over(place, [task])
+
+    @rule(tasks=st.lists(futures, max_size=3))
+    def urge(self, tasks: list[Task]) -> None:
+        self.scheduler.urged(tasks)
+
     def handed_over(self, place: Place, batch: list[Task]) -> None:
         here: set[Task] = {t for t in self.tasks if t.state is RUNNING and t.place is place}
         for task in batch:
+            assert task.lane == place.lane
             self.outstanding.append((task, task.attempt, place))
             for dependency in task.dependencies:
                 met = dependency.state is DONE or dependency in task.tolerated
                 assert met or (place.sequential and dependency in here), "handed over without an input"
 
     @precondition(lambda self: self.outstanding)
-    @rule(data=st.data(), how=st.sampled_from(["finish", "turn", "fail", "revoke", "retry"]))
+    @rule(data=st.data(), how=st.sampled_from(["finish", "turn", "fail", "revoke", "retry", "join"]))
     def attempt_returns(self, data: st.DataObject, how: str) -> None:
         task, number, place = attempt = data.draw(st.sampled_from(self.outstanding))
         current = task.state is RUNNING and task.attempt == number
-        if how in ("finish", "turn") and current and task.unmet and task.along:
+        if how in ("finish", "turn", "join") and current and task.unmet and task.along:
             how = "revoke"  # a worker cannot run what it lacks the inputs of
         self.outstanding.remove(attempt)
         if attempt in self.blocked:
@@ -134,10 +159,15 @@ class Machine(RuleBasedStateMachine):
         match how:
             case "turn" if self.scheduler.turned(task, number, place, batch := []):
                 counted = True
-                assert batch or not any(t.state is READY for t in self.tasks)
+                ready = [t for t in self.tasks if t.state is READY and t.lane == place.lane and not t.resources]
+                assert batch or not ready
                 self.handed_over(place, batch)
             case "finish" | "turn":
                 counted = self.scheduler.finished(task, number, place, kept=place.keeps)
+            case "join":
+                inner = [t for t in self.tasks if t.wanted and not circle(task, [t], edges)]
+                found = tuple(data.draw(st.lists(st.sampled_from(inner), max_size=3))) if inner else ()
+                counted = self.scheduler.joined(task, number, place, found)
             case "fail":
                 counted = self.scheduler.failed(task, number, place)
             case "revoke":
@@ -172,17 +202,32 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.outstanding)
     @rule(data=st.data())
     def block(self, data: st.DataObject) -> None:
-        attempt = data.draw(st.sampled_from(self.outstanding))
-        if attempt not in self.blocked:
+        task, number, place = attempt = data.draw(st.sampled_from(self.outstanding))
+        computes = task.state is RUNNING and task.attempt == number
+        lent = self.scheduler.blocked(*attempt)
+        assert lent == ((computes or (task, number) in self.scheduler.overdue) and attempt not in self.blocked)
+        if lent:
             self.blocked.append(attempt)
-            self.scheduler.blocked(*attempt)
 
     @precondition(lambda self: self.blocked)
-    @rule(data=st.data())
-    def unblock(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), at_once=st.booleans())
+    def unblock(self, data: st.DataObject, at_once: bool) -> None:
         attempt = data.draw(st.sampled_from(self.blocked))
-        self.blocked.remove(attempt)
-        self.scheduler.unblocked(*attempt)
+        assert self.scheduler.unblocked(*attempt, at_once=at_once) == (attempt[:2] in self.lent())
+        if at_once:
+            assert attempt[:2] not in self.scheduler._blocked
+        self.blocked = [attempt for attempt in self.blocked if attempt[:2] in self.scheduler._blocked]
+
+    def lent(self) -> set[tuple[Task, int]]:
+        return {(task, number) for task, number, _ in self.blocked}
+
+    @precondition(lambda self: self.outstanding)
+    @rule(data=st.data())
+    def expire(self, data: st.DataObject) -> None:
+        task, number, place = data.draw(st.sampled_from(self.outstanding))
+        if not place.keeps:
+            current = task.state is RUNNING and task.attempt == number
+            assert self.scheduler.expired(task, number) == current
 
     @precondition(lambda self: self.scheduler.claims.kept)
     @rule(data=st.data(), how=st.sampled_from(["lost", "secured"]))
@@ -193,10 +238,10 @@ class Machine(RuleBasedStateMachine):
         elif not task.secured:
             self.scheduler.value_lost(task)
 
-    @precondition(lambda self: len(self.places) > 1)
+    @precondition(lambda self: len(self.places) > 2)
     @rule(data=st.data())
     def lose_place(self, data: st.DataObject) -> None:
-        place = data.draw(st.sampled_from(self.places[1:]))
+        place = data.draw(st.sampled_from(self.places[2:]))
         self.places.remove(place)
         self.outstanding = [a for a in self.outstanding if a[2] is not place]
         self.blocked = [a for a in self.blocked if a[2] is not place]
@@ -216,6 +261,8 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def everything_holds(self) -> None:
+        resumed, self.scheduler.resumed = self.scheduler.resumed, []
+        self.blocked = [attempt for attempt in self.blocked if attempt[:2] not in resumed]
         self.postponed = [task for task in self.postponed if task.state not in SETTLED]
         check(self.scheduler, self.tasks, self.outstanding, self.postponed)
         for task in self.tasks:
@@ -231,7 +278,6 @@ class Machine(RuleBasedStateMachine):
                 scheduler.resolved(task)
         for task in self.postponed:
             scheduler.due(task)
-        place = self.places[0]
         for attempt in self.blocked:
             scheduler.unblocked(*attempt)
         for _ in range(10 * len(self.tasks) + 10):
@@ -240,8 +286,13 @@ class Machine(RuleBasedStateMachine):
             self.settle_derived()
             for task, number, where in self.outstanding:
                 scheduler.finished(task, number, where, kept=where.keeps)
-            self.outstanding = [(task, task.attempt, place) for task in scheduler.taken(place, 2)]
+            self.outstanding = [
+                (task, task.attempt, place) for place in self.places[:2] for task in scheduler.taken(place, 2)
+            ]
         assert not scheduler.unsettled
+        assert not scheduler.overdue
+        assert not scheduler.postponed
+        assert not scheduler.tokens.held
         assert not scheduler._spreading
         assert not scheduler._blocked
         assert all(where.held == 0 for where in self.places)

@@ -1,0 +1,168 @@
+"""Attempts and the slots they hold: from the hand-over to the return, less the time in which they wait.
+
+An attempt that waits lends its slot, and its tokens.  When its wait is over it takes the next free slot, before any
+new task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from graphfutures.core.graph import Place, Task
+from graphfutures.core.policy import Policy
+from graphfutures.core.states import READY, RUNNING, SETTLED, WAITING
+from graphfutures.core.tokens import Tokens
+
+#: so many may wait before nothing else is begun, as long as somebody computes; more would only be more threads
+CROWD = 64
+
+
+class Slots:
+    """Who computes, who waits inside a task, and what is ready for each lane.
+
+    :param resources: how many tokens of each name there are.
+    """
+
+    def __init__(self, resources: Mapping[str, float] | None = None) -> None:
+        self.tokens = Tokens(resources)
+        self.policy = Policy("", self.tokens)
+        self.policies = {"": self.policy}
+        #: attempts that go on, since they have their slot back
+        self.resumed: list[tuple[Task, int]] = []
+        #: attempts that still run although their task has settled
+        self.overdue: set[tuple[Task, int]] = set()
+        self._blocked: dict[tuple[Task, int], Place] = {}
+        #: those of them that wait for something that is not in any graph
+        self._unseen: set[tuple[Task, int]] = set()
+        #: for a task that has the slot of one that waits for it: whose it is
+        self._lenders: dict[Task, tuple[Task, int]] = {}
+
+    def lane(self, name: str) -> Policy:
+        """The ready tasks of a lane."""
+        return self.policies.setdefault(name, Policy(name, self.tokens))
+
+    def blocked(self, task: Task, number: int, place: Place, *, seen: bool = True, free: bool = True) -> bool:
+        """An attempt waits and lends its slot; False if it is no attempt that computes.
+
+        :param seen: whether it waits for tasks, and not for something that we do not know of.
+        :param free: whether anybody may have the slot.
+        """
+        current = task.state is RUNNING and task.attempt == number
+        if place.slots <= 0 or (task, number) in self._blocked or not (current or (task, number) in self.overdue):
+            return False
+        self._blocked[task, number] = place
+        if not seen:
+            self._unseen.add((task, number))
+        self._count_crowd(place)
+        if free:
+            place.held -= 1
+            self._freed(task, number, place)
+        return True
+
+    def unblocked(self, task: Task, number: int, place: Place, *, at_once: bool = False) -> bool:
+        """An attempt wants its slot back, as the next free one or at once; False if it has lent none."""
+        if (task, number) not in self._blocked:
+            return False
+        if at_once:
+            self._resumes(task, number, place, forced=True)
+        else:
+            place.resuming.append((task, number))
+            self._resume(place)
+        return True
+
+    def urged(self, needs: Iterable[Task]) -> None:
+        """Somebody has lent his slot and waits for these: what is ready of what they need goes first."""
+        stack = list(needs)
+        seen: set[Task] = set()
+        while stack:
+            task = stack.pop()
+            if task in seen:
+                continue
+            seen.add(task)
+            if task.state is READY:
+                self._queue_of(task).urgent.append(task)
+            elif task.state is WAITING:
+                stack.extend(dependency for dependency in task.dependencies if dependency.state not in SETTLED)
+
+    def handed_on(self, task: Task, number: int, place: Place, to: Task) -> bool:
+        """An attempt waits for a ready task, which gets its slot and gives it back; False if that cannot be."""
+        if to.state is not READY or to.lane != place.lane or (to.special and to.resources) or self.tokens.held:
+            return False
+        if not self.blocked(task, number, place, free=False):
+            return False
+        self._begins(to, place)
+        place.held -= 1
+        self._lenders[to] = task, number
+        return True
+
+    def _lends_or_lent(self, task: Task, number: int) -> bool:
+        return task in self._lenders or (task, number) in self._blocked
+
+    def _begins(self, task: Task, place: Place) -> None:
+        task.state = RUNNING
+        task.place = place
+        task.attempt += 1
+        place.held += 1
+
+    def _returned(self, task: Task, number: int, place: Place) -> None:
+        lender = self._lenders.pop(task, None) if self._lenders else None
+        if lender is not None and lender in self._blocked and (task, number) not in self._blocked:
+            self._unblock(lender, place)
+            self.resumed.append(lender)
+        elif self._blocked and (task, number) in self._blocked:
+            self._unblock((task, number), place)
+        else:
+            place.held -= 1
+        self._freed(task, number, place)
+        self.overdue.discard((task, number))
+
+    def _freed(self, task: Task, number: int, place: Place) -> None:
+        """A slot is free, and with it what tokens went with it."""
+        if self.tokens.held and task.attempt == number:
+            self.tokens.give_back(task)
+            for where in {place, *self._blocked.values()}:
+                self._resume(where)
+        elif place.resuming:
+            self._resume(place)
+
+    def _resume(self, place: Place) -> None:
+        """Give free slots to those who have waited, in the order in which their waits were over."""
+        for waiter in tuple(place.resuming):
+            if place.held >= place.slots:
+                break
+            if waiter not in self._blocked:
+                place.resuming.remove(waiter)
+            elif self._resumes(*waiter, place):
+                place.resuming.remove(waiter)
+
+    def _resumes(self, task: Task, number: int, place: Place, *, forced: bool = False) -> bool:
+        if not self.tokens.take(task, forced=forced):
+            return False
+        self._unblock((task, number), place)
+        place.held += 1
+        self.resumed.append((task, number))
+        return True
+
+    def _unblock(self, attempt: tuple[Task, int], place: Place) -> None:
+        del self._blocked[attempt]
+        self._unseen.discard(attempt)
+        self._count_crowd(place)
+
+    def _count_crowd(self, place: Place) -> None:
+        policy = self._policy_at(place)
+        policy.crowded = len(self._blocked) >= place.slots
+        policy.full = len(self._blocked) - len(self._unseen) >= CROWD
+
+    def _pop(self, place: Place) -> Task | None:
+        policy = self._policy_at(place)
+        task = policy.pop()
+        if task is None and policy.full and not place.held:
+            policy.full = False  # those who wait need something else than what computes
+            task = policy.pop()
+        return task
+
+    def _policy_at(self, place: Place) -> Policy:
+        return self.policies[place.lane] if place.lane else self.policy
+
+    def _queue_of(self, task: Task) -> Policy:
+        return self.lane(task.lane) if task.special and task.lane else self.policy

@@ -1,0 +1,195 @@
+"""Waiting inside a task: its slot is lent meanwhile.
+
+A worker that waits for a future does one of three things: it runs that very task itself, if this is ready and not too
+many lie one inside the other already; or it parks, and another thread stands in for it; or, when its wait would close a
+circle, it raises.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+from weakref import WeakSet
+
+from graphfutures import errors
+from graphfutures.core.circles import circle
+from graphfutures.core.graph import Place, Task
+from graphfutures.core.states import NEW, READY, RUNNING, SETTLED
+from graphfutures.current import here
+from graphfutures.externals import External
+from graphfutures.futures import GraphFuture
+from graphfutures.guarded import Guarded
+from graphfutures.room import release_all
+from graphfutures.running import run
+
+#: how many tasks a thread runs one inside the other, for each takes some of its stack
+DEEP = 12
+_NOT_BEGUN = (NEW, READY)
+
+
+class Loan:
+    """The slot of one attempt, lent as long as this is entered.
+
+    :param hub: of the task.
+    :param task: the one that waits.
+    :param needs: what it waits for, which is to run first.
+    :param exact: what it cannot go on without, for as long as it takes.
+    :raises DeadlockError: from entering, if one of ``exact`` needs the task.
+    """
+
+    __slots__ = ("at_once", "circle", "exact", "hub", "is_lent", "lock", "needs", "number", "place", "task")
+
+    def __init__(
+        self,
+        hub: Lending,
+        task: GraphFuture[Any],
+        needs: Iterable[Task] = (),
+        exact: Sequence[Task] = (),
+    ) -> None:
+        self.hub = hub
+        self.task = task
+        self.needs = needs
+        self.exact = exact
+        self.number = task.attempt
+        self.place: Place = task.place
+        self.is_lent = False
+        #: whether the task goes on without waiting for a free slot
+        self.at_once = False
+        self.circle: list[Task] = []
+
+    def __enter__(self) -> Self:
+        hub = self.hub
+        if hub.lends:
+            self.lock = allocate_lock()  # taken until the slot is back
+            self.lock.acquire()
+            hub.inbox.append((hub.lend, (self,)))
+            hub.exchange(None, (), 0)
+        else:
+            hub.note_wait(self)
+        if self.circle:
+            raise errors.deadlock(self.task.key, [getattr(task, "key", "a future") for task in self.circle])
+        if self.is_lent and hub.has_ready():
+            hub.wake()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        hub = self.hub
+        if self.exact:
+            hub.waits.pop(self.task, None)
+        if self.is_lent:
+            self.at_once = self.at_once or kind is TimeoutError
+            hub.inbox.append((hub.wait_ended, (self,)))
+            hub.exchange(None, (), 0)
+            self.lock.acquire()
+
+
+class Lending(Guarded):
+    """The part of a hub that lends the slots of those who wait."""
+
+    #: whether its tasks have slots that can be lent; they have none in threads of the user
+    lends: bool
+
+    def exchange(self, place: Any, finished: Sequence[Any], want: int) -> Any:
+        """See ``Hub``."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """See ``Backend``."""
+        raise NotImplementedError
+
+    def _begin_lending(self) -> None:
+        self.loans: dict[tuple[Task, int], Loan] = {}
+        #: what each task that waits cannot go on without
+        self.waits: dict[Task, Sequence[Task]] = {}
+        #: running tasks that somebody wants to be cancelled by force, which only they themselves can see to
+        self.cancel_wanted: WeakSet[GraphFuture[Any]] = WeakSet()
+
+    def lent(self, task: GraphFuture[Any], needs: Iterable[Task] = (), exact: Sequence[Task] = ()) -> Loan:
+        """For a ``with`` block in which a running task waits."""
+        return Loan(self, task, needs, exact)
+
+    def waited(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
+        """Have a running task wait for a future, for as long as it takes.
+
+        :raises DeadlockError: if the future needs the task.
+        """
+        needs = (future,)
+        while not future._settled:
+            if future.state in _NOT_BEGUN and future._owner is self and here.depth < DEEP and self.lends:
+                taken: list[bool] = []
+                self.inbox.append((self._hand_on, (task, needs, taken)))
+                self.exchange(None, (), 0)
+                if taken:
+                    self._run_here(task, future)
+                    continue
+            with Loan(self, task, needs, needs):
+                future.park(None)
+
+    def _run_here(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
+        """Run a task inside the wait of another one, whose slot it has got."""
+        here.task = future
+        here.depth += 1
+        try:
+            fact = run(future, task._worker)
+        finally:
+            here.task = task
+            here.depth -= 1
+            self.waits.pop(task, None)
+        self.exchange(future.place, (fact,), 0)
+
+    # -- under the lock -----------------------------------------------------------------------
+
+    def _hand_on(self, task: GraphFuture[Any], needs: tuple[GraphFuture[Any]], taken: list[bool]) -> None:
+        """A fact: a running task waits for another one, and runs that itself if it is ready."""
+        if self.scheduler.handed_on(task, task.attempt, task.place, needs[0]):
+            self.waits[task] = needs  # no circle, since what is ready needs nothing
+            taken.append(True)
+
+    def lend(self, loan: Loan) -> None:
+        """A fact: a running task begins to wait."""
+        scheduler, task = self.scheduler, loan.task
+        if scheduler.blocked(task, loan.number, loan.place, seen=bool(loan.exact)):
+            self.note_wait(loan)
+            if loan.circle:
+                scheduler.unblocked(task, loan.number, loan.place, at_once=True)
+                return
+            scheduler.urged(loan.needs)
+            self.loans[task, loan.number] = loan
+            loan.is_lent = True
+        # else it is a finalizer, after the end of its attempt
+
+    def wait_ended(self, loan: Loan) -> None:
+        """A fact: the wait is over, and the task wants its slot back."""
+        if not self.scheduler.unblocked(loan.task, loan.number, loan.place, at_once=loan.at_once):
+            self.loans.pop((loan.task, loan.number), None)
+            release_all((loan.lock,))  # its place is lost, or this is a forked child
+
+    def note_wait(self, loan: Loan) -> None:
+        """Note what a task cannot go on without, and whether that needs the task."""
+        if loan.exact:
+            # In this order: of two waits in two graphs that close one circle at the same time, one sees the other.
+            self.waits[loan.task] = loan.exact
+            loan.circle = circle(loan.task, loan.exact, needs_of)
+            if loan.circle:
+                del self.waits[loan.task]
+
+    # -- after the lock -----------------------------------------------------------------------
+
+    def resume(self, resumed: Iterable[tuple[Task, int]]) -> None:
+        """Tell those who have their slot back."""
+        for attempt in resumed:
+            loan = self.loans.pop(attempt, None)
+            if loan is not None:
+                release_all((loan.lock,))
+
+
+def needs_of(task: Any) -> Sequence[Task]:
+    """What a task cannot go on without, whichever executor it belongs to."""
+    if task.state in SETTLED:
+        return ()
+    if type(task) is External:
+        return (task.source,) if issubclass(type(task.source), GraphFuture) else ()
+    if task.state is RUNNING:
+        return task._owner.waits.get(task, ()) if task._owner is not None else ()
+    return task.dependencies  # type: ignore[no-any-return]
