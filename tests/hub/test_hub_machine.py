@@ -25,6 +25,8 @@ from graphfutures.testing import ManualBackend
 
 PLACES = 2
 Command = Callable[[], object]
+#: whether a command is put off
+LATE = st.sampled_from([False, False, True])
 
 
 class Made(Exception):
@@ -95,17 +97,22 @@ class HubMachine(RuleBasedStateMachine):
         self.futures: dict[int, GraphFuture[Any]] = {}  # those that the user has not dropped
         self.items: list[tuple[int, GraphFuture[Any], int]] = []
         self.foreign: list[Future[Any]] = []
-        self.attempts: list[tuple[int, int]] = []  # taken, and perhaps ended: which task, the number of the attempt
+        #: attempts that were taken and not ended: which task, which of its attempts; its future, where
         self.held: dict[tuple[int, int], tuple[GraphFuture[Any], Place]] = {}
         self.late: list[Command] = []
         self.shut = self.cancelling = False
         self.inside = False  # whether a task is running that may submit, shut or not
 
-    @initialize(slots=st.integers(1, 4))
-    def start(self, slots: int) -> None:
+    @initialize(
+        slots=st.integers(1, 4), shapes=st.lists(st.integers(0, 2), min_size=3, max_size=8), taken=st.integers(0, 4)
+    )
+    def start(self, slots: int, shapes: list[int], taken: int) -> None:
         self.backend = Sleepy(slots, places=PLACES, patience=5)
         self.executor = GraphExecutor(backend=self.backend)
         self.hub = self.executor._hub
+        for number, shape in enumerate(shapes):  # something to begin with, or most machines would do little
+            self.submit([*range(number)][-shape:] if shape else [], shape, number % 4 == 3, 0, False)
+        self.take(0, taken)
 
     def do(self, command: Command, late: bool) -> None:
         if late:
@@ -155,7 +162,7 @@ class HubMachine(RuleBasedStateMachine):
         tolerant=st.booleans(),
         priority=st.sampled_from([0, 0, 1, -1.5]),
         inner=st.booleans(),
-        late=st.booleans(),
+        late=LATE,
     )
     def submits(
         self, data: st.DataObject, shape: int, tolerant: bool, priority: float, inner: bool, late: bool
@@ -175,7 +182,7 @@ class HubMachine(RuleBasedStateMachine):
         self.foreign.append(Future())
 
     @precondition(lambda self: self.foreign)
-    @rule(data=st.data(), how=st.sampled_from(["result", "exception", "cancel"]), late=st.booleans())
+    @rule(data=st.data(), how=st.sampled_from(["result", "exception", "cancel"]), late=LATE)
     def settles_a_foreign_future(self, data: st.DataObject, how: str, late: bool) -> None:
         future = data.draw(st.sampled_from(self.foreign))
 
@@ -193,7 +200,7 @@ class HubMachine(RuleBasedStateMachine):
 
     # -- attempts ---------------------------------------------------------------------------
 
-    @rule(place=st.integers(0, PLACES - 1), n=st.integers(1, 4), late=st.booleans())
+    @rule(place=st.integers(0, PLACES - 1), n=st.integers(1, 4), late=LATE)
     def takes(self, place: int, n: int, late: bool) -> None:
         self.do(lambda: self.take(place, n), late)
 
@@ -202,14 +209,13 @@ class HubMachine(RuleBasedStateMachine):
         assert len(batch) <= n
         for future in batch:
             number = self.numbers[future.serial]
-            self.attempts.append((number, future.attempt))
             self.held[number, future.attempt] = future, self.backend._places[place]
         assert len(self.backend.held(place)) <= self.backend.max_workers
 
-    @precondition(lambda self: self.attempts)
-    @rule(data=st.data(), how=st.sampled_from(["finish", "fail", "run", "run", "revoke"]), late=st.booleans())
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), how=st.sampled_from(["finish", "fail", "run", "run", "revoke"]), late=LATE)
     def ends_an_attempt(self, data: st.DataObject, how: str, late: bool) -> None:
-        attempt = data.draw(st.sampled_from(self.attempts))
+        attempt = data.draw(st.sampled_from([*self.held]))
         self.do(lambda: self.end(*attempt, how), late)
 
     def end(self, number: int, attempt: int, how: str) -> None:
@@ -237,14 +243,18 @@ class HubMachine(RuleBasedStateMachine):
         if counts and how != "run":
             task.made = ("made" if how == "finish" else "Made"), [number, attempt]
 
-    @rule(place=st.integers(0, PLACES - 1), late=st.booleans())
-    def loses_a_place(self, place: int, late: bool) -> None:
-        self.do(lambda: self.backend.lose(place), late)
+    @rule(place=st.integers(0, PLACES - 1), again=st.integers(0, 4), late=LATE)
+    def loses_a_place(self, place: int, again: int, late: bool) -> None:
+        def lose() -> None:
+            self.backend.lose(place)
+            self.take(PLACES - 1 - place, again)  # of the attempts that were lost may still be heard
+
+        self.do(lose, late)
 
     # -- what users do with futures ---------------------------------------------------------
 
     @precondition(lambda self: self.futures)
-    @rule(data=st.data(), force=st.booleans(), late=st.booleans())
+    @rule(data=st.data(), force=st.booleans(), late=LATE)
     def cancels(self, data: st.DataObject, force: bool, late: bool) -> None:
         number = data.draw(st.sampled_from([*self.futures]))
         self.do(lambda: self.cancel(number, force), late)
@@ -262,7 +272,7 @@ class HubMachine(RuleBasedStateMachine):
         self.tasks[number].cancelled |= verdict
 
     @precondition(lambda self: self.futures)
-    @rule(data=st.data(), late=st.booleans())
+    @rule(data=st.data(), late=LATE)
     def adds_a_callback(self, data: st.DataObject, late: bool) -> None:
         number = data.draw(st.sampled_from([*self.futures]))
         self.do(lambda: self.add_callback(number), late)
@@ -284,12 +294,13 @@ class HubMachine(RuleBasedStateMachine):
 
         future.add_done_callback(called)
 
-    @precondition(lambda self: self.futures)
+    @precondition(lambda self: len(self.futures) > 4)
     @rule(data=st.data())
     def drops(self, data: st.DataObject) -> None:
         del self.futures[data.draw(st.sampled_from([*self.futures]))]
 
-    @rule(cancelling=st.booleans(), late=st.booleans())
+    @precondition(lambda self: len(self.tasks) > 8 and not self.shut)
+    @rule(cancelling=st.booleans(), late=LATE)
     def shuts_down(self, cancelling: bool, late: bool) -> None:
         self.do(lambda: self.shut_down(cancelling), late)
 
@@ -321,12 +332,13 @@ class HubMachine(RuleBasedStateMachine):
 
     def is_consistent(self, number: int, future: GraphFuture[Any], held: bool) -> None:
         task = self.tasks[number]
+        called = tuple(task.called)  # on another thread meanwhile
         assert future.running() == (held and not future.done())
         assert not (future.running() and future.done())
         assert future.done() or not future.cancelled()
-        assert future.done() or not task.called, "a callback was called before the end"
+        assert future.done() or not called, "a callback was called before the end"
         assert future.cancelled() or not task.cancelled, "it was cancelled once"
-        assert len(set(task.called)) == len(task.called), "a callback was called twice"
+        assert len(set(called)) == len(called), "a callback was called twice"
         if future.done():
             assert task.end is None or task.end == told(outcome(future))
         else:
@@ -390,7 +402,7 @@ class HubMachine(RuleBasedStateMachine):
 
 
 TestHubMachine = HubMachine.TestCase
-TestHubMachine.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestHubMachine.settings = settings(max_examples=75, stateful_step_count=50, deadline=None)
 
 
 @pytest.mark.long
