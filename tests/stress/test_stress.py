@@ -208,13 +208,15 @@ class Stress:
         ended.start()
         self.reached.wait()
         self.shutting, self.refusing = True, self.cancelling
-        self.executor.shutdown(self.wait, cancel_futures=self.cancelling)
-        if self.wait:
-            self.all_settled()
-        ended.join()
-        self.executor.shutdown()
+        try:
+            self.executor.shutdown(self.wait, cancel_futures=self.cancelling)
+            if self.wait:
+                self.all_settled()
+        finally:
+            ended.join()
+            self.executor.shutdown()
+            self.others.shutdown()
         self.all_settled()
-        self.others.shutdown()
         if self.wrong:
             raise self.wrong[0]
 
@@ -235,6 +237,7 @@ class Stress:
 
     def ended_well(self, task: Submitted) -> None:
         end, future = outcome(task.future), task.future
+        assert future.cancelled() == isinstance(end, CancelledError), f"{future.key} has failed with CancelledError"
         inputs = [(outcome(one), tolerant) for one, tolerant in task.inputs]
         troubles = [one for one, tolerant in inputs if isinstance(one, BaseException) and not tolerant]
         if task.running:
