@@ -1,5 +1,6 @@
-"""For tests of code that uses graphfutures: a backend whose every attempt the test starts and ends."""
+"""For tests of code that uses graphfutures: backends that start and end attempts as the test, or a seed, decides."""
 
 from graphfutures.testing.manual import ManualBackend
+from graphfutures.testing.seeded import InjectedFailure, SeededBackend
 
-__all__ = ["ManualBackend"]
+__all__ = ["InjectedFailure", "ManualBackend", "SeededBackend"]

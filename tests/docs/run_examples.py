@@ -1,6 +1,7 @@
 """Run the Python examples of a Markdown file, in one namespace, in order: ``python run_examples.py page.md``.
 
 A block that starts with ``>>>`` is a doctest.  In any other, what stands after ``print(…)  # `` is printed.
+Tests with one parameter, for pytest, are called with each of its values.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ def run_plain(source: str, namespace: dict[str, Any], page: str, line: int) -> N
             sys.exit(f"{page}: the block in line {line + 1} does not print {expected!r}, but {lines}")
 
 
+def run_tests(namespace: dict[str, Any]) -> None:
+    for name, test in tuple(namespace.items()):
+        if name.startswith("test_"):
+            for value in test.pytestmark[0].args[1]:
+                test(value)
+
+
 def main(page: str) -> None:
     text = Path(page).read_text(encoding="utf-8")
     namespace: dict[str, Any] = {"__name__": "__main__"}
@@ -43,6 +51,7 @@ def main(page: str) -> None:
         line = text.count("\n", 0, match.start(1))
         run = run_doctest if match[1].startswith(">>>") else run_plain
         run(match[1], namespace, page, line)
+    run_tests(namespace)
     print(len(blocks), "blocks")
 
 
