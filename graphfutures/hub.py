@@ -180,6 +180,11 @@ class Hub(Guarded):
         self.inbox.append((self.scheduler.revoked, (future, number, place)))
         self.apply()
 
+    def called_off(self, future: GraphFuture[Any], number: int, place: Place) -> None:
+        """A task that was handed over has not been started and never will be: it ends as cancelled."""
+        self.inbox.append((self._called_off, (future, number, place)))
+        self.apply()
+
     def lost(self, place: Place) -> None:
         """A place is gone, with all that ran and all that was kept there."""
         self.inbox.append((self.scheduler.lost, (place,)))
@@ -427,6 +432,10 @@ class Hub(Guarded):
     def _cancel(self, futures: list[GraphFuture[Any]], force: bool) -> None:
         for future in futures:
             self.scheduler.cancelled(future, force=force and self.backend.capabilities.kills)
+
+    def _called_off(self, future: GraphFuture[Any], number: int, place: Place) -> None:
+        if self.scheduler.revoked(future, number, place):
+            self.scheduler.cancelled(future)
 
     def _external_settled(self, external: External, failed: bool, cancelled: bool) -> None:
         if failed or cancelled:

@@ -181,6 +181,7 @@ def test_a_dropped_executor_runs_what_waited_for_a_foreign_future(case):
     assert ran.wait(LIMIT)
 
 
+@pytest.mark.asks(makes_workers=True)
 def test_an_initializer_that_fails_while_others_submit(make, case):
     submitted = threading.Event()
 
