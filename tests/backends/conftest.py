@@ -6,14 +6,14 @@ A new backend joins by one line in ``BACKENDS``, an executor to be wrapped by on
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import loky
 import pytest
 from gates import Gate
-from patience import in_time
+from patience import LIMIT, in_time
 
 from graphfutures import GraphExecutor
 from graphfutures.backends.base import Capabilities
@@ -96,9 +96,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Start the process pool of a case before anything looks which threads there are."""
     case = item.callspec.params.get("case") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
-    if case is not None and needs_pool(case) and case.name not in _pools:
+    if case is not None and needs_pool(case) and not _works(_pools.get(case.name)):
         pool = _pools[case.name] = INNER[case.name][0](case.workers)
         list(pool.map(abs, range(4 * case.workers)))
+
+
+def _works(pool: Executor | None) -> bool:
+    """Whether there is a pool that no earlier test has broken."""
+    try:
+        return pool is not None and pool.submit(abs, -1).result(LIMIT) == 1
+    except BrokenExecutor:
+        return False
 
 
 def pytest_unconfigure() -> None:

@@ -56,13 +56,15 @@ def test_exceptions_keep_type_and_arguments(executor):
     assert type(future.exception(LIMIT)) is ValueError
 
 
+class Odd(BaseException):
+    pass
+
+
+def raise_odd():
+    raise Odd("odd")
+
+
 def test_a_base_exception_does_not_harm_a_worker(executor):
-    class Odd(BaseException):
-        pass
-
-    def raise_odd():
-        raise Odd("odd")
-
     for _ in range(6):
         with pytest.raises(Odd):
             executor.submit(raise_odd).result(LIMIT)
