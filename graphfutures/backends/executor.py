@@ -59,8 +59,8 @@ def attempt(call: Call) -> tuple[Any, Any, float, float]:
     start = perf_counter()
     outer, here.task = here.task, call.task
     try:
-        context = copy_context() if call.context is None else call.context
-        value = context.run(call.fn, *call.args, **call.kwargs)
+        run = copy_context().run if call.context is None else call.context.run
+        value = run(call.fn, *call.args, **call.kwargs)
         return value, _me(call), start, perf_counter()
     except BaseException as error:
         if call.task is None and not _comes_back(error):
@@ -69,6 +69,8 @@ def attempt(call: Call) -> tuple[Any, Any, float, float]:
         raise
     finally:
         here.task = outer
+        # The frames of a traceback lead back to this one, which must not lead to the exception.
+        del call, outer
 
 
 def _me(call: Call) -> Any:

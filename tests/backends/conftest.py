@@ -1,7 +1,8 @@
 """The conformance suite: every test here runs over each backend with 1, 2 and 4 workers.
 
-A new backend joins by one line in ``BACKENDS``, an executor to be wrapped by one in ``INNER``.  A test that asks for more than every backend can do says so by
-``@pytest.mark.asks(shares_memory=True)`` and the like, fields of ``Capabilities`` with the value it needs.
+A new backend joins by one line in ``BACKENDS``, an executor to be wrapped by one in ``INNER``.  A test that asks for
+more than every backend can do says so by ``@pytest.mark.asks(shares_memory=True)`` and the like, fields of
+``Capabilities`` with the value it needs.
 """
 
 import multiprocessing
