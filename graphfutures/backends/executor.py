@@ -122,6 +122,8 @@ class Wrapped:
         self._inner = inner
         self._name = name
         self._ending: errors.BrokenGraphError | None = None  # why nothing can be handed over any more
+        if type(inner) not in _known:
+            first_again()  # pools end themselves at exit, and the graph has to be drained before
         self._begin()
 
     def _begin(self) -> None:
@@ -271,7 +273,7 @@ class Wrapped:
             return
         if type(self._inner) not in _known:
             _known.add(type(self._inner))
-            first_again()  # pools end themselves at exit, and the graph has to be drained before
+            first_again()  # loky's only registers itself now
 
     def _report(self, hub: Exchange, fact: Finished) -> None:
         hub.exchange(self._place, (fact,), 0)

@@ -76,7 +76,8 @@ def _made_elsewhere(name: str, request: Request) -> Backend:
 
     offered = entry_points(group=GROUP)
     if name not in offered.names:
-        raise errors.unknown_backend(name, [*BACKENDS, *ALIASES, *sorted(offered.names)], config.source_of(name))
+        known = dict.fromkeys([*BACKENDS, *ALIASES, *sorted(offered.names)])  # ours go before others of that name
+        raise errors.unknown_backend(name, known, config.source_of(name))
     try:
         factory: Callable[[Request], Backend] = offered[name].load()
     except Exception as error:
