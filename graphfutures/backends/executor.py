@@ -29,6 +29,7 @@ from graphfutures.running import call_of, here, record_of
 STAMP = "_graphfutures_attempt"
 #: what is raised with these by ``submit`` concerns one task alone, though they are RuntimeErrors
 _OF_ONE_TASK = (RecursionError, NotImplementedError)
+_OF_PICKLE = (pickle.PicklingError, AttributeError, TypeError, RecursionError)
 #: of inner executors that have been given a task
 _known: set[type] = set()
 
@@ -261,8 +262,8 @@ class Wrapped:
             if self._ending is not None:
                 raise self._ending
             told = self._inner.submit(attempt, Call(fn, args, kwargs, context, future))
-            self._handed[told] = future, number, start
             told.add_done_callback(self._tell)
+            self._handed[told] = future, number, start
         except BaseException as error:
             failure = error.with_traceback(None)  # whose frames lead to the task
             if isinstance(error, RuntimeError) and not isinstance(error, _OF_ONE_TASK) and self._ending is None:
@@ -287,15 +288,21 @@ class Wrapped:
         facts: list[Finished] = []
         while self._told:
             told = self._told.popleft()
+            if told not in self._handed:
+                continue  # it has told twice
             future, number, start = self._handed.pop(told)
             if told.cancelled():
                 hub.called_off(future, number, self._place)
                 continue
-            error = told.exception()
-            if error is None:
-                value, *stamp = told.result()
-                facts.append((future, number, True, value, False, self._record(future, start, stamp, good=True)))
-                continue
+            try:
+                error = told.exception()
+                if error is None:
+                    value, *stamp = told.result()
+                    record = self._record(future, start, stamp, good=True)
+                    facts.append((future, number, True, value, False, record))
+                    continue
+            except Exception as odd:  # an executor that gives back something else than was returned
+                error = odd
             stamp = vars(error).pop(STAMP, None)
             if stamp is None:
                 self._explain(error, future)
@@ -317,9 +324,9 @@ class Wrapped:
         return record_of(future, self._numbers.setdefault(who, len(self._numbers)), start, stop, good=good)
 
     def _explain(self, error: BaseException, future: GraphFuture[Any]) -> None:
-        """Say which task it was that could not be sent."""
+        """Say which task it was that could not be sent: pickle raises whatever it comes upon."""
         try:
-            if "pickle" in str(error):
+            if isinstance(error, _OF_PICKLE) or "pickle" in str(error):
                 error.add_note(errors.to_be_picklable(future.key, self._inner))
         except Exception:
             pass  # it cannot be shown

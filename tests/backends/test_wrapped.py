@@ -300,6 +300,19 @@ def test_an_executor_that_refuses(refusal):
     held.cancel()
 
 
+def test_an_executor_that_gives_back_something_else():
+    inner = Asked(2)
+    with GraphExecutor(backend=inner) as executor:
+        future = executor.submit(abs, -1)
+        inner.wait_for_one()
+        inner.given[0][0].set_result(1)
+        assert isinstance(future.exception(LIMIT), TypeError)
+        future = executor.submit(abs, -2)
+        inner.wait_for_one()
+        inner.run(1)
+        assert future.result(LIMIT) == 2
+
+
 @pytest.mark.parametrize("error", [NotImplementedError("for this"), RecursionError("too deep"), ValueError("odd")])
 def test_a_refusal_that_concerns_one_task(error):
     inner = Asked(2)
@@ -341,16 +354,25 @@ def test_a_pool_whose_initializer_fails(caplog):
 
 
 def test_its_owner_shuts_it_and_cancels_all():
-    inner = ThreadPoolExecutor(1)
-    inner._max_workers, limit = 3, inner._max_workers  # so that two tasks wait inside
+    given = threading.Semaphore(0)
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            try:
+                return super().submit(fn, *args, **kwargs)
+            finally:
+                given.release()
+
+    inner = Counting(1)
+    inner._max_workers = 3  # so that two tasks wait inside
     gate = threading.Event()
     executor = GraphExecutor(backend=inner)
-    inner._max_workers = limit
+    inner._max_workers = 1
     running, waiting, last = executor.submit(gate.wait, LIMIT), executor.submit(abs, -1), executor.submit(abs, -2)
     dependent, held = executor.submit(abs, last), Future()
     foreign = executor.submit(abs, held)
-    while inner._work_queue.qsize() < 2:
-        executor.stats()
+    for _ in range(3):
+        assert given.acquire(timeout=LIMIT)
     inner.shutdown(wait=False, cancel_futures=True)
     for future in (waiting, last, dependent):
         with pytest.raises(CancelledError):
