@@ -130,7 +130,7 @@ def cannot_rebuild(kind: str, error: TypeError) -> TypeError:
 def no_backend(found: object, known: Iterable[str]) -> TypeError:
     """For a ``backend=`` that is neither a name nor a backend nor an executor."""
     return TypeError(
-        f"backend must be a name or a backend or an Executor, not {found!r}; known names are: {', '.join(known)}"
+        f"backend must be a name, a backend or an Executor, not {found!r}; known names are: {', '.join(known)}"
     )
 
 
