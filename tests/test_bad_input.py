@@ -27,7 +27,7 @@ CONSTRUCTOR = [
     ((4, "name", print, (), "threads"), {}, TypeError, "positional arguments"),
     ((), {"backend": "thread"}, ValueError, "unknown backend 'thread'; known are: threads, inline, threading"),
     ((), {"backend": ""}, ValueError, "unknown backend ''; known are: threads"),
-    ((), {"backend": 3}, TypeError, "backend must be a name, a backend or an Executor, not 3; known names are: threads"),
+    ((), {"backend": 3}, TypeError, "backend must be a name, a backend or an Executor, not 3; known names"),
     ((), {"backend": dict}, TypeError, "backend must be a name, a backend or an Executor"),
     ((), {"max_pending": 0}, ValueError, "^max_pending must be greater than 0$"),
     ((), {"max_pending": -1}, ValueError, "^max_pending must be greater than 0$"),
