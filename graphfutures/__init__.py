@@ -12,7 +12,7 @@ from concurrent.futures import (
 )
 
 from graphfutures.arguments import allow_failure, quote, value
-from graphfutures.errors import BrokenGraphError, GraphFuturesError
+from graphfutures.errors import BrokenGraphError, GraphFuturesError, TaskFailedError
 from graphfutures.executor import GraphExecutor, unpack
 from graphfutures.futures import GraphFuture
 
@@ -27,6 +27,7 @@ __all__ = [
     "GraphFuture",
     "GraphFuturesError",
     "InvalidStateError",
+    "TaskFailedError",
     "allow_failure",
     "as_completed",
     "quote",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
-import threading
 import warnings
 import weakref
 from _thread import get_ident
 from time import sleep
 
-from graphfutures import errors
+from graphfutures import errors, exits
 from graphfutures.externals import External
 from graphfutures.hub import Hub
 
@@ -102,7 +100,6 @@ def _in_forked_child() -> None:
         hub.forked()
 
 
-# Before the interpreter joins threads, as the standard library's own pools do; atexit comes after that.
-getattr(threading, "_register_atexit", atexit.register)(_at_exit)
+exits.at_exit(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_forked_child)

@@ -17,6 +17,10 @@ class BrokenGraphError(GraphFuturesError, BrokenExecutor):
     """The executor cannot go on: everything pending was settled with this error."""
 
 
+class TaskFailedError(GraphFuturesError):
+    """A task failed in another process with an exception that cannot travel; this is its text."""
+
+
 class NoThreadError(GraphFuturesError, RuntimeError):
     """No worker thread could be started, and there is none: what was submitted waits for the next attempt."""
 
@@ -71,6 +75,52 @@ def internal_failure(cause: BaseException) -> BrokenGraphError:
     return error
 
 
+def inner_ended(inner: object, reason: BaseException | str) -> BrokenGraphError:
+    """For pending futures after an executor that was given as the backend has broken or was shut."""
+    what = reason if isinstance(reason, str) else f"{type(reason).__name__}: {_text(reason)}"
+    error = BrokenGraphError(f"the {type(inner).__qualname__} that runs the tasks takes no more of them ({what:.500})")
+    error.__cause__ = reason if isinstance(reason, BaseException) else None
+    return error
+
+
+def cannot_travel(error: BaseException) -> TaskFailedError:
+    """For an exception that another process could not make from what it is sent."""
+    return TaskFailedError(
+        f"{type(error).__qualname__}: {_text(error)} (the exception itself cannot be unpickled: "
+        "its __init__ has to accept its args, or it needs a __reduce__)"
+    )
+
+
+def to_be_picklable(key: str, inner: object) -> str:
+    """A note for what a pool could not send."""
+    return (
+        f"{key}: functions, arguments and results have to be picklable for a {type(inner).__qualname__}; "
+        "functions are, if they can be imported by their name"
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "which cannot be shown"
+
+
+def initializer_elsewhere(inner: object) -> ValueError:
+    """For an initializer beside an executor, which has workers of its own."""
+    return ValueError(
+        f"give the initializer to the {type(inner).__qualname__} itself: its workers are not started here"
+    )
+
+
+def backend_not_loaded(name: str, source: str, cause: BaseException) -> ImportError:
+    """For a backend of others that cannot be imported."""
+    return ImportError(
+        f"backend {name!r} is offered by the entry point {source!r}, which cannot be loaded: "
+        f"{type(cause).__name__}: {_text(cause)}"
+    )
+
+
 def made_before_fork(key: str) -> BrokenGraphError:
     """For futures that only the parent process will see settled."""
     return BrokenGraphError(
@@ -111,8 +161,10 @@ def cannot_rebuild(kind: str, error: TypeError) -> TypeError:
 
 
 def no_backend(found: object, known: Iterable[str]) -> TypeError:
-    """For a ``backend=`` that is neither a name nor a backend."""
-    return TypeError(f"backend must be a name or a backend, not {found!r}; known names are: {', '.join(known)}")
+    """For a ``backend=`` that is neither a name nor a backend nor an executor."""
+    return TypeError(
+        f"backend must be a name, a backend or an Executor, not {found!r}; known names are: {', '.join(known)}"
+    )
 
 
 def not_callable(fn: object) -> TypeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from concurrent.futures import wait as wait_for
 from functools import partial
 from operator import index
@@ -40,8 +41,8 @@ class GraphExecutor(Door):
     :param thread_name_prefix: of the worker threads' names.
     :param initializer: called first in each worker; if it raises, the executor is broken.
     :param initargs: arguments of ``initializer``.
-    :param backend: ``"threads"`` or ``"inline"``, an alias of dask's, or a ``Backend``; by default threads, or
-        ``GRAPHFUTURES_BACKEND``.
+    :param backend: ``"threads"`` or ``"inline"``, an alias of dask's or a name that an installed package offers; any
+        ``concurrent.futures.Executor``, or a ``Backend``; by default threads, or ``GRAPHFUTURES_BACKEND``.
     :param max_pending: ``submit`` blocks while so many tasks are unfinished; None does not block.
     :param record: remember all attempts, not only the last 10,000.
     :param mp_context: only loky's, for worker processes.
@@ -57,7 +58,7 @@ class GraphExecutor(Door):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
-        backend: str | Backend | None = None,
+        backend: str | Backend | Executor | None = None,
         max_pending: int | None = None,
         record: bool = False,
         mp_context: Any = None,
@@ -77,7 +78,7 @@ class GraphExecutor(Door):
             _above_zero(name, number)
         name = thread_name_prefix or f"GraphExecutor-{next(_numbers)}"
         workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
-        request = Request(workers, name, initializer, initargs)
+        request = Request(workers, name, initializer, initargs, max_workers)
         hands = make(config.default_backend() if backend is None else backend, request)
         self._options = None
         self._max_workers = hands.max_workers

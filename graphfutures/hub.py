@@ -188,6 +188,11 @@ class Hub(Lending):
         self.inbox.append((self.scheduler.revoked, (future, number, place)))
         self.apply()
 
+    def called_off(self, future: GraphFuture[Any], number: int, place: Place) -> None:
+        """A task that was handed over has not been started and never will be: it ends as cancelled."""
+        self.inbox.append((self._called_off, (future, number, place)))
+        self.apply()
+
     def lost(self, place: Place) -> None:
         """A place is gone, with all that ran and all that was kept there."""
         self.inbox.append((self.scheduler.lost, (place,)))
@@ -436,6 +441,10 @@ class Hub(Lending):
         for future in futures:
             if not self.scheduler.cancelled(future, force=force and self.backend.capabilities.kills) and force:
                 self.cancel_wanted.add(future)
+
+    def _called_off(self, future: GraphFuture[Any], number: int, place: Place) -> None:
+        if self.scheduler.revoked(future, number, place):
+            self.scheduler.cancelled(future)
 
     def _external_settled(self, external: External, failed: bool, cancelled: bool) -> None:
         if failed or cancelled:

@@ -90,10 +90,23 @@ def _whole(args: Any, rest: Any) -> tuple[Context, Any, dict[str, Any]]:
     return context or Context(), args, kwargs or {}
 
 
-def record_of(future: GraphFuture[Any], worker: int, start: float, *, good: bool) -> Record:
-    """What is to be remembered of an attempt that ends now, otherwise than by ``run``."""
+def call_of(future: GraphFuture[Any]) -> tuple[Any, Any, dict[str, Any], Context]:
+    """Function, arguments and context of a task that is to run elsewhere; it lets go of them."""
+    fn, args, rest = future._fn, future._args, future._rest
+    future._forget_call()
+    if future.tolerated:
+        future.tolerated = ()
+    if rest is EACH:
+        rest = None, EACH, None
+    context, args, kwargs = _whole(args, rest or (None, None, None))
+    return fn, tuple(args), kwargs, context
+
+
+def record_of(future: GraphFuture[Any], worker: int, start: float, stop: float | None = None, *, good: bool) -> Record:
+    """What is to be remembered of an attempt that ends, now unless it is said when, otherwise than by ``run``."""
     future._name = name = future.name
-    return future.serial, name, worker, start, perf_counter(), 0, good, *labels(future.dependencies)
+    stop = perf_counter() if stop is None else stop
+    return future.serial, name, worker, start, stop, 0, good, *labels(future.dependencies)
 
 
 def labels(needs: tuple[Any, ...]) -> tuple[Any, ...]:

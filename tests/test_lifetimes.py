@@ -10,7 +10,7 @@ import threading
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, as_completed, wait
 from functools import partial
 from typing import Any
 
@@ -31,10 +31,12 @@ def no_collector() -> Iterator[None]:
     _references.clear()
 
 
-@pytest.fixture(params=["threads", "inline"])
+@pytest.fixture(params=["threads", "inline", "wrapped"])
 def executor(request: pytest.FixtureRequest) -> Iterator[GraphExecutor]:
-    with GraphExecutor(1, backend=request.param) as executor:
-        yield executor
+    with ThreadPoolExecutor(1) as inner:
+        backend = inner if request.param == "wrapped" else request.param
+        with GraphExecutor(1, backend=backend) as executor:
+            yield executor
 
 
 class Thing:
@@ -322,7 +324,8 @@ def test_an_executor_that_is_dropped_is_gone_at_once_and_finishes_its_work() -> 
 
 
 def test_the_hub_goes_when_the_work_is_done() -> None:
-    for backend in ("threads", "inline"):
+    inner = ThreadPoolExecutor(2)
+    for backend in ("threads", "inline", inner):
         executor = GraphExecutor(2, backend=backend)
         future = executor.submit(int)
         future.add_done_callback(ignore)
@@ -332,6 +335,7 @@ def test_the_hub_goes_when_the_work_is_done() -> None:
         del hub, executor, future
         gc.collect()  # hub and backend know each other
         assert gone(), backend
+    inner.shutdown()
 
 
 def test_an_iterator_of_map_does_not_keep_the_executor() -> None:

@@ -24,12 +24,14 @@ class Capabilities(NamedTuple):
     :param submits_run: a task runs inside ``submit``, in the thread that submits.
     :param kills: a running task can be stopped.
     :param keeps_values: values stay where they were made.
+    :param makes_workers: its workers are its own, so that it gives them names and initializes them.
     """
 
     shares_memory: bool = True
     submits_run: bool = False
     kills: bool = False
     keeps_values: bool = False
+    makes_workers: bool = True
 
 
 class Exchange(Protocol):
@@ -46,6 +48,9 @@ class Exchange(Protocol):
 
     def revoked(self, future: GraphFuture[Any], number: int, place: Place) -> None:
         """A task that was handed over has not been started and is given back."""
+
+    def called_off(self, future: GraphFuture[Any], number: int, place: Place) -> None:
+        """A task that was handed over has not been started and never will be: it ends as cancelled."""
 
     def lost(self, place: Place) -> None:
         """The place is gone, with all that ran and all that was kept there."""

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from typing import Any, Final, NamedTuple
 
 from graphfutures import config, errors
 from graphfutures.backends.base import Backend
+from graphfutures.backends.executor import Wrapped
 from graphfutures.backends.inline import Inline
 from graphfutures.backends.threads import Threads
 
 
 class Request(NamedTuple):
-    """What an executor asks of the backend that it is made with, in the words of its constructor."""
+    """What an executor asks of the backend that it is made with, in the words of its constructor.
+
+    :param max_workers: how many tasks are to run at once, by default what ``config`` says.
+    :param name: for threads.
+    :param initializer: to be called first in each worker, with ``initargs``.
+    :param limit: ``max_workers`` if it was given, else None.
+    """
 
     max_workers: int
     name: str
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    limit: int | None
 
 
 def _threads(request: Request) -> Backend:
@@ -39,17 +48,38 @@ ALIASES: Final[Mapping[str, str]] = {
 }
 
 
-def make(backend: str | Backend, request: Request) -> Backend:
-    """A backend by its name or alias; one that is ready made is returned as it is.
+#: the entry points by which others offer backends: each a callable that takes a Request and returns a Backend
+GROUP: Final = "graphfutures.backends"
 
-    :raises ValueError: for an unknown name.
-    :raises TypeError: for something that is neither.
+
+def make(backend: str | Backend | Executor, request: Request) -> Backend:
+    """A backend by its name or alias, or one for an executor; one that is ready made is returned as it is.
+
+    :raises ValueError: for an unknown name, or an initializer for the workers of an executor.
+    :raises TypeError: for something that is none of these.
+    :raises ImportError: for a backend of others that cannot be loaded.
     """
     if isinstance(backend, str):
         name = ALIASES.get(backend, backend)
-        if name not in BACKENDS:
-            raise errors.unknown_backend(backend, [*BACKENDS, *ALIASES], config.source_of(backend))
-        return BACKENDS[name](request)
+        return BACKENDS[name](request) if name in BACKENDS else _made_elsewhere(name, request)
+    if isinstance(backend, Executor):
+        if request.initializer is not None:
+            raise errors.initializer_elsewhere(backend)
+        return Wrapped(backend, request.limit, request.name)
     if not isinstance(backend, type) and hasattr(backend, "capabilities"):
         return backend
     raise errors.no_backend(backend, [*BACKENDS, *ALIASES])
+
+
+def _made_elsewhere(name: str, request: Request) -> Backend:
+    from importlib.metadata import entry_points  # which takes as long as the rest of this package
+
+    offered = entry_points(group=GROUP)
+    if name not in offered.names:
+        known = dict.fromkeys([*BACKENDS, *ALIASES, *sorted(offered.names)])  # ours go before others of that name
+        raise errors.unknown_backend(name, known, config.source_of(name))
+    try:
+        factory: Callable[[Request], Backend] = offered[name].load()
+    except Exception as error:
+        raise errors.backend_not_loaded(name, offered[name].value, error) from error
+    return factory(request)

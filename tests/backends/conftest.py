@@ -1,17 +1,20 @@
 """The conformance suite: every test here runs over each backend with 1, 2 and 4 workers.
 
-A new backend joins by one line in ``BACKENDS``.  A test that asks for more than every backend can do says so by
-``@pytest.mark.asks(shares_memory=True)`` and the like, fields of ``Capabilities`` with the value it needs.
+A new backend joins by one line in ``BACKENDS``, an executor to be wrapped by one in ``INNER``.  A test that asks for
+more than every backend can do says so by ``@pytest.mark.asks(shares_memory=True)`` and the like, fields of
+``Capabilities`` with the value it needs.
 """
 
+import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
+import loky
 import pytest
 from gates import Gate
-from patience import in_time
+from patience import LIMIT, in_time
 
 from graphfutures import GraphExecutor
 from graphfutures.backends.base import Capabilities
@@ -23,15 +26,32 @@ BACKENDS: dict[str, Capabilities] = {
     "inline": Inline.capabilities,
 }
 WORKERS = (1, 2, 4)
+IN_THREADS = Capabilities(makes_workers=False)
+IN_PROCESSES = Capabilities(shares_memory=False, makes_workers=False)
+
+
+def process_pool(workers: int) -> Executor:
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver"))
+
+
+#: executors to be wrapped: how one is made, what it can do, with which numbers of workers; without threads each is
+#: slow to start, so that one serves all tests
+INNER: dict[str, tuple[Callable[[int], Executor], Capabilities, tuple[int, ...]]] = {
+    "wrapped threads": (ThreadPoolExecutor, IN_THREADS, (1, 2)),
+    "wrapped processes": (process_pool, IN_PROCESSES, (2,)),
+    "wrapped loky": (loky.ProcessPoolExecutor, IN_PROCESSES, (2,)),
+}
+_pools: dict[str, Executor] = {}
 
 
 @dataclass(frozen=True)
 class Case:
     """One backend with a number of workers."""
 
-    backend: str
+    name: str
     workers: int
     capabilities: Capabilities
+    backend: Any = None
 
     @property
     def at_once(self) -> int:
@@ -39,7 +59,13 @@ class Case:
         return 1 if self.capabilities.submits_run else self.workers
 
 
-CASES = [Case(name, workers, found) for name, found in BACKENDS.items() for workers in WORKERS]
+CASES = [Case(name, workers, found, name) for name, found in BACKENDS.items() for workers in WORKERS]
+CASES += [Case(name, workers, found) for name, (_, found, numbers) in INNER.items() for workers in numbers]
+
+
+def needs_pool(case: Case) -> bool:
+    """Whether it runs on a pool of processes, one for all tests."""
+    return case.name in INNER and not case.capabilities.shares_memory
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -60,21 +86,60 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if all(getattr(case.capabilities, name) == value for name, value in asked.items())
         and (case.workers == 1 or not one)
     ]
-    metafunc.parametrize("case", chosen, ids=lambda case: f"{case.backend}-{case.workers}", indirect=True)
+    metafunc.parametrize(
+        "case",
+        [pytest.param(case, marks=pytest.mark.ci if needs_pool(case) else ()) for case in chosen],
+        ids=lambda case: f"{case.name}-{case.workers}",
+        indirect=True,
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Start the process pool of a case before anything looks which threads there are."""
+    case = item.callspec.params.get("case") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    if case is not None and needs_pool(case) and not _works(_pools.get(case.name)):
+        pool = _pools[case.name] = INNER[case.name][0](case.workers)
+        list(pool.map(abs, range(4 * case.workers)))
+
+
+def _works(pool: Executor | None) -> bool:
+    """Whether there is a pool that no earlier test has broken."""
+    try:
+        return pool is not None and pool.submit(abs, -1).result(LIMIT) == 1
+    except BrokenExecutor:
+        return False
+
+
+def pytest_unconfigure() -> None:
+    for pool in _pools.values():
+        pool.shutdown()
 
 
 @pytest.fixture
-def case(request: pytest.FixtureRequest) -> Case:
-    return request.param  # type: ignore[no-any-return]
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    one: Case = request.param
+    if one.backend is not None:
+        yield one
+    elif needs_pool(one):
+        yield replace(one, backend=_pools[one.name])
+    else:
+        with INNER[one.name][0](one.workers) as inner:
+            yield replace(one, backend=inner)
 
 
 @pytest.fixture
 def make(case: Case) -> Iterator[Callable[..., GraphExecutor]]:
     """Makes executors of the case; they are shut at the end, with nothing left pending."""
     made: list[GraphExecutor] = []
+    pools: list[Executor] = []
 
     def executor(*args: Any, **kwargs: Any) -> GraphExecutor:
-        made.append(GraphExecutor(*(args or (case.workers,)), backend=case.backend, **kwargs))
+        args = args or (case.workers,)
+        backend = case.backend
+        if case.name in INNER and not needs_pool(case):  # which may have as many workers as are asked for
+            backend = INNER[case.name][0](args[0])
+            pools.append(backend)
+        made.append(GraphExecutor(*args, backend=backend, **kwargs))
         return made[-1]
 
     yield executor
@@ -82,6 +147,8 @@ def make(case: Case) -> Iterator[Callable[..., GraphExecutor]]:
         in_time(one.shutdown)
         stats = one.stats()
         assert (stats["waiting"], stats["ready"], stats["running"]) == (0, 0, 0)
+    for pool in pools:
+        in_time(pool.shutdown)
 
 
 @pytest.fixture

@@ -85,6 +85,7 @@ def test_a_circle_that_only_leads_to_a_future_is_refused(executor, held):
         executor.submit(same, circle)
 
 
+@pytest.mark.asks(shares_memory=True)  # pickling has such a limit
 @pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: (x,), lambda x: {"k": x}], ids=["list", "tuple", "dict"])
 def test_no_recursion_limit_is_met(executor, wrap):
     argument = executor.submit(abs, -7)

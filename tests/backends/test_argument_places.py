@@ -124,6 +124,7 @@ def test_defaultdict_keeps_its_factory(executor):
     assert isinstance(argument["k"], GraphFuture)
 
 
+@pytest.mark.asks(shares_memory=True)
 def test_an_empty_container_beside_a_future_is_passed_on_as_it_is(executor):
     nothing, blank = [], Blank()
     value = executor.submit(same, [nothing, blank, executor.submit(abs, -1)]).result(LIMIT)
@@ -160,10 +161,11 @@ def test_order_is_kept(executor):
     assert list(executor.submit(same, {n: executor.submit(abs, n) for n in (3, 1, 2)}).result(LIMIT)) == [3, 1, 2]
 
 
-def test_positional_and_keyword_arguments(executor):
-    def all_of_it(*args, **kwargs):
-        return args, kwargs
+def all_of_it(*args, **kwargs):
+    return args, kwargs
 
+
+def test_positional_and_keyword_arguments(executor):
     one, two = executor.submit(abs, -1), executor.submit(abs, -2)
     found = executor.submit(all_of_it, one, [two], 3, a=one, b={"c": two}, d=4).result(LIMIT)
     assert found == ((1, [2], 3), {"a": 1, "b": {"c": 2}, "d": 4})

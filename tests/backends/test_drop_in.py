@@ -56,13 +56,15 @@ def test_exceptions_keep_type_and_arguments(executor):
     assert type(future.exception(LIMIT)) is ValueError
 
 
+class Odd(BaseException):
+    pass
+
+
+def raise_odd():
+    raise Odd("odd")
+
+
 def test_a_base_exception_does_not_harm_a_worker(executor):
-    class Odd(BaseException):
-        pass
-
-    def raise_odd():
-        raise Odd("odd")
-
     for _ in range(6):
         with pytest.raises(Odd):
             executor.submit(raise_odd).result(LIMIT)
@@ -78,7 +80,7 @@ def test_at_most_max_workers_at_once(executor, case, gate):
     assert [future.result(LIMIT) for future in futures] == list(range(3 * case.workers))
 
 
-@pytest.mark.asks(submits_run=False, shares_memory=True)
+@pytest.mark.asks(submits_run=False, shares_memory=True, makes_workers=True)
 def test_tasks_run_in_threads_of_the_given_name(make):
     executor = make(2, "loader")
     name = executor.submit(lambda: threading.current_thread().name).result(LIMIT)
@@ -107,14 +109,14 @@ def test_the_number_of_workers_is_readable(make, case):
     assert make()._max_workers == case.at_once
 
 
-@pytest.mark.asks(submits_run=False, shares_memory=True)
+@pytest.mark.asks(submits_run=False, shares_memory=True, makes_workers=True)
 def test_the_default_number_of_workers_is_that_of_the_standard_pool(case):
     with GraphExecutor(backend=case.backend) as executor:
         count = getattr(os, "process_cpu_count", os.cpu_count)()
         assert executor._max_workers == min(32, (count or 1) + 4)
 
 
-@pytest.mark.asks(submits_run=False, shares_memory=True)
+@pytest.mark.asks(submits_run=False, shares_memory=True, makes_workers=True)
 def test_threads_are_started_as_they_are_needed(executor, case, gate):
     assert len(executor._threads) == 0
     executor.submit(pow, 2, 2).result(LIMIT)
@@ -134,7 +136,7 @@ def test_monitors_can_read_its_state(make):
     assert (executor._shutdown, bool(executor._broken)) == (True, False)
 
 
-@pytest.mark.asks(shares_memory=True)
+@pytest.mark.asks(shares_memory=True, makes_workers=True)
 def test_each_worker_is_initialized_first(make):
     seen = []
     executor = make(2, "", seen.append, ("ready",))
@@ -148,6 +150,7 @@ def fail_to_start():
     raise RuntimeError("no licence")
 
 
+@pytest.mark.asks(makes_workers=True)
 def test_a_failing_initializer_breaks_the_executor(make, caplog):
     executor = make(initializer=fail_to_start)
     with caplog.at_level(logging.CRITICAL, logger="concurrent.futures"):

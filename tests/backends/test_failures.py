@@ -103,6 +103,7 @@ def test_each_dependent_has_its_own_notes(executor):
     assert root.exception(LIMIT).__notes__ == ["of the author"]
 
 
+@pytest.mark.asks(shares_memory=True)  # one like this cannot be pickled
 def test_copies_are_made_without_calling_init(executor):
     root = executor.submit(fail, Coded(7, reason="full"))
     copy = executor.submit(abs, root).exception(LIMIT)
@@ -132,6 +133,7 @@ def test_the_traceback_does_not_grow(executor):
         assert len(lengths) == 1
 
 
+@pytest.mark.asks(shares_memory=True)
 def test_the_traceback_shows_where_the_task_failed(executor):
     future = executor.submit(fail, ValueError("bad"))
     with pytest.raises(ValueError, match="bad") as caught:

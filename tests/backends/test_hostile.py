@@ -57,6 +57,7 @@ def test_a_failure_is_inherited_by_a_call_that_cannot_be_described(executor, fn)
     assert works(executor)
 
 
+@pytest.mark.asks(shares_memory=True)
 @pytest.mark.parametrize("error", [SystemExit, GeneratorExit, CancelledError])
 def test_a_value_that_raises_while_it_is_unpacked(executor, error):
     def items():
@@ -65,7 +66,7 @@ def test_a_value_that_raises_while_it_is_unpacked(executor, error):
 
     first, second = unpack(executor.submit(items), 2)
     assert isinstance(first.exception(LIMIT), error) or first.cancelled()
-    assert second.done()
+    assert not wait([second], LIMIT).not_done
     assert works(executor)
 
 
@@ -136,7 +137,7 @@ def test_a_finalizer_inside_the_graph_shuts_the_executor_down(make, held):
     assert all(future.cancelled() for future in pending)
 
 
-@pytest.mark.asks(submits_run=False)
+@pytest.mark.asks(submits_run=False, shares_memory=True)
 def test_a_callback_submits_while_others_wait_for_room(make):
     executor = make(max_pending=1)
     go, called, pause, more = threading.Event(), threading.Event(), threading.Event(), []
@@ -173,6 +174,7 @@ def test_a_foreign_future_whose_end_was_not_told(executor):
     assert future.result(0) == 1
 
 
+@pytest.mark.asks(shares_memory=True)
 def test_a_dropped_executor_runs_what_waited_for_a_foreign_future(case):
     foreign, ran = Future(), threading.Event()
     GraphExecutor(case.workers, backend=case.backend).submit(lambda _: ran.set(), foreign)
@@ -181,6 +183,7 @@ def test_a_dropped_executor_runs_what_waited_for_a_foreign_future(case):
     assert ran.wait(LIMIT)
 
 
+@pytest.mark.asks(makes_workers=True)
 def test_an_initializer_that_fails_while_others_submit(make, case):
     submitted = threading.Event()
 
@@ -200,7 +203,7 @@ def test_an_initializer_that_fails_while_others_submit(make, case):
         assert all(isinstance(future.exception(0), BrokenExecutor) for future in futures)
 
 
-@pytest.mark.asks(submits_run=False)
+@pytest.mark.asks(submits_run=False, shares_memory=True)
 def test_shutdown_waits_for_workers_that_come_meanwhile(make, case):
     for _ in range(20):
         executor = make()

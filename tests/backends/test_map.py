@@ -39,9 +39,13 @@ def test_an_exception_is_raised_in_its_place(executor):
         next(values)
 
 
+def first(a, _):
+    return a
+
+
 def test_all_is_submitted_before_the_first_value_is_asked_for(executor, held):
     taken = []
-    values = executor.map(lambda a, _: a, (taken.append(n) or n for n in range(30)), itertools.repeat(held))
+    values = executor.map(first, (taken.append(n) or n for n in range(30)), itertools.repeat(held))
     assert taken == list(range(30))
     held.set_result(None)
     assert list(values) == taken

@@ -14,7 +14,9 @@ import graphfutures
 ROOT = Path(__file__).parents[2]
 RUNNER = Path(__file__).with_name("run_examples.py")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-WITH_EXAMPLES = {"README.md", "architecture.md", "index.md", "porting.md", "quickstart.md", "testing.md"}
+WITH_EXAMPLES = {
+    *("README.md", "architecture.md", "backends.md", "index.md", "porting.md", "quickstart.md", "testing.md"),
+}
 LIMIT = 60
 
 

@@ -157,6 +157,22 @@ def test_a_revoked_task_runs_again() -> None:
     executor.shutdown()
 
 
+def test_a_task_that_is_called_off_is_cancelled_with_its_dependents() -> None:
+    backend = ManualBackend(1)
+    executor = GraphExecutor(backend=backend)
+    future = executor.submit(abs, -1)
+    dependent, other = executor.submit(abs, future), executor.submit(abs, -2)
+    backend.take()
+    assert backend.take() == [], "its slot is taken"
+    executor._hub.called_off(future, future.attempt, future.place)
+    assert future.cancelled()
+    assert dependent.cancelled()
+    assert executor.stats()["cancelled"] == 2
+    assert backend.take() == [other], "its slot is free"
+    backend.finish(other)
+    executor.shutdown()
+
+
 def test_a_revoked_task_can_be_cancelled() -> None:
     backend, executor = make()
     future = executor.submit(add, 1)
