@@ -481,6 +481,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
                 if not watch.callbacks or watch.callbacks[-1] is not entry:
                     watch.callbacks.append(entry)
             if not watch.leave(first):
+                if kind is CALLBACK and watch.callbacks and watch.callbacks[-1] is entry:
+                    watch.callbacks.pop()  # whoever added it has found it settled, and calls it
                 continue
             if kind is PARKED:
                 entry.release()

@@ -392,6 +392,8 @@ class Hub(Lending):
         if self.stand_ins:
             self.look_outside()
         self.backend.join()
+        while self._untold:
+            sleep(0)  # somebody else is just telling what he has applied
         self.callbacks.finish()
         self.clerk.dismiss()
 

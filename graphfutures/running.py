@@ -11,7 +11,7 @@ from typing import Any
 
 from graphfutures.backends.base import Finished, Record
 from graphfutures.calls import EACH, Allowed, Quote, fill, name_of
-from graphfutures.core.states import DONE
+from graphfutures.core.states import CANCELLED, DONE
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 
@@ -26,7 +26,7 @@ def value_of(source: Any) -> Any:
         return source.value
     if isinstance(source, Allowed):
         future = source.future
-        if future.cancelled():
+        if future.cancelled() or getattr(future, "state", None) is CANCELLED:  # perhaps not told yet
             return GraphFuture._error(future) if isinstance(future, GraphFuture) else _cancelled(future)
         return future.exception() or future.result()
     return source.result()

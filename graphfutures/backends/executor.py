@@ -20,10 +20,11 @@ from graphfutures import config, errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.bells import Thread
 from graphfutures.core.graph import Place
+from graphfutures.current import here
 from graphfutures.exits import first_again
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
-from graphfutures.running import call_of, here, record_of
+from graphfutures.running import call_of, record_of
 
 #: the attribute by which an exception that a task has raised brings its worker and its times along
 STAMP = "_graphfutures_attempt"

@@ -12,10 +12,11 @@ from typing import Any
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.bells import Bell, Thread
 from graphfutures.core.graph import Place
+from graphfutures.current import here
 from graphfutures.errors import GraphFuturesError
 from graphfutures.futures import CALLBACK, WAITER, GraphFuture
 from graphfutures.hub import Hub
-from graphfutures.running import here, record_of, run
+from graphfutures.running import record_of, run
 
 #: seconds between two looks whether somebody has begun to wait
 LOOK = 0.001
