@@ -8,11 +8,11 @@ is acted on by whoever takes it out.  A waiter that is interrupted at any point 
 
 from __future__ import annotations
 
-from _thread import RLock, allocate_lock, get_ident
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, _AllCompletedWaiter
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER
 from concurrent.futures._base import PENDING as PENDING_STATE
 from concurrent.futures._base import RUNNING as RUNNING_STATE
 from functools import partial
@@ -20,15 +20,17 @@ from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from graphfutures import errors
-from graphfutures.bells import Bell
 from graphfutures.calls import Rest, name_of
 from graphfutures.core.graph import Task
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, RUNNING
 from graphfutures.current import here
 from graphfutures.outcomes import Inherited
+from graphfutures.watching import CALLBACK, FIRST, LISTENER, PARKED, SETTLED, WAITER, Waiters, Watch
 
 T = TypeVar("T")
 Listener = Callable[["GraphFuture[Any]"], object]
+#: of a future that is not settled yet: its outcome may be decided, but nobody has been told
+_BEGUN = (RUNNING, DONE, FAILED)
 
 
 class Owner(Protocol):
@@ -60,137 +62,6 @@ class Owner(Protocol):
 
     def waited(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
         """Have a running task wait for a future, for as long as it takes."""
-
-
-class Watch:
-    """Those who wait for one future, as long as it is not settled.
-
-    It stands for the ``_condition`` that the standard library's ``wait`` and ``as_completed`` hold while they
-    read the states of all futures and add their waiters.  Holding it freezes what *this thread* sees of the
-    state; a waiter added on a view that is out of date is told at once.  Nobody is ever kept out.
-
-    ``entries`` holds, in the order in which they came, the locks of those who are parked in ``result``, waiters
-    of the standard library, listeners and callbacks; each is taken out once, by whoever acts on it.
-    """
-
-    __slots__ = ("callbacks", "entries", "settled", "views")
-
-    def __init__(self, *, settled: bool = False) -> None:
-        self.settled = settled
-        self.views: dict[int, tuple[bool, int]] = {}  # by thread: whether it was settled then, holds since
-        self.entries: list[tuple[str, Any]] = []
-        self.callbacks: deque[Callable[[], object]] | None = None  # of ``entries``, once they are to be run
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Freeze this thread's view, as long as it holds this; never waits."""
-        settled, holds = self.views.get(get_ident(), (self.settled, 0))
-        self.views[get_ident()] = settled, holds + 1
-        return True
-
-    def release(self) -> None:
-        """Let this thread see the present state again."""
-        settled, holds = self.views.pop(get_ident(), (False, 0))
-        if holds > 1:  # a finalizer came between
-            self.views[get_ident()] = settled, holds - 1
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *exc: object) -> None:
-        self.release()
-
-    def notify_all(self) -> None:
-        """Nothing: those who wait are told by the future."""
-
-    def seen_settled(self) -> bool:
-        """Whether the future was settled in this thread's view."""
-        return self.views.get(get_ident(), (self.settled, 0))[0]
-
-    def leave(self, entry: tuple[str, Any]) -> bool:
-        """Take an entry out; False if somebody has done so."""
-        try:
-            self.entries.remove(entry)
-        except ValueError:
-            return False
-        return True
-
-
-class _Settled(Watch):
-    """The watch of every future that was settled before anybody asked: it keeps nothing."""
-
-    __slots__ = ()
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass
-
-
-#: kinds of entries
-PARKED = "parked"
-WAITER = "waiter"
-LISTENER = "listener"
-CALLBACK = "callback"
-#: of a future that is not settled yet: its outcome may be decided, but nobody has been told
-_BEGUN = (RUNNING, DONE, FAILED)
-SETTLED = _Settled(settled=True)
-#: held, by waiters alone and for an instant, where one of several is to be the first
-_FIRST = RLock()
-
-
-class _Waiters:
-    """The ``_waiters`` of a future, as the standard library's ``wait`` and ``as_completed`` use them."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, future: GraphFuture[Any]) -> None:
-        self._future = future
-
-    def append(self, waiter: Any) -> None:
-        watch = self._future._watched()
-        if watch.seen_settled():
-            return  # it has been seen as settled and is not waited for
-        if not isinstance(waiter.event, Bell):
-            # The standard event's lock may stay taken for good when its waiter is interrupted.  While waiters are
-            # being installed nobody else has come to know of this one.
-            waiter.event = Bell(is_set=waiter.event.is_set()) if here.task is None else _LentBell(here.task, waiter)
-        if type(waiter.event) is _LentBell:
-            waiter.event.needs.append(self._future)
-        if not self._future._enter((WAITER, waiter)):
-            self._future._tell(waiter)
-        elif self._future._owner is not None:
-            self._future._owner.nudge()
-
-    def remove(self, waiter: Any) -> None:
-        watch = self._future._watch
-        if watch is not None and not watch.settled:
-            watch.leave((WAITER, waiter))
-
-
-class _LentBell(Bell):
-    """What a task waits for in ``wait`` and ``as_completed``: its slot is lent as long as it does.
-
-    :param task: the one that waits.
-    :param waiter: of the standard library, whose event this is.
-    """
-
-    __slots__ = ("_all", "_task", "needs")
-
-    def __init__(self, task: Any, waiter: Any) -> None:
-        super().__init__(is_set=waiter.event.is_set())
-        self._task = task
-        self._all = type(waiter) is _AllCompletedWaiter and not waiter.stop_on_exception
-        self.needs: list[Task] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if self._set:
-            return True
-        needs, self.needs = self.needs, []  # once is enough to have them run first
-        with self._task._owner.lent(self._task, needs, needs if self._all and timeout is None else ()) as loan:
-            found = super().wait(timeout)
-            loan.at_once = not found
-        return found
 
 
 class GraphFuture(Task, Future[T], Generic[T]):
@@ -375,7 +246,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         if isinstance(error, Inherited):
             if self._copy is None:
                 copy = error.exception()
-                with _FIRST:
+                with FIRST:
                     if self._copy is None:
                         self._copy = copy
             error = self._copy
@@ -518,7 +389,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
             if self._settled:
                 return SETTLED
             fresh = Watch()
-            with _FIRST:
+            with FIRST:
                 if self._watch is None:
                     self._watch = fresh
                 watch = self._watch
@@ -541,7 +412,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
     # A type checker is to see the attributes of the standard class, or it refuses ours in ``as_completed``.
     if not TYPE_CHECKING:
         _condition = property(_watched)
-        _waiters = property(_Waiters)
+        _waiters = property(Waiters)
         _done_callbacks = property(lambda self: [entry for kind, entry in self._watched().entries if kind is CALLBACK])
         _state = property(_standard_state)
         _result = property(_value_or_none)

@@ -60,7 +60,7 @@ class Hub(Lending):
         self.history = history
         self.remember = history.append
         self.max_pending = max_pending
-        self.wake = backend.wake  # type: ignore[method-assign]
+        self.wake = backend.wake
         self._interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
         self.lends = not self._interruptible
         self.serials = count(1)

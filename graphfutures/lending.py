@@ -8,7 +8,7 @@ circle, it raises.
 from __future__ import annotations
 
 from _thread import allocate_lock
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -90,13 +90,9 @@ class Lending(Guarded):
     #: whether its tasks have slots that can be lent; they have none in threads of the user
     lends: bool
 
-    def exchange(self, place: Any, finished: Sequence[Any], want: int) -> Any:
-        """See ``Hub``."""
-        raise NotImplementedError
-
-    def wake(self) -> None:
-        """See ``Backend``."""
-        raise NotImplementedError
+    #: see ``Hub`` and ``Backend``
+    exchange: Callable[[Any, Sequence[Any], int], Any]
+    wake: Callable[[], None]
 
     def _begin_lending(self) -> None:
         self.loans: dict[tuple[Task, int], Loan] = {}
@@ -115,8 +111,9 @@ class Lending(Guarded):
         :raises DeadlockError: if the future needs the task.
         """
         needs = (future,)
+        owner: object = future._owner
         while not future._settled:
-            if future.state in _NOT_BEGUN and future._owner is self and here.depth < DEEP and self.lends:
+            if future.state in _NOT_BEGUN and owner is self and here.depth < DEEP and self.lends:
                 taken: list[bool] = []
                 self.inbox.append((self._hand_on, (task, needs, taken)))
                 self.exchange(None, (), 0)
@@ -189,7 +186,8 @@ def needs_of(task: Any) -> Sequence[Task]:
     if task.state in SETTLED:
         return ()
     if type(task) is External:
-        return (task.source,) if issubclass(type(task.source), GraphFuture) else ()
+        source: Any = task.source
+        return (source,) if issubclass(type(source), GraphFuture) else ()
     if task.state is RUNNING:
         return task._owner.waits.get(task, ()) if task._owner is not None else ()
     return task.dependencies  # type: ignore[no-any-return]

@@ -37,8 +37,9 @@ class Capabilities(NamedTuple):
 class Exchange(Protocol):
     """What a backend may ask of the hub."""
 
-    #: one entry for each attempt that waits and has lent its slot; the same object always
-    loans: Mapping[Any, Any]
+    @property
+    def loans(self) -> Mapping[Any, Any]:
+        """One entry for each attempt that waits and has lent its slot; the same object as long as no fork comes."""
 
     def exchange(self, place: Place | None, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
         """Report attempts, take up to ``want`` tasks to run in this order; None once the graph has ended."""

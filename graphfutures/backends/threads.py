@@ -19,7 +19,6 @@ from graphfutures.current import here
 from graphfutures.futures import GraphFuture
 from graphfutures.running import run
 
-
 #: seconds after which a thread leaves that stood in for one that waited
 SPARE = 0.5
 

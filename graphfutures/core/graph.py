@@ -24,9 +24,7 @@ class Place:
 
     __slots__ = ("held", "keeps", "lane", "name", "near", "resuming", "sequential", "slots")
 
-    def __init__(
-        self, name: str, slots: int, *, sequential: bool = False, keeps: bool = False, lane: str = ""
-    ) -> None:
+    def __init__(self, name: str, slots: int, *, sequential: bool = False, keeps: bool = False, lane: str = "") -> None:
         self.name = name
         self.lane = lane
         self.slots = slots

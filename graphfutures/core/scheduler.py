@@ -186,9 +186,10 @@ class Scheduler(Slots):
         :param batch: the next task is added to it, if there is one.
         :return: False if this is not usual: nothing has changed then.
         """
-        if self.keeping or self._spreading or self._blocked or self.tokens.held:
-            if self.keeping or self._spreading or self.tokens.held or place.resuming or self._lends_or_lent(task, number):
-                return False
+        if self.keeping or self._spreading or self.tokens.held:
+            return False
+        if self._blocked and (place.resuming or task in self._lenders or (task, number) in self._blocked):
+            return False
         policy = self.policies[place.lane] if place.lane else self.policy
         if task.attempt != number or task.state is not RUNNING or place.held > place.slots or policy.full:
             return False

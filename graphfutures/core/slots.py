@@ -95,9 +95,6 @@ class Slots:
         self._lenders[to] = task, number
         return True
 
-    def _lends_or_lent(self, task: Task, number: int) -> bool:
-        return task in self._lenders or (task, number) in self._blocked
-
     def _begins(self, task: Task, place: Place) -> None:
         task.state = RUNNING
         task.place = place
@@ -130,9 +127,7 @@ class Slots:
         for waiter in tuple(place.resuming):
             if place.held >= place.slots:
                 break
-            if waiter not in self._blocked:
-                place.resuming.remove(waiter)
-            elif self._resumes(*waiter, place):
+            if waiter not in self._blocked or self._resumes(*waiter, place):
                 place.resuming.remove(waiter)
 
     def _resumes(self, task: Task, number: int, place: Place, *, forced: bool = False) -> bool:

@@ -14,9 +14,10 @@ from graphfutures.bells import Bell, Thread
 from graphfutures.core.graph import Place
 from graphfutures.current import here
 from graphfutures.errors import GraphFuturesError
-from graphfutures.futures import CALLBACK, WAITER, GraphFuture
+from graphfutures.futures import GraphFuture
 from graphfutures.hub import Hub
 from graphfutures.running import record_of, run
+from graphfutures.watching import CALLBACK, WAITER
 
 #: seconds between two looks whether somebody has begun to wait
 LOOK = 0.001

@@ -83,9 +83,7 @@ class Machine(RuleBasedStateMachine):
         gpus=st.sampled_from([0, 0, 0, 1, 2]),
         at_once=st.booleans(),
     )
-    def submit(
-        self, data: st.DataObject, priority: float, nested: int, lane: str, gpus: int, at_once: bool
-    ) -> Task:
+    def submit(self, data: st.DataObject, priority: float, nested: int, lane: str, gpus: int, at_once: bool) -> Task:
         known = [task for task in self.tasks if task.wanted]
         chosen = data.draw(st.lists(st.sampled_from(known), max_size=4)) if known else []
         tolerated = data.draw(st.lists(st.sampled_from(chosen), max_size=2)) if chosen else []
@@ -202,7 +200,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.outstanding)
     @rule(data=st.data())
     def block(self, data: st.DataObject) -> None:
-        task, number, place = attempt = data.draw(st.sampled_from(self.outstanding))
+        task, number, _ = attempt = data.draw(st.sampled_from(self.outstanding))
         computes = task.state is RUNNING and task.attempt == number
         lent = self.scheduler.blocked(*attempt)
         assert lent == ((computes or (task, number) in self.scheduler.overdue) and attempt not in self.blocked)
