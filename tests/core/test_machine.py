@@ -123,12 +123,16 @@ class Machine(RuleBasedStateMachine):
         assert len(batch) <= free
         self.handed_over(place, batch)
 
+    @precondition(lambda self: self.outstanding)
     @rule(task=futures, data=st.data())
-    def take_this(self, task: Task, data: st.DataObject) -> None:
-        place = data.draw(st.sampled_from(self.places))
-        ready = task.state is READY
-        if self.scheduler.handed(task, place):
+    def hand_on(self, task: Task, data: st.DataObject) -> None:
+        """An attempt waits for a task, and runs that itself if it is ready."""
+        waiter, number, place = attempt = data.draw(st.sampled_from(self.outstanding))
+        held, ready = place.held, task.state is READY
+        if self.scheduler.handed_on(waiter, number, place, task):
             assert ready
+            assert place.held == held
+            self.blocked.append(attempt)
             self.handed_over(place, [task])
 
     @rule(tasks=st.lists(futures, max_size=3))
@@ -211,6 +215,8 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), at_once=st.booleans())
     def unblock(self, data: st.DataObject, at_once: bool) -> None:
         attempt = data.draw(st.sampled_from(self.blocked))
+        if attempt[:2] in self.scheduler._lenders.values():
+            return  # it has its slot back when what it waits for returns
         assert self.scheduler.unblocked(*attempt, at_once=at_once) == (attempt[:2] in self.lent())
         if at_once:
             assert attempt[:2] not in self.scheduler._blocked
