@@ -25,6 +25,24 @@ class NoThreadError(GraphFuturesError, RuntimeError):
     """No worker thread could be started, and there is none: what was submitted waits for the next attempt."""
 
 
+class TaskTimeoutError(GraphFuturesError, TimeoutError):
+    """An attempt has run for longer than its option ``timeout`` allows."""
+
+
+def timed_out(key: str, seconds: float) -> TaskTimeoutError:
+    """For a task whose time is over."""
+    return TaskTimeoutError(
+        f"{key} has run for longer than its timeout of {seconds:g} s; in a thread it cannot be stopped, so its slot is "
+        "taken until it returns (current_task().cancelled() tells it)"
+    )
+
+
+def too_many_tokens(name: str, wanted: float, declared: float) -> ValueError:
+    """For a task that asks for more of a resource than there is."""
+    there = f"the executor has {declared:g}" if declared else "the executor was made without any"
+    return ValueError(f"the task asks for {wanted:g} of resource {name!r}, but {there}: GraphExecutor(resources=…)")
+
+
 class DeadlockError(GraphFuturesError, RuntimeError):
     """A wait that would never end: those who wait need each other in a circle."""
 

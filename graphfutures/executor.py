@@ -22,12 +22,12 @@ from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.history import REMEMBERED, Attempt, History
 from graphfutures.hub import Hub
+from graphfutures.options import counted, traits_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 _numbers = itertools.count()
-OPTIONS = ("name", "priority")
 
 
 class GraphExecutor(Door):
@@ -44,6 +44,7 @@ class GraphExecutor(Door):
     :param backend: ``"threads"`` or ``"inline"``, an alias of dask's or a name that an installed package offers; any
         ``concurrent.futures.Executor``, or a ``Backend``; by default threads, or ``GRAPHFUTURES_BACKEND``.
     :param max_pending: ``submit`` blocks while so many tasks are unfinished; None does not block.
+    :param resources: counted tokens, by name, for tasks with the option ``resources``.
     :param record: remember all attempts, not only the last 10,000.
     :param mp_context: only loky's, for worker processes.
     :param max_tasks_per_child: for worker processes; without effect on threads.
@@ -60,6 +61,7 @@ class GraphExecutor(Door):
         *,
         backend: str | Backend | Executor | None = None,
         max_pending: int | None = None,
+        resources: Mapping[str, float] | None = None,
         record: bool = False,
         mp_context: Any = None,
         max_tasks_per_child: int | None = None,
@@ -83,7 +85,7 @@ class GraphExecutor(Door):
         self._options = None
         self._max_workers = hands.max_workers
         self._shutdown = False
-        self._hub = hub = Hub(hands, name, History((), None if record else REMEMBERED), max_pending)
+        self._hub = hub = Hub(hands, name, History((), None if record else REMEMBERED), max_pending, counted(resources))
         hands.start(hub)
         ending.register(hub)
         # An executor that is dropped still finishes its work; then its threads leave.
@@ -100,10 +102,22 @@ class GraphExecutor(Door):
 
         :param name: label of the tasks, a str; by default what the function is called.
         :param priority: an int or a float, larger first; 0 by default.
+        :param retries: how many further attempts there are after one that has failed; 0 by default.
+        :param retry_on: after which exceptions: a type, a tuple of them, or ``f(exception) -> bool``; by default
+            ``Exception``.
+        :param backoff: seconds before the first further attempt, doubled each time, or ``f(attempt) -> seconds``; no
+            slot is held meanwhile.
+        :param timeout: seconds that one attempt may take, not counting those in which it waits inside; then the
+            future fails with ``TaskTimeoutError``, and on threads the slot is taken until the function returns.
+        :param join: whether futures in the returned value are waited for, without a slot, and replaced by their values.
+        :param resources: tokens that the task holds while it computes, by name, of those that the executor has.
+        :param crash_retries: further attempts after the death of a worker process.
         :return: a view; its ``shutdown`` waits for what went through it, and closes the view alone.
         :raises TypeError: for an unknown option or a value of the wrong type.
+        :raises ValueError: for a value that cannot be, or that the backend cannot keep; from ``submit``, if a task
+            asks for more tokens than there are.
         """
-        return View(self, _checked(options))
+        return View(self, options)
 
     @property
     def strict(self) -> Strict:
@@ -191,6 +205,7 @@ class View(Door):
         self._executor = executor
         self._hub = executor._hub
         self._options = options
+        self._traits = traits_of(options, limits=self._hub.backend.capabilities.limits_time)
         self._max_workers = executor._max_workers
         self._shutdown = False
         self._pending: set[GraphFuture[Any]] = set()
@@ -207,8 +222,12 @@ class View(Door):
 
     def _mark(self, future: GraphFuture[Any]) -> None:
         future._name = self._options.get("name")
-        if self._options.get("priority"):
-            future.mark(priority=self._options["priority"])
+        if self._traits:
+            for name, number in self._traits.get("resources", {}).items():
+                declared = self._hub.resources.get(name, 0)
+                if number > declared:
+                    raise errors.too_many_tokens(name, number, declared)
+            future.mark(**self._traits)
 
     def _accepted(self, future: GraphFuture[Any]) -> None:
         self._pending.add(future)
@@ -219,7 +238,7 @@ class View(Door):
 
     def options(self, **options: Any) -> View:
         """A view with these options over the ones of this view."""
-        return View(self._executor, {**self._options, **_checked(options)})
+        return View(self._executor, {**self._options, **options})
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Close this view alone.
@@ -276,15 +295,3 @@ def _above_zero(name: str, number: int | None) -> Any:
         if number <= 0:
             raise ValueError(f"{name} must be greater than 0")
     return number
-
-
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    unknown = options.keys() - set(OPTIONS)
-    if unknown:
-        raise errors.unknown_option(unknown, OPTIONS)
-    name, priority = options.get("name"), options.get("priority", 0)
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"name must be a str, not {name!r:.80}")
-    if not isinstance(priority, (int, float)) or priority != priority:
-        raise errors.bad_priority(priority)
-    return options

@@ -45,7 +45,7 @@ class Inline:
     :param initializer: called before the first task, with ``initargs``.
     """
 
-    capabilities = Capabilities(submits_run=True)
+    capabilities = Capabilities(submits_run=True, lends=False, limits_time=False)
     max_workers = 1
 
     def __init__(self, initializer: Callable[..., object] | None = None, initargs: Any = ()) -> None:

@@ -250,10 +250,13 @@ class Scheduler(Slots):
         self._settle(task)
         return True
 
-    def joined(self, task: Task, number: int, place: Place, dependencies: tuple[Task, ...]) -> bool:
+    def joined(
+        self, task: Task, number: int, place: Place, dependencies: tuple[Task, ...], tolerated: tuple[Task, ...] = ()
+    ) -> bool:
         """An attempt returned a value that holds futures: the task waits for these, and is settled as derived ones are.
 
-        :param dependencies: unsettled or not, none of which needs this task.
+        :param dependencies: settled or not, none of which needs this task.
+        :param tolerated: those among them whose failure is a value.
         """
         self._returned(task, number, place)
         if task.attempt != number or task.state is not RUNNING:
@@ -262,13 +265,12 @@ class Scheduler(Slots):
             self.claims.exchange(task, dependencies)
         else:
             task.dependencies = dependencies
-        task.tolerated = ()
-        task.mark(derived=True)
+        task.mark(derived=True, tolerated=tolerated)
         task.state = WAITING
         for dependency in dependencies:
-            if dependency.state is DONE:
-                continue
             if dependency.state in SETTLED:
+                if dependency.state is DONE or dependency in tolerated:
+                    continue
                 self._inherit(task, dependency)
                 return True
             task.unmet += 1

@@ -57,7 +57,7 @@ class SeededBackend:
     :raises TypeError: for an ``error`` that cannot be called.
     """
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(lends=False, limits_time=False)
 
     #: the keys of the tasks that have run, in the order in which they ended
     order: list[str]
