@@ -71,6 +71,14 @@ def not_inside(name: str) -> RuntimeError:
     return RuntimeError(f"{name}() is for code that runs inside a task, in the thread that runs it")
 
 
+def no_host(key: str) -> RuntimeError:
+    """For a task that runs on an executor of others, whose slots cannot be lent."""
+    return RuntimeError(
+        f"{key} runs on an executor that is not ours, where a task that waits for another may wait for ever: submit it "
+        "with options(join=True) and return the futures that it needs"
+    )
+
+
 def executor_gone(key: str) -> RuntimeError:
     """For a task whose executor nobody keeps any more."""
     return RuntimeError(f"the executor of {key} is gone: keep a reference to it for as long as its tasks submit")
@@ -176,6 +184,11 @@ def contains_itself(kind: str) -> ValueError:
 def cannot_rebuild(kind: str, error: TypeError) -> TypeError:
     """For a container that cannot be made with the values of its futures, such as a set of lists."""
     return TypeError(f"cannot rebuild the {kind} of an argument with the values of its futures: {error}")
+
+
+def no_such_lane(name: object, known: Iterable[str]) -> ValueError:
+    """For an option ``backend`` that this executor has not got."""
+    return ValueError(f"this executor has no backend {name!r}; it has: {', '.join(known)} (GraphExecutor(backends=…))")
 
 
 def no_backend(found: object, known: Iterable[str]) -> TypeError:

@@ -71,8 +71,9 @@ class Hub(Facts):
         self.max_pending = max_pending
         self.resources = dict(resources or {})
         self.wake = backend.wake
-        self._interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
-        self.lends = backend.capabilities.lends
+        self.interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
+        #: the backends beside it, by their lanes
+        self.lanes: Mapping[str, Backend] = {}
         self.serials = count(1)
         self._begin()
 
@@ -128,6 +129,8 @@ class Hub(Facts):
         if self.inbox or self.room or self.scheduler.news or (not batch and self.closing):
             others = self.exchange(place, (), 0 if batch else 1)
             return batch or others
+        if self.lanes:
+            self._wake_others(place)
         return batch
 
     def exchange(self, place: Any, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
@@ -199,6 +202,8 @@ class Hub(Facts):
             except BaseException as error:
                 self._interrupted(error, told)
                 raise
+            if self.lanes:
+                self._wake_others(place)
             if batch:
                 return batch
             if self.ended:
@@ -211,6 +216,13 @@ class Hub(Facts):
             if not more and not self.inbox:
                 return batch
             finished = ()
+
+    def _wake_others(self, place: Place | None) -> None:
+        """What an exchange has made ready may be for another backend."""
+        lane = None if place is None else place.lane
+        for name, policy in tuple(self.scheduler.policies.items()):
+            if name != lane and policy.has_any():
+                self.lanes[name].wake()
 
     def revoked(self, future: GraphFuture[Any], number: int, place: Place) -> None:
         """A task that was handed over has not been started and is given back."""
@@ -362,7 +374,7 @@ class Hub(Facts):
         cancelled = source.cancelled()
         failed = not cancelled and source.exception() is not None
         self.inbox.append((self._external_settled, (external, failed, cancelled)))
-        one_after_the_other(self.backend.attend if failed or cancelled else self.wake)
+        one_after_the_other(self.backend.attend if failed or cancelled else self.backend.wake)
 
     def look_outside(self) -> None:
         """Take note of foreign futures that are done, whether or not they have told."""
@@ -457,7 +469,7 @@ class Hub(Facts):
         while self._lock._is_owned():
             self._lock.release()
         self._telling.pop(get_ident(), None)
-        if not self._interruptible:  # else it was a signal handler, and the backend will have it mended
+        if here.ours or not self.interruptible:  # else it was a signal handler, and the backend will have it mended
             self._fall_apart(error, told)
 
     def _fall_apart(self, cause: BaseException, told: list[Any]) -> None:

@@ -60,7 +60,7 @@ class Loan:
 
     def __enter__(self) -> Self:
         hub = self.hub
-        if hub.lends:
+        if self.place.lends:
             self.lock = allocate_lock()  # taken until the slot is back
             self.lock.acquire()
             hub.inbox.append((hub.lend, (self,)))
@@ -92,9 +92,6 @@ class Loan:
 class Lending(Guarded):
     """The part of a hub that lends the slots of those who wait."""
 
-    #: whether its tasks have slots that can be lent; they have none in threads of the user
-    lends: bool
-
     #: see ``Hub`` and ``Backend``
     exchange: Callable[[Any, Sequence[Any], int], Any]
     wake: Callable[[], None]
@@ -118,7 +115,7 @@ class Lending(Guarded):
         needs = (future,)
         owner: object = future._owner
         while not future._settled:
-            if future.state in _NOT_BEGUN and owner is self and here.depth < DEEP and self.lends:
+            if future.state in _NOT_BEGUN and owner is self and here.depth < DEEP and task.place.lends:
                 taken: list[bool] = []
                 self.inbox.append((self._hand_on, (task, needs, taken)))
                 self.exchange(task.place, (), 0)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from graphfutures import errors
 from graphfutures.terms import Terms, checked_terms
 
-OPTIONS: Final = ("name", "priority", *Terms._fields, "crash_retries", "resources")
+OPTIONS: Final = ("name", "priority", *Terms._fields, "crash_retries", "resources", "backend")
 
 
 def traits_of(options: Mapping[str, Any], *, limits: bool) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _run_on_terms(future: GraphFuture[Any], worker: int) -> Finished:
         future.limit = None
     fact = judged(fact, terms, call)
     try:
-        if not owner.lends and type(fact[3]) is Again and fact[3].delay:
+        if not future.place.lends and type(fact[3]) is Again and fact[3].delay:
             sleep(fact[3].delay)  # in the thread that submitted, as it would be without an executor
             fact = (*fact[:3], Again(0.0), *fact[4:])
         return fact

@@ -137,7 +137,7 @@ class Wrapped:
         self._idle = False
         self._bell = allocate_lock()
         self._bell.acquire()
-        self._place = Place("executor", self.max_workers)
+        self._place = Place("executor", self.max_workers, lends=False, hosts=False)
         self._stranded = False  # whether there is work, and no thread could be started for it
         self._broke = False  # whether the hub knows of ``_ending``
         self._told: deque[Future[Any]] = deque()  # those of the inner executor that have ended

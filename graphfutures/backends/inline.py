@@ -24,7 +24,7 @@ class _Stack(Place):
 
     def __init__(self) -> None:
         # Tasks may submit: their number is not limited here.
-        super().__init__("inline", sys.maxsize)
+        super().__init__("inline", sys.maxsize, lends=False)
         self.started: list[GraphFuture[Any]] = []
         self.fact: Finished | None = None
 

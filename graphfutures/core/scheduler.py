@@ -97,7 +97,7 @@ class Scheduler(Slots):
         :param batch: the task is added to it.
         :return: False if this is not usual: nothing has changed then.
         """
-        if self.unsettled or task.special or place.held >= place.slots or self.keeping:
+        if self.unsettled or task.special or place.held >= place.slots or self.keeping or place.lane:
             return False
         for dependency in task.dependencies:
             if dependency.state is not DONE:
@@ -190,7 +190,7 @@ class Scheduler(Slots):
             return False
         if self._blocked and (place.resuming or task in self._lenders or (task, number) in self._blocked):
             return False
-        policy = self.policies[place.lane] if place.lane else self.policy
+        policy = self.lane(place.lane) if place.lane else self.policy
         if task.attempt != number or task.state is not RUNNING or place.held > place.slots or policy.full:
             return False
         children = task.dependents
