@@ -34,6 +34,7 @@ class Clerk:
         self._entries: deque[Entry] = deque()  # new ones, which the thread has not seen
         self._numbers = count()
         self._next = -1.0  # when the thread will look by itself
+        self._dismissed = False
 
     def ring(self, work: Callable[[], object]) -> bool:
         """Have a function called soon; False if no thread can be started (the interpreter exits)."""
@@ -65,6 +66,7 @@ class Clerk:
         """Have the thread leave, and wait until it has."""
         if not self._started:
             return
+        self._dismissed = True
         here = threading.enumerate()  # with those that are just being started
         threads = [thread for thread in self._started if thread in here and thread.runs()]
         for _ in threads:
@@ -83,7 +85,7 @@ class Clerk:
                 try:
                     work = self._rings.get(timeout=self._until_next(due))
                 except Empty:
-                    if due:
+                    if due and not self._dismissed:
                         continue
                     work = None
                 if work is not None:
@@ -91,7 +93,7 @@ class Clerk:
                     del work  # it may be all that still keeps a hub
                     continue
                 self._here.discard(me)
-                if self._rings.empty() and not self._entries:
+                if self._dismissed or (self._rings.empty() and not self._entries):
                     return
         finally:
             self._here.discard(me)

@@ -55,5 +55,5 @@ def counted(resources: Any) -> dict[str, float]:
                 f"resources must map names to numbers, as in {{'gpu': 1}}, not {name!r:.40}: {number!r:.40}"
             )
         if not number >= 0:
-            raise ValueError(f"the number of resource {name!r} must not be negative, but is {number}")
+            raise ValueError(f"resources must not be negative, but {name!r} is {number}")
     return {name: number for name, number in resources.items() if number}

@@ -71,6 +71,8 @@ def expand(derived: Iterable[Any], settle: Callable[[Any, bool, Any], object]) -
         except BaseException as error:
             outcome = (False, error)
         settle(future, *outcome)
+        if isinstance(future, Item):
+            future.group = None
 
 
 def _derived(future: GraphFuture[Any]) -> Any:

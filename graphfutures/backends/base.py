@@ -26,6 +26,7 @@ class Capabilities(NamedTuple):
     :param keeps_values: values stay where they were made.
     :param makes_workers: its workers are its own, so that it gives them names and initializes them.
     :param lends: tasks may wait inside, and their slots are lent meanwhile.
+    :param hosts: tasks have ``current_executor()``, to submit to it.
     :param limits_time: the time of an attempt can be limited.
     """
 
@@ -35,6 +36,7 @@ class Capabilities(NamedTuple):
     keeps_values: bool = False
     makes_workers: bool = True
     lends: bool = True
+    hosts: bool = True
     limits_time: bool = True
 
 

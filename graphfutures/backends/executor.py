@@ -122,7 +122,11 @@ class Wrapped:
         limits = [number for number in (own, max_workers) if isinstance(number, int) and number > 0]
         self.max_workers = min(limits) if limits else config.default_max_workers()
         self.capabilities = Capabilities(
-            shares_memory=isinstance(inner, ThreadPoolExecutor), makes_workers=False, lends=False, limits_time=False
+            shares_memory=isinstance(inner, ThreadPoolExecutor),
+            makes_workers=False,
+            lends=False,
+            hosts=False,
+            limits_time=False,
         )
         self._inner = inner
         self._name = name
