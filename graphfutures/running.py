@@ -28,7 +28,8 @@ def value_of(source: Any) -> Any:
         future = source.future
         if future.cancelled() or getattr(future, "state", None) is CANCELLED:  # perhaps not told yet
             return GraphFuture._error(future) if isinstance(future, GraphFuture) else _cancelled(future)
-        return future.exception() or future.result()
+        error = future.exception()
+        return error if error is not None else future.result()  # it may be one that is false
     return source.result()
 
 
