@@ -90,6 +90,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
     _settled: bool
     #: those who wait for it, if somebody has
     _watch: Watch | None
+    #: of its exception: where it happened, without those who have asked for the result since
     _traceback: Any = None
     _copy: BaseException | None = None
     #: by which worker and when its attempt was started, on the clock of ``time.perf_counter``; not set before
@@ -236,7 +237,9 @@ class GraphFuture(Task, Future[T], Generic[T]):
             return None
         if self.state is CANCELLED:
             raise CancelledError()
-        return self._error()
+        error = self._error()
+        # One that is shared with others may have been raised by them meanwhile.
+        return error if self._traceback is None else error.with_traceback(self._traceback)
 
     def _error(self) -> BaseException:
         """The exception of a future that has no value; one and the same each time."""
@@ -248,6 +251,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
                 copy = error.exception()
                 with FIRST:
                     if self._copy is None:
+                        if copy is error.root:
+                            self._traceback = error.trace
                         self._copy = copy
             error = self._copy
         return error  # type: ignore[no-any-return]
@@ -449,6 +454,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         """As in the standard library, for a future that no executor owns."""
         self._by_hand(settles=True)
         self._outcome = exception
+        self._traceback = getattr(exception, "__traceback__", None)
         self.state = FAILED
         self._announce()
 
