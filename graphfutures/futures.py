@@ -172,6 +172,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
         """Keep its name, and let go of the function and the arguments."""
         self._name = self.name
         self._fn = self._args = self._rest = None
+        if self.tolerated:
+            self.tolerated = ()
 
     # -- its state ----------------------------------------------------------------------------
 

@@ -95,8 +95,6 @@ def call_of(future: GraphFuture[Any]) -> tuple[Any, Any, dict[str, Any], Context
     """Function, arguments and context of a task that is to run elsewhere; it lets go of them."""
     fn, args, rest = future._fn, future._args, future._rest
     future._forget_call()
-    if future.tolerated:
-        future.tolerated = ()
     if rest is EACH:
         rest = None, EACH, None
     context, args, kwargs = _whole(args, rest or (None, None, None))

@@ -49,6 +49,10 @@ class Item(GraphFuture[Any]):
         self.group: Group | None = group
         self.index = index
 
+    def _forget_call(self) -> None:
+        super()._forget_call()
+        self.group = None
+
 
 def expand(items: Iterable[Any], settle: Callable[[Item, bool, Any], object]) -> None:
     """Settle items of values that are there: ``settle(item, good, value or exception)`` for each."""

@@ -283,6 +283,26 @@ def test_a_tolerated_exception_goes(executor: GraphExecutor) -> None:
     assert all(g() for g in gone)
 
 
+def test_what_a_task_that_never_ran_would_have_tolerated_goes(executor: GraphExecutor) -> None:
+    value, gone = watched()
+    future = executor.submit(
+        ignore, Future(), allow_failure(executor.submit(lambda x: x, value)), executor.submit(fail, [])
+    )
+    assert isinstance(future.exception(LIMIT), Failure)
+    del value
+    assert gone()
+
+
+def test_the_value_goes_whose_items_nobody_wants(executor: GraphExecutor) -> None:
+    source, source_gone = watched(executor.submit(ignore, Future()))
+    items = unpack(source, 2)
+    assert items[0].cancel()
+    assert source.cancel()
+    del source
+    assert source_gone()
+    assert all(item.cancelled() for item in items)
+
+
 def test_what_a_cancelled_future_raises_goes(executor: GraphExecutor) -> None:
     future = executor.submit(ignore, Future())
     future.cancel()
