@@ -6,11 +6,12 @@ to it; filling in the values later walks those copies only.  Neither recurses.
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import Context
-from functools import lru_cache
+from functools import partial
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -81,11 +82,33 @@ PAIRS: Final = "pairs"
 FIELDS: Final = "fields"
 
 
-@lru_cache(maxsize=1024)
+#: How instances of a class are looked into, by its identity: a metaclass may forbid to hash it.
+_kinds: Final[dict[int, str]] = dict.fromkeys(map(id, ATOMS), OPAQUE)
+_classes: Final[dict[int, weakref.ref[type]]] = {}
+
+
 def kind_of(cls: type) -> str:
     """How instances of a class are looked into."""
-    if cls in ATOMS:
-        return OPAQUE
+    return _kinds.get(id(cls)) or _learned(cls)
+
+
+def _learned(cls: type) -> str:
+    key = id(cls)
+    try:
+        kind = _kind(cls)
+    except Exception:  # of a metaclass
+        kind = OPAQUE
+    if len(_classes) > 2 * len(_kinds):
+        for gone in [number for number, known in tuple(_classes.items()) if known() is None]:
+            _classes.pop(gone, None)
+    # Its number may be used again once it is gone.  Called with the reference as the default, and all in C, so that
+    # no signal handler can keep it from being forgotten.
+    _classes[key] = weakref.ref(cls, partial(_kinds.pop, key))
+    _kinds[key] = kind
+    return kind
+
+
+def _kind(cls: type) -> str:
     if issubclass(cls, Future):
         return FUTURE
     if issubclass(cls, (Quote, Allowed)):
@@ -111,9 +134,7 @@ def find(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Plan | None
     values = (*args, *kwargs.values()) if kwargs else args
     for position, value in enumerate(values):
         cls: Any = type(value)
-        if cls in ATOMS:
-            continue
-        kind = kind_of(cls)
+        kind = _kinds.get(id(cls)) or _learned(cls)
         if kind is FUTURE:
             holes.append((position, value))
         elif kind is not OPAQUE:
@@ -160,16 +181,14 @@ class _Search:
     def _look(self, frame: _Frame) -> None:
         """Go through a container up to the next one that is worth going into."""
         items = frame.items
-        if not frame.position and all(kind_of(cls) is FUTURE for cls in set(map(type, items))):
+        if not frame.position and all(kind_of(cls) is FUTURE for cls, _ in groupby(items, type)):
             frame.holes = EVERY  # a plain list of futures, the usual case
             frame.position = len(items)
             return
         for position in range(frame.position, len(items)):
             value = items[position]
             cls: Any = type(value)
-            if cls in ATOMS:
-                continue
-            kind = kind_of(cls)
+            kind = _kinds.get(id(cls)) or _learned(cls)
             if kind is OPAQUE:
                 continue
             if kind is FUTURE or kind is MARKER:
@@ -236,7 +255,7 @@ def _field_names(container: Any) -> list[str]:
 
 def _harmless(items: Iterable[Any]) -> bool:
     # groupby looks at runs of one type in C: a list of 10⁶ ints takes about 15 ms.
-    return all(kind_of(cls) is OPAQUE for cls, _ in groupby(items, type))
+    return all((_kinds.get(id(cls)) or _learned(cls)) is OPAQUE for cls, _ in groupby(items, type))
 
 
 def _builder(container: Any, kind: str) -> Callable[[list[Any]], Any]:

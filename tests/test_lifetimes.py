@@ -58,6 +58,17 @@ def ignore(*args: object, **kwargs: object) -> None:
 # -- arguments and functions ------------------------------------------------------------------
 
 
+def test_the_class_of_an_argument_goes(executor: GraphExecutor) -> None:
+    made = [type("Made", (base,), {}) for base in (object, list, dict)]
+    for cls in made:
+        assert executor.submit(repr, cls()).result(LIMIT)
+    gone = [watched(cls)[1] for cls in made]
+    del cls
+    made.clear()
+    gc.collect()  # a class is a circle by itself
+    assert all(g() for g in gone)
+
+
 def test_arguments_go_when_the_task_has_run(executor: GraphExecutor) -> None:
     things = [watched() for _ in range(3)]
     (a, a_gone), (b, b_gone), (c, c_gone) = things
