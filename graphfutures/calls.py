@@ -50,13 +50,17 @@ EVERY: Final[Holes] = []
 
 
 class Step(NamedTuple):
-    """A container on the way to a future: what to make of which items, and the places to be filled."""
+    """A container on the way to a future: what to make of which items, and the places to be filled.
+
+    The values of its fields, if it is a dataclass, come last among the items.
+    """
 
     build: Callable[[list[Any]], Any]
     items: list[Any]
     holes: Holes
     kind: str
     type_name: str
+    names: tuple[str, ...]
 
 
 #: Where the futures of a call are: holes among the arguments, positional ones first, then the values of the
@@ -231,26 +235,42 @@ class _Search:
             parent.holes.append((parent.position, len(self.steps)))
             cls: Any = type(frame.container)
             kind = kind_of(cls)
-            step = Step(_builder(frame.container, kind), frame.items, frame.holes, kind, name)
+            names = _field_names(frame.container)
+            step = Step(_builder(frame.container, kind, names), frame.items, frame.holes, kind, name, names)
             self.steps.append(step)
         parent.position += 1
 
 
 def _items_of(container: Any, kind: str) -> list[Any] | None:
-    """The items of a container in one list; None if no type among them can hold a future."""
+    """The items of a container, then the values of its fields, in one list; None if none can hold a future."""
+    fields = [getattr(container, name) for name in _field_names(container)]
     if kind is FIELDS:
-        return [getattr(container, name) for name in _field_names(container)]
+        return [*_args(container), *fields]
     if kind is PAIRS:
-        if _harmless(container) and _harmless(container.values()):
+        if _harmless(container) and _harmless(container.values()) and _harmless(fields):
             return None
-        return [part for pair in container.items() for part in pair]
-    return None if _harmless(container) else list(container)
+        return [*(part for pair in container.items() for part in pair), *fields]
+    return None if _harmless(container) and _harmless(fields) else [*container, *fields]
 
 
-def _field_names(container: Any) -> list[str]:
+def _field_names(container: Any) -> tuple[str, ...]:
+    """The names of those fields of a dataclass instance that are set; none for any other object."""
+    cls = type(container)
+    if cls is list or cls is tuple or cls is dict:
+        return ()
+    try:
+        if not hasattr(cls, "__dataclass_fields__"):
+            return ()
+    except Exception:  # of a metaclass
+        return ()
     from dataclasses import fields  # whoever made a dataclass has paid for this import
 
-    return [field.name for field in fields(container) if hasattr(container, field.name)]
+    return tuple([field.name for field in fields(container) if hasattr(container, field.name)])
+
+
+def _args(container: Any) -> tuple[Any, ...]:
+    """What an exception that is a dataclass holds beside its fields."""
+    return container.args if isinstance(container, BaseException) else ()
 
 
 def _harmless(items: Iterable[Any]) -> bool:
@@ -258,52 +278,55 @@ def _harmless(items: Iterable[Any]) -> bool:
     return all((_kinds.get(id(cls)) or _learned(cls)) is OPAQUE for cls, _ in groupby(items, type))
 
 
-def _builder(container: Any, kind: str) -> Callable[[list[Any]], Any]:
-    """What makes a container of this type from its items, as they are when the task runs."""
+def _builder(container: Any, kind: str, names: tuple[str, ...]) -> Callable[[list[Any]], Any]:
+    """What makes a container of this type from its items and fields, as they are when the task runs."""
     cls = type(container)
-    if cls in (list, tuple, set, frozenset):
+    if cls is list or cls is tuple or cls is set or cls is frozenset:
         return cls
     if cls is dict:
         return lambda items: dict(zip(items[::2], items[1::2], strict=True))
-    if hasattr(cls, "_make"):
-        return cls._make  # type: ignore[no-any-return]
-    attributes = dict(getattr(container, "__dict__", {}))
+    state = object.__getstate__(container)
+    attributes, slots = state if type(state) is tuple else (state, None)
+    others = {**(attributes or {}), **(slots or {})}  # as they are now
+    factory = container.default_factory if isinstance(container, defaultdict) else None
+
+    def build(items: list[Any]) -> Any:
+        count = len(items) - len(names)
+        new = _container(cls, kind, items[:count])
+        if factory is not None:
+            new.default_factory = factory
+        for name, value in {**others, **dict(zip(names, items[count:], strict=True))}.items():
+            object.__setattr__(new, name, value)
+        return new
+
+    return build
+
+
+def _container(cls: Any, kind: str, items: list[Any]) -> Any:
+    """One of a subclass, made without calling anything of the subclass."""
+    base: Any = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
     if kind is FIELDS:
-        names = _field_names(container)
-        return lambda items: _with_attributes(object.__new__(cls), attributes | dict(zip(names, items, strict=True)))
-    if kind is PAIRS:
-        factory = container.default_factory if isinstance(container, defaultdict) else None
-        return lambda items: _with_attributes(_mapping(cls, factory, items), attributes)
-    return lambda items: _with_attributes(_collection(cls, items), attributes)
-
-
-def _mapping(cls: Any, factory: Any, items: list[Any]) -> Any:
-    new = cls.__new__(cls)
-    if issubclass(cls, defaultdict):
-        new.default_factory = factory
-    put = OrderedDict.__setitem__ if issubclass(cls, OrderedDict) else dict.__setitem__
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        put(new, key, value)
-    return new
-
-
-def _collection(cls: Any, items: list[Any]) -> Any:
-    if issubclass(cls, tuple):
-        return tuple.__new__(cls, items)
-    if issubclass(cls, frozenset):
-        return frozenset.__new__(cls, items)
-    new = cls.__new__(cls)
-    if issubclass(cls, set):
-        set.update(new, items)
+        new = base.__new__(cls)
+        if items:
+            new.args = items
+    elif kind is PAIRS:
+        new = base.__new__(cls)
+        put = OrderedDict.__setitem__ if issubclass(cls, OrderedDict) else dict.__setitem__
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            put(new, key, value)
+    elif issubclass(cls, (tuple, frozenset)):
+        new = base.__new__(cls, items)
     else:
-        list.extend(new, items)
+        new = base.__new__(cls)
+        if issubclass(cls, set):
+            set.update(new, items)
+        else:
+            list.extend(new, items)
     return new
 
 
-def _with_attributes(new: Any, attributes: dict[str, Any]) -> Any:
-    for name, value in attributes.items():
-        object.__setattr__(new, name, value)
-    return new
+#: Py_TPFLAGS_HEAPTYPE: the class was made by a class statement
+_HEAP_TYPE: Final = 1 << 9
 
 
 def futures_of(plan: Plan) -> list[Source]:
@@ -374,11 +397,14 @@ def _is_step(number: int) -> Callable[[Source], bool]:
 
 
 def _subscript(step: Step, position: int) -> str:
+    field = position - len(step.items) + len(step.names)
+    if field >= 0:
+        return f".{step.names[field]}"
     if step.kind is FLAT:
         return f"[{position}]" if step.build is not set else "{…}"
     if step.kind is PAIRS:
         return f"[{step.items[position - 1]!r:.40}]" if position % 2 else "[a key]"
-    return "[a field]"
+    return f".args[{position}]"
 
 
 def _parameter(fn: Any, positional: int, kwargs: dict[str, Any] | None, position: int) -> str:
