@@ -341,11 +341,13 @@ def futures_of(plan: Plan) -> list[Source]:
 
 
 def fill(
-    args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan, value_of: Callable[[Source], Any]
+    args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan, value_of: Callable[[Source], Any], task: Any
 ) -> tuple[Iterable[Any], dict[str, Any]]:
     """The arguments with the values in their places.
 
     :param value_of: the value of a future or marker.
+    :param task: whose arguments these are, for messages.
+    :raises TypeError: for a container that cannot be made with the values.
     """
     holes, steps = plan
     built: list[Any] = []
@@ -359,7 +361,7 @@ def fill(
         try:
             built.append(step.build(items))
         except TypeError as error:
-            raise errors.cannot_rebuild(step.type_name, error) from None
+            raise errors.cannot_rebuild(getattr(task, "key", "a task"), step.type_name, error) from None
     values = [*args, *kwargs.values()] if kwargs else list(args)
     for position, source in holes:
         values[position] = built[source] if type(source) is int else value_of(source)

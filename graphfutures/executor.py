@@ -67,7 +67,7 @@ class GraphExecutor(Door):
     ) -> None:
         if options:
             code = GraphExecutor.__init__.__code__
-            raise errors.unknown_option(options, code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+            raise errors.unknown_parameter(options, code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
         if not isinstance(thread_name_prefix, str):
             raise errors.not_a_prefix(thread_name_prefix)
         if initializer is not None and not callable(initializer):
@@ -102,6 +102,7 @@ class GraphExecutor(Door):
         :param priority: an int or a float, larger first; 0 by default.
         :return: a view; its ``shutdown`` waits for what went through it, and closes the view alone.
         :raises TypeError: for an unknown option or a value of the wrong type.
+        :raises ValueError: for an empty name.
         """
         return View(self, _checked(options))
 
@@ -272,7 +273,7 @@ def _above_zero(name: str, number: int | None) -> Any:
         try:
             index(number)
         except TypeError:
-            raise TypeError(f"{name} must be an integer, not {number!r:.80}") from None
+            raise errors.not_a_number(name, number) from None
         if number <= 0:
             raise ValueError(f"{name} must be greater than 0")
     return number
@@ -285,6 +286,8 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     name, priority = options.get("name"), options.get("priority", 0)
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name must be a str, not {name!r:.80}")
+    if name == "":
+        raise ValueError("name must not be empty: leave it out to have tasks called after their functions")
     if not isinstance(priority, (int, float)) or priority != priority:
         raise errors.bad_priority(priority)
     return options

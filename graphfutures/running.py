@@ -12,6 +12,7 @@ from typing import Any
 from graphfutures.backends.base import Finished, Record
 from graphfutures.calls import EACH, Allowed, Quote, fill, name_of
 from graphfutures.core.states import CANCELLED, DONE
+from graphfutures.current import here
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 
@@ -81,13 +82,13 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         del future, value
 
 
-def _whole(args: Any, rest: Any) -> tuple[Context, Any, dict[str, Any]]:
+def _whole(args: Any, rest: Any, task: Any = None) -> tuple[Context, Any, dict[str, Any]]:
     """Context and arguments of a call that has not only positional arguments, all of them futures or none."""
     kwargs, plan, context = rest
     if plan is EACH:
         args = map(_value, args)
     elif plan is not None:
-        args, kwargs = fill(args, kwargs or {}, plan, value_of)
+        args, kwargs = fill(args, kwargs or {}, plan, value_of, task or here.task)
     return context or Context(), args, kwargs or {}
 
 
@@ -97,7 +98,7 @@ def call_of(future: GraphFuture[Any]) -> tuple[Any, Any, dict[str, Any], Context
     future._forget_call()
     if rest is EACH:
         rest = None, EACH, None
-    context, args, kwargs = _whole(args, rest or (None, None, None))
+    context, args, kwargs = _whole(args, rest or (None, None, None), future)
     return fn, tuple(args), kwargs, context
 
 

@@ -7,6 +7,7 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
+from graphfutures import errors
 from graphfutures.core.graph import Task
 from graphfutures.futures import GraphFuture, Owner
 from graphfutures.running import value_of
@@ -29,7 +30,7 @@ class Group:
         """
         with self._lock:
             if self._items is None:
-                self._items = _items_of(value_of(self.parent), self.count)
+                self._items = _items_of(value_of(self.parent), self.count, self.parent.key)
         return self._items[index]
 
 
@@ -68,9 +69,12 @@ def expand(items: Iterable[Any], settle: Callable[[Item, bool, Any], object]) ->
         item.group = None
 
 
-def _items_of(value: Any, count: int) -> list[Any]:
-    items = list(islice(value, count + 1))
+def _items_of(value: Any, count: int, key: str) -> list[Any]:
+    try:
+        iterator = iter(value)
+    except TypeError as error:
+        raise errors.cannot_iterate(key, value, error) from None
+    items = list(islice(iterator, count + 1))
     if len(items) != count:
-        found = f"more than {count}" if len(items) > count else str(len(items))
-        raise ValueError(f"cannot unpack a {type(value).__name__} with {found} items into {count} futures")
+        raise errors.cannot_unpack(key, value, f"more than {count}" if len(items) > count else str(len(items)), count)
     return items
