@@ -30,6 +30,7 @@ Answers = dict[str, Any]
 
 DATA = Path(__file__).parent / "data"
 WEEKDAYS = tuple(calendar.day_name)
+UNITS = {"largest delay": " minutes"}
 KNOWN: Answers = {
     "flights": 336_776,
     "not cancelled": 328_521,
@@ -177,7 +178,9 @@ def main() -> int:
         questions: dict[Future[Any], str] = {future: question for question, future in answers.items()}
         for future in as_completed(questions):
             seconds = time.perf_counter() - start
-            print(f"{seconds:5.2f} s  {questions[future]:26}{show(future.result())}", flush=True)
+            question = questions[future]
+            answer = show(future.result()) + UNITS.get(question, "")
+            print(f"{seconds:5.2f} s  {question:26}{answer}", flush=True)
 
     if wrong.result():
         print("WRONG:", *wrong.result(), sep="\n  ")
@@ -189,7 +192,8 @@ def main() -> int:
 def show(answer: Any) -> str:
     match answer:
         case dict():
-            return ", ".join(f"{group} {show(value)}" for group, value in answer.items())
+            groups = [day for day in WEEKDAYS if day in answer] or answer
+            return ", ".join(f"{group} {show(answer[group])}" for group in groups)
         case int():
             return f"{answer:,}"
         case float():

@@ -27,8 +27,9 @@ SLOW = 0.5
 class Callbacks:
     """Runs the callbacks of futures, each future's in their order, on threads that carry nothing else.
 
-    One thread does so as long as every callback is quick.  When one takes longer than ``PATIENCE`` and
-    others wait, another thread stands in, so a callback may wait for anything.
+    One thread does so as long as every callback is quick.  As long as something waits, at least one thread is free,
+    that is runs no callback; it takes over what waits once a callback has taken longer than ``PATIENCE``.  So a
+    callback may wait for anything.  Whoever adds something, takes something or leaves sees to that afterwards.
 
     :param name: of the threads, before what they are.
     """
@@ -48,7 +49,7 @@ class Callbacks:
         self._units.append((future, callbacks))
         if self._asleep:
             self._bell.put(None)
-        elif len(self._threads) == len(self._busy) and not self._start():
+        elif not self._is_watched():
             self._run_here()
 
     def inside(self) -> bool:
@@ -59,12 +60,17 @@ class Callbacks:
         """Wait until all callbacks have run and the threads have left; not for the one that calls this."""
         self._closing = True
         while self._threads and (others := self._threads - {threading.current_thread()}):
-            self._bell.put(None)
+            for _ in others:
+                self._bell.put(None)
             for thread in others:
                 try:
                     thread.join(PATIENCE)
                 except RuntimeError:  # somebody is about to start it
                     sleep(0)
+
+    def _is_watched(self) -> bool:
+        """Whether a thread is free, if need be a new one; False if none can be started."""
+        return len(self._threads) > len(self._busy) or self._start()
 
     def _start(self) -> bool:
         thread = Thread(self._run, name=f"{self._name}_callbacks")
@@ -82,59 +88,69 @@ class Callbacks:
     def _run(self) -> None:
         me = threading.current_thread()
         self._threads.add(me)
-        last = monotonic()
         try:
             while True:
-                if len(self._threads) > 1:
-                    if self._others_are_quick(me):
-                        if monotonic() - last > IDLE:
-                            return
-                        sleep(PATIENCE / 2)
-                        continue
-                    last = monotonic()
-                try:
-                    future, callbacks = self._units.popleft()
-                except IndexError:
-                    if self._rung(me):
-                        continue
-                    self._tell_late(me)
+                if self._busy and (seconds := self._patience(me)):
+                    self._rung(seconds)
+                elif self._units:
+                    self._take()
+                elif not self._sleep(me):
                     return
-                self._busy[me] = [monotonic(), future]
-                del future
-                try:
-                    run_callbacks(callbacks)
-                finally:
-                    self._busy.pop(me, None)
-                    del callbacks
         finally:
             self._threads.discard(me)
-            if self._units and not self._threads and not self._start():  # added while it was leaving
+            if self._closing:
+                self._bell.put(None)  # another one may leave, too
+            if self._units and not self._is_watched():
                 self._run_here()
 
-    def _rung(self, me: threading.Thread) -> bool:
+    def _take(self) -> None:
+        """Run the callbacks of one future, if anything still waits."""
+        try:
+            unit = self._units.popleft()
+        except IndexError:
+            return
+        me = threading.current_thread()
+        self._busy[me] = [monotonic(), unit[0]]
+        try:
+            if self._units:
+                self._is_watched()
+            run_callbacks(unit[1])
+        finally:
+            if unit[1]:  # after one that has ended this thread
+                self._units.appendleft(unit)
+            self._busy.pop(me, None)
+
+    def _sleep(self, me: threading.Thread) -> bool:
         """Wait for more to do; False if nothing came for a while."""
         self._asleep.add(me)
         try:
-            if not self._units:
-                self._bell.get(timeout=0 if self._closing else IDLE)
-        except Empty:
-            return False
+            if self._units or self._rung(0 if self._closing else IDLE):
+                return True
         finally:
             self._asleep.discard(me)
+        self._patience(me)
+        return False
+
+    def _rung(self, seconds: float) -> bool:
+        try:
+            self._bell.get(timeout=seconds)
+        except Empty:
+            return False
         return True
 
-    def _others_are_quick(self, me: threading.Thread) -> bool:
-        """Whether another thread runs a callback and is not late with it."""
-        self._tell_late(me)
+    def _patience(self, me: threading.Thread) -> float:
+        """For how long another thread that runs a callback is not late with it; tells of those who are."""
         now = monotonic()
-        return any(now - since < PATIENCE for thread, (since, _) in tuple(self._busy.items()) if thread is not me)
-
-    def _tell_late(self, me: threading.Thread) -> None:
+        patience = 0.0
         for thread, entry in tuple(self._busy.items()):
             since, future = entry
-            if thread is not me and future is not None and monotonic() - since > SLOW:
+            if thread is me:
+                continue
+            patience = max(patience, since + PATIENCE - now)
+            if future is not None and now - since > SLOW:
                 entry[1] = None
-                LOGGER.warning("a callback of %s still runs after %.1f s", future.key, monotonic() - since)
+                LOGGER.warning("a callback of %s still runs after %.1f s", future.key, now - since)
+        return patience
 
     def _run_here(self) -> None:
         while self._units:

@@ -6,11 +6,12 @@ to it; filling in the values later walks those copies only.  Neither recurses.
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import Context
-from functools import lru_cache
+from functools import partial
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -49,13 +50,17 @@ EVERY: Final[Holes] = []
 
 
 class Step(NamedTuple):
-    """A container on the way to a future: what to make of which items, and the places to be filled."""
+    """A container on the way to a future: what to make of which items, and the places to be filled.
+
+    The values of its fields, if it is a dataclass, come last among the items.
+    """
 
     build: Callable[[list[Any]], Any]
     items: list[Any]
     holes: Holes
     kind: str
     type_name: str
+    names: tuple[str, ...]
 
 
 #: Where the futures of a call are: holes among the arguments, positional ones first, then the values of the
@@ -81,11 +86,33 @@ PAIRS: Final = "pairs"
 FIELDS: Final = "fields"
 
 
-@lru_cache(maxsize=1024)
+#: How instances of a class are looked into, by its identity: a metaclass may forbid to hash it.
+_kinds: Final[dict[int, str]] = dict.fromkeys(map(id, ATOMS), OPAQUE)
+_classes: Final[dict[int, weakref.ref[type]]] = {}
+
+
 def kind_of(cls: type) -> str:
     """How instances of a class are looked into."""
-    if cls in ATOMS:
-        return OPAQUE
+    return _kinds.get(id(cls)) or _learned(cls)
+
+
+def _learned(cls: type) -> str:
+    key = id(cls)
+    try:
+        kind = _kind(cls)
+    except Exception:  # of a metaclass
+        kind = OPAQUE
+    if len(_classes) > 2 * len(_kinds):
+        for gone in [number for number, known in tuple(_classes.items()) if known() is None]:
+            _classes.pop(gone, None)
+    # Its number may be used again once it is gone.  Called with the reference as the default, and all in C, so that
+    # no signal handler can keep it from being forgotten.
+    _classes[key] = weakref.ref(cls, partial(_kinds.pop, key))
+    _kinds[key] = kind
+    return kind
+
+
+def _kind(cls: type) -> str:
     if issubclass(cls, Future):
         return FUTURE
     if issubclass(cls, (Quote, Allowed)):
@@ -111,9 +138,7 @@ def find(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Plan | None
     values = (*args, *kwargs.values()) if kwargs else args
     for position, value in enumerate(values):
         cls: Any = type(value)
-        if cls in ATOMS:
-            continue
-        kind = kind_of(cls)
+        kind = _kinds.get(id(cls)) or _learned(cls)
         if kind is FUTURE:
             holes.append((position, value))
         elif kind is not OPAQUE:
@@ -160,16 +185,14 @@ class _Search:
     def _look(self, frame: _Frame) -> None:
         """Go through a container up to the next one that is worth going into."""
         items = frame.items
-        if not frame.position and all(kind_of(cls) is FUTURE for cls in set(map(type, items))):
+        if not frame.position and all(kind_of(cls) is FUTURE for cls, _ in groupby(items, type)):
             frame.holes = EVERY  # a plain list of futures, the usual case
             frame.position = len(items)
             return
         for position in range(frame.position, len(items)):
             value = items[position]
             cls: Any = type(value)
-            if cls in ATOMS:
-                continue
-            kind = kind_of(cls)
+            kind = _kinds.get(id(cls)) or _learned(cls)
             if kind is OPAQUE:
                 continue
             if kind is FUTURE or kind is MARKER:
@@ -212,79 +235,98 @@ class _Search:
             parent.holes.append((parent.position, len(self.steps)))
             cls: Any = type(frame.container)
             kind = kind_of(cls)
-            step = Step(_builder(frame.container, kind), frame.items, frame.holes, kind, name)
+            names = _field_names(frame.container)
+            step = Step(_builder(frame.container, kind, names), frame.items, frame.holes, kind, name, names)
             self.steps.append(step)
         parent.position += 1
 
 
 def _items_of(container: Any, kind: str) -> list[Any] | None:
-    """The items of a container in one list; None if no type among them can hold a future."""
+    """The items of a container, then the values of its fields, in one list; None if none can hold a future."""
+    fields = [getattr(container, name) for name in _field_names(container)]
     if kind is FIELDS:
-        return [getattr(container, name) for name in _field_names(container)]
+        return [*_args(container), *fields]
     if kind is PAIRS:
-        if _harmless(container) and _harmless(container.values()):
+        if _harmless(container) and _harmless(container.values()) and _harmless(fields):
             return None
-        return [part for pair in container.items() for part in pair]
-    return None if _harmless(container) else list(container)
+        return [*(part for pair in container.items() for part in pair), *fields]
+    return None if _harmless(container) and _harmless(fields) else [*container, *fields]
 
 
-def _field_names(container: Any) -> list[str]:
+def _field_names(container: Any) -> tuple[str, ...]:
+    """The names of those fields of a dataclass instance that are set; none for any other object."""
+    cls = type(container)
+    if cls is list or cls is tuple or cls is dict:
+        return ()
+    try:
+        if not hasattr(cls, "__dataclass_fields__"):
+            return ()
+    except Exception:  # of a metaclass
+        return ()
     from dataclasses import fields  # whoever made a dataclass has paid for this import
 
-    return [field.name for field in fields(container) if hasattr(container, field.name)]
+    return tuple([field.name for field in fields(container) if hasattr(container, field.name)])
+
+
+def _args(container: Any) -> tuple[Any, ...]:
+    """What an exception that is a dataclass holds beside its fields."""
+    return container.args if isinstance(container, BaseException) else ()
 
 
 def _harmless(items: Iterable[Any]) -> bool:
     # groupby looks at runs of one type in C: a list of 10⁶ ints takes about 15 ms.
-    return all(kind_of(cls) is OPAQUE for cls, _ in groupby(items, type))
+    return all((_kinds.get(id(cls)) or _learned(cls)) is OPAQUE for cls, _ in groupby(items, type))
 
 
-def _builder(container: Any, kind: str) -> Callable[[list[Any]], Any]:
-    """What makes a container of this type from its items, as they are when the task runs."""
+def _builder(container: Any, kind: str, names: tuple[str, ...]) -> Callable[[list[Any]], Any]:
+    """What makes a container of this type from its items and fields, as they are when the task runs."""
     cls = type(container)
-    if cls in (list, tuple, set, frozenset):
+    if cls is list or cls is tuple or cls is set or cls is frozenset:
         return cls
     if cls is dict:
         return lambda items: dict(zip(items[::2], items[1::2], strict=True))
-    if hasattr(cls, "_make"):
-        return cls._make  # type: ignore[no-any-return]
-    attributes = dict(getattr(container, "__dict__", {}))
+    state = object.__getstate__(container)
+    attributes, slots = state if type(state) is tuple else (state, None)
+    others = {**(attributes or {}), **(slots or {})}  # as they are now
+    factory = container.default_factory if isinstance(container, defaultdict) else None
+
+    def build(items: list[Any]) -> Any:
+        count = len(items) - len(names)
+        new = _container(cls, kind, items[:count])
+        if factory is not None:
+            new.default_factory = factory
+        for name, value in {**others, **dict(zip(names, items[count:], strict=True))}.items():
+            object.__setattr__(new, name, value)
+        return new
+
+    return build
+
+
+def _container(cls: Any, kind: str, items: list[Any]) -> Any:
+    """One of a subclass, made without calling anything of the subclass."""
+    base: Any = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
     if kind is FIELDS:
-        names = _field_names(container)
-        return lambda items: _with_attributes(object.__new__(cls), attributes | dict(zip(names, items, strict=True)))
-    if kind is PAIRS:
-        factory = container.default_factory if isinstance(container, defaultdict) else None
-        return lambda items: _with_attributes(_mapping(cls, factory, items), attributes)
-    return lambda items: _with_attributes(_collection(cls, items), attributes)
-
-
-def _mapping(cls: Any, factory: Any, items: list[Any]) -> Any:
-    new = cls.__new__(cls)
-    if issubclass(cls, defaultdict):
-        new.default_factory = factory
-    put = OrderedDict.__setitem__ if issubclass(cls, OrderedDict) else dict.__setitem__
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        put(new, key, value)
-    return new
-
-
-def _collection(cls: Any, items: list[Any]) -> Any:
-    if issubclass(cls, tuple):
-        return tuple.__new__(cls, items)
-    if issubclass(cls, frozenset):
-        return frozenset.__new__(cls, items)
-    new = cls.__new__(cls)
-    if issubclass(cls, set):
-        set.update(new, items)
+        new = base.__new__(cls)
+        if items:
+            new.args = items
+    elif kind is PAIRS:
+        new = base.__new__(cls)
+        put = OrderedDict.__setitem__ if issubclass(cls, OrderedDict) else dict.__setitem__
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            put(new, key, value)
+    elif issubclass(cls, (tuple, frozenset)):
+        new = base.__new__(cls, items)
     else:
-        list.extend(new, items)
+        new = base.__new__(cls)
+        if issubclass(cls, set):
+            set.update(new, items)
+        else:
+            list.extend(new, items)
     return new
 
 
-def _with_attributes(new: Any, attributes: dict[str, Any]) -> Any:
-    for name, value in attributes.items():
-        object.__setattr__(new, name, value)
-    return new
+#: Py_TPFLAGS_HEAPTYPE: the class was made by a class statement
+_HEAP_TYPE: Final = 1 << 9
 
 
 def futures_of(plan: Plan) -> list[Source]:
@@ -299,11 +341,13 @@ def futures_of(plan: Plan) -> list[Source]:
 
 
 def fill(
-    args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan, value_of: Callable[[Source], Any]
+    args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan, value_of: Callable[[Source], Any], task: Any
 ) -> tuple[Iterable[Any], dict[str, Any]]:
     """The arguments with the values in their places.
 
     :param value_of: the value of a future or marker.
+    :param task: whose arguments these are, for messages.
+    :raises TypeError: for a container that cannot be made with the values.
     """
     holes, steps = plan
     built: list[Any] = []
@@ -317,7 +361,7 @@ def fill(
         try:
             built.append(step.build(items))
         except TypeError as error:
-            raise errors.cannot_rebuild(step.type_name, error) from None
+            raise errors.cannot_rebuild(getattr(task, "key", "a task"), step.type_name, error) from None
     values = [*args, *kwargs.values()] if kwargs else list(args)
     for position, source in holes:
         values[position] = built[source] if type(source) is int else value_of(source)
@@ -355,11 +399,14 @@ def _is_step(number: int) -> Callable[[Source], bool]:
 
 
 def _subscript(step: Step, position: int) -> str:
+    field = position - len(step.items) + len(step.names)
+    if field >= 0:
+        return f".{step.names[field]}"
     if step.kind is FLAT:
         return f"[{position}]" if step.build is not set else "{…}"
     if step.kind is PAIRS:
         return f"[{step.items[position - 1]!r:.40}]" if position % 2 else "[a key]"
-    return "[a field]"
+    return f".args[{position}]"
 
 
 def _parameter(fn: Any, positional: int, kwargs: dict[str, Any] | None, position: int) -> str:

@@ -15,6 +15,8 @@ class _Here(local):
 
     #: the task that it runs, if any: a GraphFuture
     task: Any = None
+    #: a task beneath that one, in whose thread it runs without a slot of its own
+    lender: Any = None
     #: whether it is a thread of ours that does nothing for users but to run tasks
     ours = False
     #: how many tasks that it runs were begun inside the wait of another one

@@ -121,9 +121,11 @@ class Door(Executor):
         :param timeout: seconds from this call on after which the iterator raises ``TimeoutError``.
         :param chunksize: accepted, and without effect on threads and inline.
         :param buffersize: how many calls may be submitted ahead of the value asked for; None submits all now.
-        :raises TypeError: for a ``buffersize`` that is no integer.
+        :raises TypeError: if ``fn`` is not callable, or for a ``buffersize`` that is no integer.
         :raises ValueError: for a ``buffersize`` below 1.
         """
+        if not callable(fn):
+            raise errors.not_callable(fn, "map", "xs")
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:

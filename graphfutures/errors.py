@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Executor
 
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
@@ -154,18 +154,44 @@ def made_before_fork(key: str) -> BrokenGraphError:
     )
 
 
-def unknown_backend(name: object, known: Iterable[str], source: str = "") -> ValueError:
+def unknown_backend(name: str, known: Iterable[str], source: str = "") -> ValueError:
     """For a backend name that is not in the table."""
-    return ValueError(f"unknown backend {name!r}{source}; known are: {', '.join(known)}")
+    return ValueError(f"unknown backend {name!r}{source}{_meant([name], known)}; known are: {', '.join(known)}")
+
+
+def planned_backend(name: str, source: str = "") -> ValueError:
+    """For a backend that is to come."""
+    return ValueError(
+        f"backend {name!r}{source} is planned, but not built yet; an executor that you have is taken as it is: "
+        "GraphExecutor(backend=ProcessPoolExecutor()), or client.get_executor() of a distributed.Client"
+    )
 
 
 def unknown_option(names: Iterable[str], known: Iterable[str]) -> TypeError:
-    """For keyword arguments that are none of our options."""
-    unknown = ", ".join(repr(name) for name in sorted(names))
-    return TypeError(
-        f"unknown option {unknown}; known are: {', '.join(known)} "
-        "(a keyword argument for the function itself goes to submit)"
-    )
+    """For keyword arguments of ``options`` that are none of ours."""
+    return TypeError(f"{_unknown(names, known)} (a keyword argument for the function itself goes to submit)")
+
+
+def unknown_parameter(names: Iterable[str], known: Iterable[str]) -> TypeError:
+    """For keyword arguments of the constructor that are none of ours."""
+    return TypeError(_unknown(names, known))
+
+
+def _unknown(names: Iterable[str], known: Iterable[str]) -> str:
+    names = sorted(names)
+    unknown = ", ".join(repr(name) for name in names)
+    return f"unknown option {unknown}{_meant(names, known)}; known are: {', '.join(known)}"
+
+
+def _meant(names: Iterable[str], known: Iterable[str]) -> str:
+    """What somebody may have wanted to write."""
+    from difflib import get_close_matches  # which nobody needs who makes no mistake
+
+    known = list(known)
+    close = list(dict.fromkeys(match for name in names for match in get_close_matches(name, known, 1, 0.7)))
+    ours = {"workers": "max_workers", "num_workers": "max_workers", "n_workers": "max_workers"}  # others' words
+    close += [ours[name] for name in names if name in ours and ours[name] in known and ours[name] not in close]
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
 def asyncio_future(place: str) -> TypeError:
@@ -181,9 +207,28 @@ def contains_itself(kind: str) -> ValueError:
     return ValueError(f"an argument holds a {kind} that contains itself and a future, so it cannot be rebuilt")
 
 
-def cannot_rebuild(kind: str, error: TypeError) -> TypeError:
+def cannot_rebuild(key: str, kind: str, error: TypeError) -> TypeError:
     """For a container that cannot be made with the values of its futures, such as a set of lists."""
-    return TypeError(f"cannot rebuild the {kind} of an argument with the values of its futures: {error}")
+    return TypeError(
+        f"{key} did not run: cannot rebuild the {kind} of an argument with the values of its futures: {error}; "
+        "give them in a list or a tuple, which take any value"
+    )
+
+
+def cannot_iterate(key: str, value: object, error: TypeError) -> TypeError:
+    """For ``unpack`` of a value that has no items."""
+    return TypeError(
+        f"cannot unpack the {type(value).__name__} that {key} returned: {error}; "
+        "unpack is for results that can be iterated over"
+    )
+
+
+def cannot_unpack(key: str, value: object, found: str, count: int) -> ValueError:
+    """For ``unpack`` of a value that has another number of items."""
+    return ValueError(
+        f"cannot unpack a {type(value).__name__} with {found} items into {count} futures: {key} returned it; "
+        "give unpack the number of items that it returns"
+    )
 
 
 def no_such_lane(name: object, known: Iterable[str]) -> ValueError:
@@ -198,9 +243,21 @@ def no_backend(found: object, known: Iterable[str]) -> TypeError:
     )
 
 
-def not_callable(fn: object) -> TypeError:
+def not_callable(fn: object, method: str = "submit", arguments: str = "x") -> TypeError:
     """For a first argument of ``submit`` or ``map`` that cannot be called."""
-    return TypeError(f"the first argument must be callable, not {fn!r:.80}: write submit(f, x), not submit(f(x))")
+    return TypeError(
+        f"the first argument must be callable, not {fn!r:.80}: "
+        f"write {method}(f, {arguments}), not {method}(f({arguments}))"
+    )
+
+
+def not_a_number(name: str, found: object) -> TypeError:
+    """For a number of workers, or of whatever else, that is none."""
+    advice = ""
+    if name == "max_workers" and isinstance(found, (str, Executor)) and not str(found).isdecimal():
+        shown = repr(found) if isinstance(found, str) else "…"
+        advice = f" (a backend is given by keyword: GraphExecutor(backend={shown:.80}))"
+    return TypeError(f"{name} must be an integer, not {found!r:.80}{advice}")
 
 
 def not_a_prefix(found: object) -> TypeError:

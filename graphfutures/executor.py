@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from concurrent.futures import wait as wait_for
 from functools import partial
 from operator import index
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from graphfutures import config, ending, errors
 from graphfutures.backends.base import Backend
@@ -73,7 +73,7 @@ class GraphExecutor(Door):
     ) -> None:
         if options:
             code = GraphExecutor.__init__.__code__
-            raise errors.unknown_option(options, code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+            raise errors.unknown_parameter(options, code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
         if not isinstance(thread_name_prefix, str):
             raise errors.not_a_prefix(thread_name_prefix)
         if initializer is not None and not callable(initializer):
@@ -159,7 +159,7 @@ class GraphExecutor(Door):
 
     @property
     def strict(self) -> Strict:
-        """``submit`` of the same executor, typed so that every argument is checked."""
+        """The same executor, its ``submit`` typed so that every argument is checked."""
         return Strict(self)
 
     # -- ending -------------------------------------------------------------------------------
@@ -280,8 +280,15 @@ class View(Door):
         return lambda: self  # nobody else may keep a view
 
     def options(self, **options: Any) -> View:
-        """A view with these options over the ones of this view."""
-        return View(self._executor, {**self._options, **options})
+        """A view with these options over the ones of this view; closed, if this one is."""
+        view = View(self._executor, {**self._options, **options})
+        view._shutdown = self._shutdown
+        return view
+
+    @property
+    def strict(self) -> Strict:
+        """The same view, its ``submit`` typed so that every argument is checked."""
+        return Strict(self)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Close this view alone.
@@ -297,15 +304,72 @@ class View(Door):
             wait_for([future for future in pending if future is not here.task])
 
 
-class Strict:
-    """An executor typed so that every argument is checked; a future is given as ``value(future)``."""
+class Strict(Executor):
+    """An executor or a view, typed so that every argument is checked; a future is given as ``value(future)``."""
 
-    def __init__(self, executor: GraphExecutor) -> None:
-        self._executor = executor
+    def __init__(self, door: GraphExecutor | View) -> None:
+        self._door = door
+        self._executor = door if isinstance(door, GraphExecutor) else door._executor
+        self._max_workers = door._max_workers
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> GraphFuture[R]:
         """See :meth:`GraphExecutor.submit`."""
-        return self._executor.submit(fn, *args, **kwargs)
+        return self._door.submit(fn, *args, **kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[R]:
+        """See :meth:`GraphExecutor.map`."""
+        return self._door.map(fn, *iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize)
+
+    def put(self, value: T) -> GraphFuture[T]:
+        """See :meth:`GraphExecutor.put`."""
+        return self._executor.put(value)
+
+    def explain(self, future: GraphFuture[Any]) -> str:
+        """See :meth:`GraphExecutor.explain`."""
+        return self._executor.explain(future)
+
+    def stats(self) -> dict[str, int]:
+        """See :meth:`GraphExecutor.stats`."""
+        return self._executor.stats()
+
+    def attempts(self) -> list[Attempt]:
+        """See :meth:`GraphExecutor.attempts`."""
+        return self._executor.attempts()
+
+    def options(self, **options: Any) -> Strict:
+        """See :meth:`GraphExecutor.options`; the view is typed strictly, too."""
+        return self._door.options(**options).strict
+
+    @property
+    def strict(self) -> Strict:
+        """Itself."""
+        return self
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """See the ``shutdown`` of what this is made of."""
+        self._door.shutdown(wait, cancel_futures=cancel_futures)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._door.__exit__(kind, error, trace)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        await self._door.__aexit__(kind, error, trace)
+
+    @property
+    def _shutdown(self) -> bool:
+        return self._door._shutdown
 
 
 def unpack(future: GraphFuture[Any], n: int) -> list[GraphFuture[Any]]:
@@ -334,7 +398,7 @@ def _above_zero(name: str, number: int | None) -> Any:
         try:
             index(number)
         except TypeError:
-            raise TypeError(f"{name} must be an integer, not {number!r:.80}") from None
+            raise errors.not_a_number(name, number) from None
         if number <= 0:
             raise ValueError(f"{name} must be greater than 0")
     return number

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 from graphfutures import errors
 from graphfutures.calls import Rest, name_of
 from graphfutures.core.graph import Task
+from graphfutures.core.slots import Wait
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, RUNNING
 from graphfutures.current import here
 from graphfutures.outcomes import Inherited
@@ -57,7 +58,9 @@ class Owner(Protocol):
     def inside(self) -> bool:
         """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
 
-    def lent(self, task: GraphFuture[Any], needs: Iterable[Task] = (), exact: Sequence[Task] = ()) -> Any:
+    def lent(
+        self, task: GraphFuture[Any], wait: Wait | None = None, needs: Sequence[Task] = (), *, exact: bool = False
+    ) -> Any:
         """For a ``with`` block in which a running task waits."""
 
     def waited(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
@@ -90,6 +93,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
     _settled: bool
     #: those who wait for it, if somebody has
     _watch: Watch | None
+    #: of its exception: where it happened, without those who have asked for the result since
     _traceback: Any = None
     _copy: BaseException | None = None
     #: by which worker and when its attempt was started, on the clock of ``time.perf_counter``; not set before
@@ -175,6 +179,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
         """Keep its name, and let go of the function and the arguments."""
         self._name = self.name
         self._fn = self._args = self._rest = None
+        if self.tolerated:
+            self.tolerated = ()
 
     # -- its state ----------------------------------------------------------------------------
 
@@ -240,7 +246,9 @@ class GraphFuture(Task, Future[T], Generic[T]):
             return None
         if self.state is CANCELLED:
             raise CancelledError()
-        return self._error()
+        error = self._error()
+        # One that is shared with others may have been raised by them meanwhile.
+        return error if self._traceback is None else error.with_traceback(self._traceback)
 
     def _error(self) -> BaseException:
         """The exception of a future that has no value; one and the same each time."""
@@ -252,6 +260,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
                 copy = error.exception()
                 with FIRST:
                     if self._copy is None:
+                        if copy is error.root:
+                            self._traceback = error.trace
                         self._copy = copy
             error = self._copy
         return error  # type: ignore[no-any-return]
@@ -266,7 +276,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         elif timeout is None:
             task._owner.waited(task, self)
         else:
-            with task._owner.lent(task, (self,)):
+            with task._owner.lent(task, Wait((self,), every=True), (self,)):
                 self.park(timeout)
 
     def park(self, timeout: float | None) -> None:
@@ -453,6 +463,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         """As in the standard library, for a future that no executor owns."""
         self._by_hand(settles=True)
         self._outcome = exception
+        self._traceback = getattr(exception, "__traceback__", None)
         self.state = FAILED
         self._announce()
 

@@ -391,6 +391,10 @@ class Hub(Facts):
             self.backend.attend,
         )
 
+    def wake_all(self) -> None:
+        """Have those who wait for the end look again."""
+        wake_in(self.room, -1)
+
     def end(self) -> None:
         """Wait until the graph has ended."""
         while not self.ended:

@@ -33,7 +33,9 @@ def inherit(future: GraphFuture[Any]) -> None:
                 where = "an argument"
         failure = cause._outcome
         if isinstance(failure, Inherited):
-            inherited = Inherited(failure.root, (*failure.path, heir.key), failure.hidden, where)
+            inherited = Inherited(failure.root, (*failure.path, heir.key), failure.hidden, where, failure.trace)
         else:
-            inherited = Inherited(failure, (cause.key, heir.key), 0, where)
+            # Now, since whoever raises it adds his own frames.
+            trace = getattr(getattr(cause, "source", cause), "_traceback", None) or failure.__traceback__
+            inherited = Inherited(failure, (cause.key, heir.key), 0, where, trace)
         heir._outcome = inherited

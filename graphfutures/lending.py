@@ -15,6 +15,7 @@ from weakref import WeakSet
 from graphfutures import errors
 from graphfutures.core.circles import circle
 from graphfutures.core.graph import Place, Task
+from graphfutures.core.slots import Wait
 from graphfutures.core.states import NEW, READY, RUNNING, SETTLED
 from graphfutures.current import here
 from graphfutures.externals import External
@@ -33,22 +34,28 @@ class Loan:
 
     :param hub: of the task.
     :param task: the one that waits.
-    :param needs: what it waits for, which is to run first.
-    :param exact: what it cannot go on without, for as long as it takes.
-    :raises DeadlockError: from entering, if one of ``exact`` needs the task.
+    :param wait: what it waits for, if we know when that is over.
+    :param needs: what it waits for, whether or not we know when that is over.
+    :param exact: whether it cannot go on without all of these, for as long as it takes.
+    :raises DeadlockError: from entering, if one of them needs the task.
     """
 
-    __slots__ = ("at_once", "circle", "exact", "hub", "is_lent", "lock", "needs", "number", "place", "task")
+    __slots__ = (
+        *("at_once", "below", "circle", "exact", "hub", "is_lent", "lock", "needs", "number", "place", "task", "wait"),
+    )
 
     def __init__(
         self,
         hub: Lending,
         task: GraphFuture[Any],
-        needs: Iterable[Task] = (),
-        exact: Sequence[Task] = (),
+        wait: Wait | None = None,
+        needs: Sequence[Task] = (),
+        *,
+        exact: bool = False,
     ) -> None:
         self.hub = hub
         self.task = task
+        self.wait = wait
         self.needs = needs
         self.exact = exact
         self.number = task.attempt
@@ -57,6 +64,8 @@ class Loan:
         #: whether the task goes on without waiting for a free slot
         self.at_once = False
         self.circle: list[Task] = []
+        #: that of a task in whose thread this one runs without a slot of its own
+        self.below: Loan | None = None
 
     def __enter__(self) -> Self:
         hub = self.hub
@@ -72,18 +81,27 @@ class Loan:
         if self.is_lent:
             if self.task.limit is not None:
                 self.task.limit.pause()
+            if hub.exiting:
+                hub.wake_all()
             if hub.has_ready():
                 hub.wake()
+        elif here.lender is not None and not self.place.lends:
+            self.below = here.lender._owner.lent(here.lender, None, self.needs)
+            self.below.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         hub = self.hub
+        if self.below is not None:
+            self.below.at_once = self.at_once
+            self.below.__exit__(kind, error, trace)
         if self.exact:
             hub.waits.pop(self.task, None)
         if self.is_lent:
             self.at_once = self.at_once or kind is TimeoutError
-            hub.inbox.append((hub.wait_ended, (self,)))
-            hub.exchange(self.place, (), 0)
+            if (self.task, self.number) in hub.loans:
+                hub.inbox.append((hub.wait_ended, (self,)))
+                hub.exchange(self.place, (), 0)
             self.lock.acquire()
             if self.task.limit is not None:
                 self.task.limit.go_on()
@@ -95,6 +113,12 @@ class Lending(Guarded):
     #: see ``Hub`` and ``Backend``
     exchange: Callable[[Any, Sequence[Any], int], Any]
     wake: Callable[[], None]
+    #: whether the interpreter exits, and those who wait for the end want to know of every wait
+    exiting = False
+
+    def wake_all(self) -> None:
+        """Have those who wait for the end look again."""
+        raise NotImplementedError
 
     def _begin_lending(self) -> None:
         self.loans: dict[tuple[Task, int], Loan] = {}
@@ -103,9 +127,11 @@ class Lending(Guarded):
         #: running tasks that somebody wants to be cancelled by force, which only they themselves can see to
         self.cancel_wanted: WeakSet[GraphFuture[Any]] = WeakSet()
 
-    def lent(self, task: GraphFuture[Any], needs: Iterable[Task] = (), exact: Sequence[Task] = ()) -> Loan:
+    def lent(
+        self, task: GraphFuture[Any], wait: Wait | None = None, needs: Sequence[Task] = (), *, exact: bool = False
+    ) -> Loan:
         """For a ``with`` block in which a running task waits."""
-        return Loan(self, task, needs, exact)
+        return Loan(self, task, wait, needs, exact=exact)
 
     def waited(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
         """Have a running task wait for a future, for as long as it takes.
@@ -122,7 +148,7 @@ class Lending(Guarded):
                 if taken:
                     self._run_here(task, future)
                     continue
-            with Loan(self, task, needs, needs):
+            with Loan(self, task, Wait(needs, every=True), needs, exact=True):
                 future.park(None)
 
     def _run_here(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
@@ -151,7 +177,7 @@ class Lending(Guarded):
     def lend(self, loan: Loan) -> None:
         """A fact: a running task begins to wait."""
         scheduler, task = self.scheduler, loan.task
-        if scheduler.blocked(task, loan.number, loan.place, seen=bool(loan.exact)):
+        if scheduler.blocked(task, loan.number, loan.place, loan.wait):
             self.note_wait(loan)
             if loan.circle:
                 scheduler.unblocked(task, loan.number, loan.place, at_once=True)
@@ -171,8 +197,8 @@ class Lending(Guarded):
         """Note what a task cannot go on without, and whether that needs the task."""
         if loan.exact:
             # In this order: of two waits in two graphs that close one circle at the same time, one sees the other.
-            self.waits[loan.task] = loan.exact
-            loan.circle = circle(loan.task, loan.exact, needs_of)
+            self.waits[loan.task] = loan.needs
+            loan.circle = circle(loan.task, loan.needs, needs_of)
             if loan.circle:
                 del self.waits[loan.task]
 

@@ -24,6 +24,8 @@ def traits_of(options: Mapping[str, Any], *, limits: bool) -> dict[str, Any]:
     name, priority = options.get("name"), options.get("priority", 0)
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name must be a str, not {name!r:.80}")
+    if name == "":
+        raise ValueError("name must not be empty: leave it out to have tasks called after their functions")
     if not isinstance(priority, (int, float)) or priority != priority:
         raise errors.bad_priority(priority)
     crashes = options.get("crash_retries", 0)

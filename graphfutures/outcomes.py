@@ -19,11 +19,14 @@ class Inherited:
     :param path: keys from that task to this one, at most twice ``ENDS`` of them.
     :param hidden: how many keys were left out in the middle.
     :param where: the argument that held the failed dependency.
+    :param trace: where the root cause happened, for those who raise the root itself.
     """
 
-    __slots__ = ("hidden", "path", "root", "where")
+    __slots__ = ("hidden", "path", "root", "trace", "where")
 
-    def __init__(self, root: BaseException, path: tuple[str, ...], hidden: int, where: str) -> None:
+    def __init__(
+        self, root: BaseException, path: tuple[str, ...], hidden: int, where: str, trace: TracebackType | None = None
+    ) -> None:
         if len(path) > 2 * ENDS:
             hidden += len(path) - 2 * ENDS
             path = path[:ENDS] + path[-ENDS:]
@@ -31,6 +34,7 @@ class Inherited:
         self.path = path
         self.hidden = hidden
         self.where = where
+        self.trace = trace
 
     def note(self) -> str:
         """The way of the failure, for the exception's notes."""
@@ -43,24 +47,34 @@ class Inherited:
         """An instance of the root cause's type, the original as its cause, the path in its notes."""
         error = copied(self.root)
         if error is not self.root:
-            error.__cause__ = self.root
-            error.add_note(self.note())
+            _CAUSE.__set__(error, self.root)
+            error.__dict__["__notes__"].append(self.note())
         return error
+
+
+# Asked past the class, whose own attributes and ``__setattr__`` may do anything.
+_ARGS: Any = BaseException.__dict__["args"]
+_CAUSE: Any = BaseException.__dict__["__cause__"]
 
 
 def copied(error: BaseException) -> BaseException:
     """A copy of an exception made without its ``__init__``; itself where no faithful copy is possible.
 
-    An exception with state in slots or in C, or with a ``__reduce__`` of its own, is passed on as it is.
+    An exception with state in slots or in C, or with a ``__reduce__`` of its own, is passed on as it is, and so is
+    one whose class does not let itself be copied.  The copy has a list of notes, perhaps an empty one.
     """
     cls = type(error)
-    if not _plain(cls):
+    try:
+        if not _plain(cls):
+            return error
+        builtin: Any = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
+        copy: BaseException = builtin.__new__(cls)
+        _ARGS.__set__(copy, _ARGS.__get__(error))
+        copy.__dict__.update(error.__dict__)
+        notes = copy.__dict__.get("__notes__")
+        copy.__dict__["__notes__"] = list(notes) if isinstance(notes, (list, tuple)) else []
+    except Exception:
         return error
-    copy: BaseException = BaseException.__new__(cls, *error.args)
-    copy.__dict__.update(error.__dict__)
-    notes = getattr(error, "__notes__", None)
-    if notes is not None:
-        copy.__notes__ = list(notes)
     return copy
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from graphfutures.backends.base import Finished, Record
 from graphfutures.calls import EACH, Allowed, Quote, fill, name_of
 from graphfutures.core.states import CANCELLED, DONE
+from graphfutures.current import here
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 from graphfutures.terms import Again, judged
@@ -29,7 +30,8 @@ def value_of(source: Any) -> Any:
         future = source.future
         if future.cancelled() or getattr(future, "state", None) is CANCELLED:  # perhaps not told yet
             return GraphFuture._error(future) if isinstance(future, GraphFuture) else _cancelled(future)
-        return future.exception() or future.result()
+        error = future.exception()
+        return error if error is not None else future.result()  # it may be one that is false
     return source.result()
 
 
@@ -105,13 +107,13 @@ def _run_on_terms(future: GraphFuture[Any], worker: int) -> Finished:
         del future, fact, call
 
 
-def _whole(args: Any, rest: Any) -> tuple[Context, Any, dict[str, Any]]:
+def _whole(args: Any, rest: Any, task: Any = None) -> tuple[Context, Any, dict[str, Any]]:
     """Context and arguments of a call that has not only positional arguments, all of them futures or none."""
     kwargs, plan, context = rest
     if plan is EACH:
         args = map(_value, args)
     elif plan is not None:
-        args, kwargs = fill(args, kwargs or {}, plan, value_of)
+        args, kwargs = fill(args, kwargs or {}, plan, value_of, task or here.task)
     return context or Context(), args, kwargs or {}
 
 
@@ -119,11 +121,9 @@ def call_of(future: GraphFuture[Any]) -> tuple[Any, Any, dict[str, Any], Context
     """Function, arguments and context of a task that is to run elsewhere; it lets go of them."""
     fn, args, rest = future._fn, future._args, future._rest
     future._forget_call()
-    if future.tolerated:
-        future.tolerated = ()
     if rest is EACH:
         rest = None, EACH, None
-    context, args, kwargs = _whole(args, rest or (None, None, None))
+    context, args, kwargs = _whole(args, rest or (None, None, None), future)
     return fn, tuple(args), kwargs, context
 
 

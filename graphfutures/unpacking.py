@@ -7,6 +7,7 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
+from graphfutures import errors
 from graphfutures.calls import EACH, fill
 from graphfutures.core.graph import Task
 from graphfutures.futures import GraphFuture, Owner
@@ -34,7 +35,7 @@ class Group:
                 raise self._error.with_traceback(None)  # an iterator gives its items once
             if self._items is None:
                 try:
-                    self._items = _items_of(value_of(self.parent), self.count)
+                    self._items = _items_of(value_of(self.parent), self.count, self.parent.key)
                 except BaseException as error:
                     self._error = error
                     raise
@@ -57,6 +58,10 @@ class Item(GraphFuture[Any]):
         self.group: Group | None = group
         self.index = index
 
+    def _forget_call(self) -> None:
+        super()._forget_call()
+        self.group = None
+
 
 def expand(derived: Iterable[Any], settle: Callable[[Any, bool, Any], object]) -> None:
     """Settle futures whose inputs are there, and which take no attempt for that.
@@ -71,8 +76,6 @@ def expand(derived: Iterable[Any], settle: Callable[[Any, bool, Any], object]) -
         except BaseException as error:
             outcome = (False, error)
         settle(future, *outcome)
-        if isinstance(future, Item):
-            future.group = None
 
 
 def _derived(future: GraphFuture[Any]) -> Any:
@@ -83,13 +86,16 @@ def _derived(future: GraphFuture[Any]) -> Any:
     value, plan = future._args[0], future._rest[1]  # type: ignore[index]
     if plan is EACH:
         return value_of(value)
-    filled, _ = fill((value,), {}, plan, value_of)  # type: ignore[arg-type]
+    filled, _ = fill((value,), {}, plan, value_of, future)  # type: ignore[arg-type]
     return next(iter(filled))
 
 
-def _items_of(value: Any, count: int) -> list[Any]:
-    items = list(islice(value, count + 1))
+def _items_of(value: Any, count: int, key: str) -> list[Any]:
+    try:
+        iterator = iter(value)
+    except TypeError as error:
+        raise errors.cannot_iterate(key, value, error) from None
+    items = list(islice(iterator, count + 1))
     if len(items) != count:
-        found = f"more than {count}" if len(items) > count else str(len(items))
-        raise ValueError(f"cannot unpack a {type(value).__name__} with {found} items into {count} futures")
+        raise errors.cannot_unpack(key, value, f"more than {count}" if len(items) > count else str(len(items)), count)
     return items

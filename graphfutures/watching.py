@@ -10,6 +10,7 @@ from typing import Any
 
 from graphfutures.bells import Bell
 from graphfutures.core.graph import Task
+from graphfutures.core.slots import Wait
 from graphfutures.current import here
 
 
@@ -124,19 +125,27 @@ class LentBell(Bell):
     :param waiter: of the standard library, whose event this is.
     """
 
-    __slots__ = ("_all", "_task", "needs")
+    __slots__ = ("_every", "_task", "_wait", "_waiter", "needs")
 
     def __init__(self, task: Any, waiter: Any) -> None:
         super().__init__(is_set=waiter.event.is_set())
         self._task = task
-        self._all = type(waiter) is _AllCompletedWaiter and not waiter.stop_on_exception
+        #: whether all have to settle, where it is not the first failure that counts
+        self._every = type(waiter) is _AllCompletedWaiter
+        self._waiter = waiter
+        self._wait: Wait | None = None
         self.needs: list[Task] = []
 
     def wait(self, timeout: float | None = None) -> bool:
         if self._set:
             return True
         needs, self.needs = self.needs, []  # once is enough to have them run first
-        with self._task._owner.lent(self._task, needs, needs if self._all and timeout is None else ()) as loan:
+        exact = False
+        if needs and not (self._every and self._waiter.stop_on_exception):
+            ours = not self._every or len(needs) >= self._waiter.num_pending_calls
+            self._wait = Wait(needs, every=self._every) if ours else None
+            exact = self._every and timeout is None
+        with self._task._owner.lent(self._task, self._wait, needs, exact=exact) as loan:
             found = super().wait(timeout)
             loan.at_once = not found
         return found

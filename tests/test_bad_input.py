@@ -2,7 +2,7 @@
 
 import asyncio
 import multiprocessing
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 from patience import LIMIT
@@ -25,7 +25,20 @@ CONSTRUCTOR = [
     ((4, None), {}, TypeError, "thread_name_prefix must be a str"),
     ((4, "name", "not callable"), {}, TypeError, "^initializer must be a callable$"),
     ((4, "name", print, (), "threads"), {}, TypeError, "positional arguments"),
-    ((), {"backend": "thread"}, ValueError, "unknown backend 'thread'; known are: threads, inline, threading"),
+    ((), {"backend": "thread"}, ValueError, r"'thread' \(did you mean 'threads'\?\); known are: threads, inline, "),
+    ((), {"backend": "trheads"}, ValueError, r"unknown backend 'trheads' \(did you mean 'threads'\?\); known are"),
+    ((), {"backend": "processes"}, ValueError, r"backend 'processes' is planned, but not built yet.*ProcessPoolExec"),
+    ((), {"backend": "dask"}, ValueError, r"backend 'dask' is planned, but not built yet.*client\.get_executor\(\)"),
+    ((), {"backend": "ray"}, ValueError, "backend 'ray' is planned, but not built yet"),
+    ((), {"backend": "tcp://host:8786"}, ValueError, "backend 'tcp://host:8786' is planned, but not built yet"),
+    (("threads",), {}, TypeError, r"max_workers must be an integer, not 'threads' \(.*backend='threads'\)"),
+    (
+        (Executor(),),
+        {},
+        TypeError,
+        r"max_workers must be an integer, not <.*a backend is given by keyword.*backend=…",
+    ),
+    ((), {"workers": 4}, TypeError, r"option 'workers' \(did you mean 'max_workers'\?\); known are: max_w[^(]*$"),
     ((), {"backend": ""}, ValueError, "unknown backend ''; known are: threads"),
     ((), {"backend": 3}, TypeError, "backend must be a name, a backend or an Executor, not 3; known names"),
     ((), {"backend": dict}, TypeError, "backend must be a name, a backend or an Executor"),
@@ -36,7 +49,7 @@ CONSTRUCTOR = [
     ((), {"max_tasks_per_child": 0}, ValueError, "^max_tasks_per_child must be greater than 0$"),
     ((), {"max_tasks_per_child": "x"}, TypeError, "max_tasks_per_child must be an integer"),
     ((), {"mp_context": multiprocessing.get_context("spawn")}, ValueError, r"loky\.backend\.get_context\('loky'\)"),
-    ((), {"max_worker": 4}, TypeError, "unknown option 'max_worker'; known are: .*max_pending"),
+    ((), {"max_worker": 4}, TypeError, "'max_worker' .did you mean 'max_workers'.*known are: .*max_pending"),
     ((), {"a": 1, "b": 2}, TypeError, "unknown option 'a', 'b'"),
 ]
 
@@ -56,7 +69,7 @@ def test_a_number_of_workers_in_the_environment(monkeypatch, value):
 
 def test_an_unknown_backend_in_the_environment(monkeypatch):
     monkeypatch.setenv("GRAPHFUTURES_BACKEND", "treads")
-    with pytest.raises(ValueError, match=r"unknown backend 'treads' \(from GRAPHFUTURES_BACKEND\); known are: threads"):
+    with pytest.raises(ValueError, match=r"'treads' \(from GRAPHFUTURES_BACKEND\) \(did you mean 'threads'\?\); known"):
         GraphExecutor()
 
 
@@ -73,8 +86,10 @@ def test_submit_nothing(executor):
 
 
 def test_map_something_that_cannot_be_called(executor):
-    with pytest.raises(TypeError, match="must be callable"):
-        executor.map("abs", [1])
+    for door in (executor, executor.options(name="x"), executor.strict):
+        for things in ([1], []):
+            with pytest.raises(TypeError, match=r"must be callable, not 'abs': write map\(f, xs\), not map\(f\(xs\)\)"):
+                door.map("abs", things)
 
 
 def test_map_something_that_cannot_be_iterated_over(executor):
@@ -89,8 +104,9 @@ def test_map_something_that_cannot_be_iterated_over(executor):
         ({"priority": None}, TypeError, "priority must be an int or a float"),
         ({"priority": 1j}, TypeError, "priority must be an int or a float"),
         ({"priority": float("nan")}, (TypeError, ValueError), "priority must be an int or a float"),
+        ({"name": ""}, ValueError, "name must not be empty"),
         ({"name": 3}, TypeError, "name must be a str, not 3"),
-        ({"nmae": "x"}, TypeError, "unknown option 'nmae'; known are: name, priority"),
+        ({"nmae": "x"}, TypeError, r"unknown option 'nmae' \(did you mean 'name'\?\); known are: name"),
         ({"retry": 3}, TypeError, "unknown option 'retry'.*goes to submit"),
     ],
 )
@@ -135,8 +151,15 @@ def test_a_list_that_is_changed_after_submit(executor):
 
 def test_an_unhashable_value_in_a_set_of_futures(executor):
     future = executor.submit(len, {executor.submit(list, "ab")})
-    with pytest.raises(TypeError, match=r"cannot rebuild the set of an argument.*unhashable"):
+    with pytest.raises(TypeError, match=rf"{future.key} did not run: cannot rebuild the set.*unhashable.*a tuple"):
         future.result(LIMIT)
+
+
+def test_an_unhashable_value_on_an_executor_of_others():
+    with ThreadPoolExecutor(1) as inner, GraphExecutor(backend=inner) as executor:
+        future = executor.submit(len, {executor.submit(list, "ab")})
+        with pytest.raises(TypeError, match=rf"{future.key} did not run: cannot rebuild the set of an argument"):
+            future.result(LIMIT)
 
 
 @pytest.mark.parametrize("value", [3, None, [Future()], "x"])
@@ -159,6 +182,16 @@ def test_unpack_into_no_number(executor):
         unpack(future, 2.0)
     with pytest.raises(ValueError, match="n must not be negative, but is -1"):
         unpack(future, -1)
+
+
+def test_unpack_a_value_with_other_items(executor):
+    pair, number = executor.submit(divmod, 7, 2), executor.submit(abs, -1)
+    with pytest.raises(ValueError, match=rf"a tuple with more than 1 items into 1 futures: {pair.key} returned"):
+        unpack(pair, 1)[0].result(LIMIT)
+    with pytest.raises(ValueError, match=rf"with 2 items into 3 futures: {pair.key} returned it; give unpack"):
+        unpack(pair, 3)[0].result(LIMIT)
+    with pytest.raises(TypeError, match=rf"cannot unpack the int that {number.key} returned: .*iterated over"):
+        unpack(number, 2)[0].result(LIMIT)
 
 
 def test_unpack_after_shutdown():

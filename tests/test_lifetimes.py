@@ -58,6 +58,17 @@ def ignore(*args: object, **kwargs: object) -> None:
 # -- arguments and functions ------------------------------------------------------------------
 
 
+def test_the_class_of_an_argument_goes(executor: GraphExecutor) -> None:
+    made = [type("Made", (base,), {}) for base in (object, list, dict)]
+    for cls in made:
+        assert executor.submit(repr, cls()).result(LIMIT)
+    gone = [watched(cls)[1] for cls in made]
+    del cls
+    made.clear()
+    gc.collect()  # a class is a circle by itself
+    assert all(g() for g in gone)
+
+
 def test_arguments_go_when_the_task_has_run(executor: GraphExecutor) -> None:
     things = [watched() for _ in range(3)]
     (a, a_gone), (b, b_gone), (c, c_gone) = things
@@ -281,6 +292,26 @@ def test_a_tolerated_exception_goes(executor: GraphExecutor) -> None:
     future = executor.submit(lambda error: type(error).__name__, allow_failure(executor.submit(fail, gone)))
     assert future.result(LIMIT) == "Failure"
     assert all(g() for g in gone)
+
+
+def test_what_a_task_that_never_ran_would_have_tolerated_goes(executor: GraphExecutor) -> None:
+    value, gone = watched()
+    future = executor.submit(
+        ignore, Future(), allow_failure(executor.submit(lambda x: x, value)), executor.submit(fail, [])
+    )
+    assert isinstance(future.exception(LIMIT), Failure)
+    del value
+    assert gone()
+
+
+def test_the_value_goes_whose_items_nobody_wants(executor: GraphExecutor) -> None:
+    source, source_gone = watched(executor.submit(ignore, Future()))
+    items = unpack(source, 2)
+    assert items[0].cancel()
+    assert source.cancel()
+    del source
+    assert source_gone()
+    assert all(item.cancelled() for item in items)
 
 
 def test_what_a_cancelled_future_raises_goes(executor: GraphExecutor) -> None:

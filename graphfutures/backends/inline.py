@@ -80,7 +80,9 @@ class Inline:
                     waits = outer._owner.waits
                     before = waits.get(outer, ())
                     waits[outer] = (batch[0], *before)
+                    lender, here.lender = here.lender, outer if outer.place.lends else here.lender
                     stack.fact = fact = run(batch[0], 0)
+                    here.lender = lender
                     waits[outer] = before
                 my["task"] = outer
                 if not fact[2] and isinstance(fact[3], (KeyboardInterrupt, SystemExit)):

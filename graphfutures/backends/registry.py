@@ -48,6 +48,8 @@ ALIASES: Final[Mapping[str, str]] = {
 }
 
 
+#: what is to come, addresses by what they begin with
+PLANNED: Final = ("processes", "multiprocessing", "dask", "distributed", "dask.distributed", "tcp", "tls", "ray")
 #: the entry points by which others offer backends: each a callable that takes a Request and returns a Backend
 GROUP: Final = "graphfutures.backends"
 
@@ -75,6 +77,8 @@ def _made_elsewhere(name: str, request: Request) -> Backend:
     from importlib.metadata import entry_points  # which takes as long as the rest of this package
 
     offered = entry_points(group=GROUP)
+    if name not in offered.names and name.partition("://")[0] in PLANNED:
+        raise errors.planned_backend(name, config.source_of(name))
     if name not in offered.names:
         known = dict.fromkeys([*BACKENDS, *ALIASES, *sorted(offered.names)])  # ours go before others of that name
         raise errors.unknown_backend(name, known, config.source_of(name))

@@ -22,6 +22,7 @@ def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collec
     fresh._blocked = {attempt: where for attempt, where in old._blocked.items() if where is not place}
     fresh._unseen = old._unseen & set(fresh._blocked)
     fresh._lenders = old._lenders
+    fresh._awaited, fresh._waits = old._awaited, old._waits
     fresh.resumed = old.resumed
     for lane in old.policies:
         fresh.lane(lane)

@@ -38,7 +38,6 @@ class Scheduler(Slots):
         super().__init__(resources)
         self.claims = Claims()
         self.keeping = keeping
-        self.unsettled: set[Task] = set()
         self.foreign = 0  # how many of the unsettled wait for something outside
         self.news: Tasks = []
         #: ready again, but not before they are ``due``
@@ -189,6 +188,8 @@ class Scheduler(Slots):
         if self.keeping or self._spreading or self.tokens.held:
             return False
         if self._blocked and (place.resuming or task in self._lenders or (task, number) in self._blocked):
+            return False
+        if task in self._awaited:
             return False
         policy = self.lane(place.lane) if place.lane else self.policy
         if task.attempt != number or task.state is not RUNNING or place.held > place.slots or policy.full:
@@ -367,6 +368,8 @@ class Scheduler(Slots):
     def _settle(self, task: Task) -> None:
         """What any way of settling has in common; the dependents follow in ``spread``."""
         self.unsettled.discard(task)
+        if self._awaited:
+            self._tell_waiters(task)
         if self.postponed:
             self.postponed.discard(task)
         self._not_foreign(task)

@@ -6,7 +6,8 @@ new task.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from graphfutures.core.graph import Place, Task
 from graphfutures.core.policy import Policy
@@ -15,6 +16,23 @@ from graphfutures.core.tokens import Tokens
 
 #: so many may wait before nothing else is begun, as long as somebody computes; more would only be more threads
 CROWD = 64
+
+
+class Wait:
+    """What an attempt waits for, perhaps several times one after the other.
+
+    :param needs: tasks.
+    :param every: whether all of them have to settle before it goes on, and not just one.
+    """
+
+    __slots__ = ("attempt", "every", "missing", "needs")
+
+    def __init__(self, needs: Collection[Task], *, every: bool) -> None:
+        self.needs = needs
+        self.every = every
+        #: how many have still to settle; None as long as that was not counted
+        self.missing: int | None = None
+        self.attempt: Any = None
 
 
 class Slots:
@@ -34,6 +52,11 @@ class Slots:
         self._blocked: dict[tuple[Task, int], Place] = {}
         #: those of them that wait for something that is not in any graph
         self._unseen: set[tuple[Task, int]] = set()
+        #: those who wait for a task of this graph, and how many tasks have still to settle before each goes on
+        self._awaited: dict[Task, list[Wait]] = {}
+        self._waits: dict[tuple[Task, int], Wait] = {}
+        #: all tasks that have not settled
+        self.unsettled: set[Task] = set()
         #: for a task that has the slot of one that waits for it: whose it is
         self._lenders: dict[Task, tuple[Task, int]] = {}
 
@@ -41,18 +64,21 @@ class Slots:
         """The ready tasks of a lane."""
         return self.policies.setdefault(name, Policy(name, self.tokens))
 
-    def blocked(self, task: Task, number: int, place: Place, *, seen: bool = True, free: bool = True) -> bool:
+    def blocked(self, task: Task, number: int, place: Place, wait: Wait | None = None, *, free: bool = True) -> bool:
         """An attempt waits and lends its slot; False if it is no attempt that computes.
 
-        :param seen: whether it waits for tasks, and not for something that we do not know of.
+        :param wait: what it waits for, None if we do not know that.
         :param free: whether anybody may have the slot.
         """
+        attempt = task, number
         current = task.state is RUNNING and task.attempt == number
-        if place.slots <= 0 or (task, number) in self._blocked or not (current or (task, number) in self.overdue):
+        if place.slots <= 0 or attempt in self._blocked or not (current or attempt in self.overdue):
             return False
-        self._blocked[task, number] = place
-        if not seen:
-            self._unseen.add((task, number))
+        self._blocked[attempt] = place
+        if wait is not None:
+            self._note(attempt, wait)
+        elif free:
+            self._unseen.add(attempt)
         self._count_crowd(place)
         if free:
             place.held -= 1
@@ -76,7 +102,7 @@ class Slots:
         seen: set[Task] = set()
         while stack:
             task = stack.pop()
-            if task in seen:
+            if task in seen or task not in self.unsettled:
                 continue
             seen.add(task)
             if task.state is READY:
@@ -94,6 +120,28 @@ class Slots:
         place.held -= 1
         self._lenders[to] = task, number
         return True
+
+    def _note(self, attempt: tuple[Task, int], wait: Wait) -> None:
+        """Have an attempt go on when what it waits for has settled, before its thread comes to know of it."""
+        self._waits[attempt] = wait
+        if wait.missing is not None:
+            return  # noted before
+        missing = {task for task in wait.needs if task.state not in SETTLED}
+        wait.missing = len(missing) if wait.every else 1
+        if wait.every and not missing <= self.unsettled:
+            return  # some of it is elsewhere
+        for task in missing & self.unsettled:
+            self._awaited.setdefault(task, []).append(wait)
+            wait.attempt = attempt
+
+    def _tell_waiters(self, task: Task) -> None:
+        """A task has settled that others wait for."""
+        for wait in self._awaited.pop(task, ()):
+            wait.missing = (wait.missing or 0) - 1
+            task, number = wait.attempt
+            place = self._blocked.get(wait.attempt)
+            if wait.missing <= 0 and place is not None and self._waits.get(wait.attempt) is wait:
+                self.unblocked(task, number, place)
 
     def _begins(self, task: Task, place: Place) -> None:
         task.state = RUNNING
@@ -141,11 +189,12 @@ class Slots:
     def _unblock(self, attempt: tuple[Task, int], place: Place) -> None:
         del self._blocked[attempt]
         self._unseen.discard(attempt)
+        self._waits.pop(attempt, None)
         self._count_crowd(place)
 
     def _count_crowd(self, place: Place) -> None:
         policy = self._policy_at(place)
-        policy.crowded = len(self._blocked) >= place.slots
+        policy.crowded = len(self._blocked) > 2 * place.slots
         policy.full = len(self._blocked) - len(self._unseen) >= CROWD
 
     def _pop(self, place: Place) -> Task | None:

@@ -27,6 +27,39 @@ def depth_of(x):
     return depth, x
 
 
+class Meta(type):
+    """Its classes cannot be hashed."""
+
+    def __eq__(cls, other):
+        return cls is other
+
+    __hash__ = None
+
+
+class Unhashable(metaclass=Meta):
+    pass
+
+
+class Broken(type):
+    """Its classes cannot be asked for anything that they do not have."""
+
+    def __getattr__(cls, name):
+        raise LookupError(name)
+
+
+class Unasked(metaclass=Broken):
+    pass
+
+
+@pytest.mark.asks(shares_memory=True)
+@pytest.mark.parametrize("value", [Unhashable(), Unasked()], ids=["unhashable", "unasked"])
+def test_an_object_of_an_odd_class_passes_untouched(executor, value):
+    future = executor.submit(abs, -1)
+    found = executor.submit(dict, here=value, there=[future, value], alone=[value]).result(LIMIT)
+    assert found["there"] == [1, value]
+    assert found["here"] is found["alone"][0] is value
+
+
 # -- snapshot
 
 

@@ -71,6 +71,36 @@ class OnlyHalfInit:
     b: object = dataclasses.field(init=False, default=5)
 
 
+@dataclasses.dataclass
+class Problem(Exception):
+    a: object
+    b: object = None
+
+
+class Tagged(Labelled):
+    """A named tuple with attributes."""
+
+
+class SlottedList(list):
+    __slots__ = ("__hidden", "tag")
+
+    def hide(self, value):
+        self.__hidden = value
+
+    def seek(self):
+        return self.__hidden
+
+
+@dataclasses.dataclass
+class Listing(list):
+    a: object = None
+
+
+@dataclasses.dataclass
+class Mapping(dict):
+    a: object = None
+
+
 class Opaque:
     def __init__(self, content):
         self.content = content
@@ -145,6 +175,47 @@ def test_subclasses_keep_their_attributes(executor):
     value = executor.submit(same, argument).result(LIMIT)
     assert type(value) is MyList
     assert (value, value.origin) == ([1], "here")
+
+
+@pytest.mark.asks(shares_memory=True)
+def test_subclasses_keep_what_is_in_slots_and_beside_a_named_tuple(executor):
+    future = executor.submit(abs, -1)
+    slotted, tagged = SlottedList([future]), Tagged("l", future)
+    slotted.tag = tagged.tag = "tag"
+    slotted.hide("hidden")
+    first, second = executor.submit(same, [slotted, tagged]).result(LIMIT)
+    assert (type(first), first, first.tag, first.seek()) == (SlottedList, [1], "tag", "hidden")
+    assert (type(second), second, second.tag) == (Tagged, ("l", 1), "tag")
+
+
+@pytest.mark.asks(shares_memory=True)
+def test_a_dataclass_that_is_an_exception(executor):
+    future = executor.submit(abs, -1)
+    problem = Problem(future, [future])
+    problem.add_note("noted")
+    value = executor.submit(same, problem).result(LIMIT)
+    assert type(value) is Problem
+    assert (value.a, value.b, value.args, value.__notes__) == (1, [1], (1, [1]), ["noted"])
+    assert problem.a is problem.args[0] is future
+
+
+@pytest.mark.asks(shares_memory=True)
+def test_a_dataclass_that_is_a_container_is_searched_twice(executor):
+    future = executor.submit(abs, -1)
+    for inside, field in ((2, future), (future, 2), (future, future)):
+        listing, mapping = Listing(field), Mapping(a=field)
+        listing.append(inside)
+        mapping["k"] = inside
+        value = executor.submit(same, [listing, mapping]).result(LIMIT)
+        seen = [1 if x is future else x for x in (inside, field)]
+        assert [[*value[0], value[0].a], [value[1]["k"], value[1].a]] == [seen, seen]
+        assert [type(one) for one in value] == [Listing, Mapping]
+
+
+def test_the_note_of_a_failure_names_the_field(executor):
+    failed = executor.submit(int, "x")
+    (note,) = executor.submit(same, [Plain(1, (failed,))]).exception(LIMIT).__notes__
+    assert note.endswith("(argument 'x'[0].b[0])")
 
 
 def test_dataclasses_are_rebuilt_without_init(executor):

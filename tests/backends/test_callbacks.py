@@ -122,6 +122,26 @@ def test_callbacks_may_wait_for_each_others_tasks(executor, held):
     assert calls.all() == [1] * 8
 
 
+def test_a_callback_may_wait_for_anothers_callback(executor, held):
+    calls, before = Calls(4), Calls()
+    earlier = executor.submit(abs, first := Future())
+    earlier.add_done_callback(before)
+    first.set_result(-1)
+    assert before.all() == [earlier]
+    head, events = executor.submit(fail, held), [threading.Event() for _ in range(4)]
+
+    def next_one(number):
+        if number < 3:
+            assert events[number + 1].wait(LIMIT)
+        events[number].set()
+        calls(number)
+
+    for number in range(4):
+        executor.submit(abs, head).add_done_callback(lambda _, number=number: next_one(number))
+    held.set_result(LookupError("for all"))
+    assert calls.all() == [3, 2, 1, 0]
+
+
 def test_a_callback_may_add_a_callback(executor, held):
     calls = Calls(2)
 

@@ -1,13 +1,15 @@
 """What a failure does to the tasks that depend on it (CONTRACT 4)."""
 
+import asyncio
 import threading
 import traceback
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 
 import pytest
 from patience import LIMIT
 
-from graphfutures import GraphExecutor
+from graphfutures import GraphExecutor, allow_failure
 
 
 class Coded(Exception):
@@ -18,6 +20,47 @@ class Coded(Exception):
         self.code = code
 
 
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+class Sealed(Exception):
+    """Nobody sets its attributes."""
+
+    def __setattr__(self, name, value):
+        raise TypeError("sealed")
+
+
+class Hiding(Exception):
+    """Its ``args`` cannot be read."""
+
+    @property
+    def args(self):
+        raise LookupError("no args")
+
+
+class Unnoted(Exception):
+    __notes__ = None
+
+
+class Falsy(ValueError):
+    def __bool__(self):
+        return False
+
+
+class Sized(MemoryError):
+    """As numpy's: its state is in attributes."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+
+class Unreadable(list):
+    def __iter__(self):
+        raise LookupError("unreadable")
+
+
 class Slotted(Exception):
     __slots__ = ("code",)
 
@@ -25,6 +68,12 @@ class Slotted(Exception):
 class Reducing(Exception):
     def __reduce__(self):
         return Reducing, ("reduced",)
+
+
+def with_notes(notes):
+    error = ValueError("noted")
+    error.__notes__ = notes
+    return error
 
 
 def fail(error, *_):
@@ -120,6 +169,100 @@ def test_types_that_cannot_be_copied_faithfully_keep_what_they_say(executor, err
     assert str(passed) == str(error)
     if isinstance(error, (Slotted, Reducing)):
         assert passed is error
+
+
+ODD = [
+    MemoryError("full"),
+    Sized((3, 4)),
+    Frozen(7),
+    Sealed("s"),
+    Hiding("h"),
+    Unnoted("u"),
+    Falsy("f"),
+    with_notes(None),
+    with_notes("no list"),
+    with_notes(("a", "b")),
+]
+
+
+@pytest.mark.asks(shares_memory=True)
+@pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
+def test_odd_exceptions_are_copied_too(executor, error):
+    root = executor.submit(fail, error)
+    dependent = executor.submit(add, root, 1)
+    copy = dependent.exception(LIMIT)
+    assert type(copy) is type(error)
+    assert copy is not error
+    assert copy.__cause__ is error
+    assert BaseException.args.__get__(copy) == BaseException.args.__get__(error)
+    assert getattr(copy, "shape", None) == getattr(error, "shape", None)
+    assert getattr(copy, "code", None) == getattr(error, "code", None)
+    assert copy.__notes__[-1].startswith(f"{root.key} → {dependent.key} (")
+    with pytest.raises(type(error)) as caught:
+        dependent.result(LIMIT)
+    assert caught.value is copy
+    assert type(error).__name__ in repr(dependent)
+
+
+@pytest.mark.asks(shares_memory=True)
+@pytest.mark.parametrize("error", [*ODD, with_notes(Unreadable())], ids=lambda error: type(error).__name__)
+def test_nobody_waits_for_ever_for_an_odd_exception(executor, error):
+    dependent = executor.submit(add, executor.submit(fail, error), 1)
+
+    async def main():
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(dependent), LIMIT)
+        except BaseException as found:
+            return found
+
+    assert type(asyncio.run(main())) is type(error)
+    assert executor.submit(type, allow_failure(dependent)).result(LIMIT) is type(error)
+
+
+@pytest.mark.asks(shares_memory=True)
+def test_one_that_cannot_be_copied_is_passed_on(executor):
+    error = with_notes(Unreadable())
+    assert executor.submit(add, executor.submit(fail, error), 1).exception(LIMIT) is error
+
+
+@pytest.mark.asks(shares_memory=True)
+@pytest.mark.parametrize("error", [Slotted("s"), OSError(2, "none", "file")])
+@pytest.mark.parametrize("foreign", [False, True])
+def test_one_that_is_passed_on_shows_where_it_happened(executor, error, foreign):
+    error.with_traceback(None)  # of other tests
+    with GraphExecutor(1) as other:
+        root = (other if foreign else executor).submit(fail, error)
+        heirs = [executor.submit(add, root, 1)]
+        heirs.append(executor.submit(add, heirs[0], 1))
+        for heir in (*heirs, root, *heirs):
+            lengths = set()
+            for _ in range(3):
+                with pytest.raises(type(error)) as caught:
+                    heir.result(LIMIT)
+                frames = traceback.extract_tb(caught.value.__traceback__)
+                assert frames[-1].name == "fail"
+                lengths.add(len(frames))
+                for one in (root, *heirs):
+                    assert [frame.name for frame in traceback.extract_tb(one.exception().__traceback__)] == ["fail"]
+            assert len(lengths) == 1
+
+
+def test_one_that_is_passed_on_by_a_foreign_future_shows_where_it_happened(executor, held):
+    dependent = executor.submit(abs, held)
+    try:
+        fail(OSError(2, "none", "file"))
+    except OSError as error:
+        held.set_exception(error)
+    for _ in range(2):
+        with pytest.raises(OSError, match="none") as caught:
+            dependent.result(LIMIT)
+        assert [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)][-1] == "fail"
+
+
+@pytest.mark.asks(shares_memory=True)
+def test_a_failure_that_is_false_is_a_failure(executor):
+    root = executor.submit(fail, Falsy("f"))
+    assert executor.submit(repr, allow_failure(root)).result(LIMIT) == "Falsy('f')"
 
 
 def test_the_traceback_does_not_grow(executor):

@@ -118,6 +118,65 @@ def test_a_task_may_shut_the_view_that_it_went_through(executor):
     assert view.submit(view.shutdown).result(LIMIT) is None
 
 
+def test_a_view_of_a_closed_view_is_closed(executor):
+    view = executor.options(name="load")
+    view.shutdown()
+    for one in (view.options(name="late"), view.strict, view.strict.options(priority=1)):
+        assert one._shutdown
+        with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
+            one.submit(abs, -1)
+
+
 def test_strict_is_the_same_executor(executor):
-    future = executor.strict.submit(pow, executor.submit(abs, -3), 2)
+    strict = executor.strict
+    assert isinstance(strict, Executor)
+    assert strict._max_workers == executor._max_workers
+    future = strict.submit(pow, executor.submit(abs, -3), 2)
     assert future.result(LIMIT) == 9
+    assert list(strict.map(abs, [-1, future], timeout=LIMIT, buffersize=1)) == [1, 9]
+    assert strict.put("x").result(LIMIT) == "x"
+    assert strict.explain(future) == executor.explain(future)
+    assert strict.stats() == executor.stats()
+    assert strict.attempts() == executor.attempts()
+    assert strict.strict is strict
+
+
+def test_a_strict_view_is_a_view(executor):
+    for view in (executor.options(name="load").strict, executor.strict.options(name="load")):
+        assert view.submit(abs, -1).name == "load"
+        assert view.options(priority=1).submit(abs, -1).name == "load"
+        with view as same:
+            future = same.submit(abs, -1)
+        assert same is view
+        assert future.done()
+        assert view._shutdown
+    assert executor.submit(abs, -1).result(LIMIT) == 1
+
+
+def test_leaving_strict_shuts_the_executor(make):
+    executor = make()
+    with executor.strict as strict:
+        future = strict.submit(abs, -1)
+    assert future.done()
+    assert executor._shutdown
+
+    async def main(one):
+        async with one.strict as strict:
+            return strict.submit(abs, -1)
+
+    other = make()
+    assert asyncio.run(main(other)).done()
+    assert other._shutdown
+
+
+def test_an_interrupt_that_leaves_strict_cancels_what_has_not_started(make, held):
+    executor, futures = make(), []
+
+    def interrupted():
+        with executor.strict as strict:
+            futures.append(strict.submit(abs, held))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        in_time(interrupted)
+    assert futures[0].cancelled()

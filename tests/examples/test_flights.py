@@ -18,11 +18,11 @@ SECONDS = 60
 ANSWERS = {
     "flights": "336,776",
     "not cancelled": "328,521",
-    "largest delay": "1,301",
+    "largest delay": "1,301 minutes",
     "not cancelled per origin": "EWR 117,596, LGA 101,509, JFK 109,416",
     "mean delay per origin": "EWR 15.11, LGA 10.35, JFK 12.11",
     "mean delay per weekday": (
-        "Tuesday 10.63, Wednesday 11.80, Thursday 16.15, Friday 14.70, Saturday 7.65, Sunday 11.59, Monday 14.78"
+        "Monday 14.78, Tuesday 10.63, Wednesday 11.80, Thursday 16.15, Friday 14.70, Saturday 7.65, Sunday 11.59"
     ),
     "worst weekday": "Thursday",
 }

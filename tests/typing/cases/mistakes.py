@@ -37,6 +37,8 @@ executor.strict.submit(double, y=1)  # E: call-arg | reportCallIssue
 executor.strict.submit(double, number)  # E: arg-type | reportArgumentType
 executor.strict.submit(join, value(number))  # E: arg-type | reportArgumentType
 executor.strict.submit(join, [number])  # E: list-item | reportArgumentType
+urgent.strict.submit(double, number)  # E: arg-type | reportArgumentType
+executor.strict.options(priority=1).submit(double, "1")  # E: arg-type | reportArgumentType
 
 # Markers and futures.
 allow_failure(1)  # E: arg-type | reportArgumentType

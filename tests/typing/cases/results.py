@@ -96,8 +96,14 @@ assert_type(value(number), int)
 assert_type(executor.strict.submit(double, value(number)), GraphFuture[int])
 assert_type(executor.strict.submit(join, [value(word) for word in words], upper=True), GraphFuture[str])
 
+assert_type(executor.strict.map(double, [number]), Iterator[int])
+assert_type(executor.strict.put(1), GraphFuture[int])
+assert_type(urgent.strict.submit(double, 1), GraphFuture[int])
+assert_type(executor.strict.options(name="urgent").submit(double, value(number)), GraphFuture[int])
+
 # Where a standard executor or future is taken.
 standard: Executor = executor
+strictly: Executor = executor.strict
 view: Executor = urgent
 future: Future[int] = number
 done, pending = wait([number, foreign], timeout=1)
