@@ -307,6 +307,7 @@ def test_a_thousand_deep_with_one_worker(case, executor, threads):
 
 
 @in_workers
+@pytest.mark.one_worker
 @pytest.mark.parametrize("way", ["wait", "as_completed", "map"])
 def test_a_hundred_deep_by_other_waits(executor, threads, way):
     def down(depth: int) -> int:
