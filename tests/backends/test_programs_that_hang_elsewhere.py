@@ -461,18 +461,6 @@ def test_many_tasks_that_wait_for_one_that_is_not_begun(case, executor, held):
 
 
 @in_workers
-def test_many_tasks_that_wait_for_another_executor(case, executor, gate):
-    with GraphExecutor(1) as other:
-        slow = other.submit(gate.passage, 5)
-        gate.arrived()
-        asking = [executor.submit(slow.result) for _ in range(300)]
-        last = executor.submit(int)
-        assert last.result(LIMIT) == 0  # nobody knows whether the other one waits for it
-        gate.open()
-        assert in_time(lambda: {f.result() for f in asking}) == {5}
-
-
-@in_workers
 def test_threads_that_stood_in_leave(case, executor, threads):
     events = [threading.Event() for _ in range(20)]
 
