@@ -12,7 +12,8 @@ from concurrent.futures import (
 )
 
 from graphfutures.arguments import allow_failure, quote, value
-from graphfutures.errors import BrokenGraphError, GraphFuturesError, TaskFailedError
+from graphfutures.current import blocked, current_executor, current_task
+from graphfutures.errors import BrokenGraphError, DeadlockError, GraphFuturesError, TaskFailedError, TaskTimeoutError
 from graphfutures.executor import GraphExecutor, unpack
 from graphfutures.futures import GraphFuture
 
@@ -23,13 +24,18 @@ __all__ = [
     "BrokenExecutor",
     "BrokenGraphError",
     "CancelledError",
+    "DeadlockError",
     "GraphExecutor",
     "GraphFuture",
     "GraphFuturesError",
     "InvalidStateError",
     "TaskFailedError",
+    "TaskTimeoutError",
     "allow_failure",
     "as_completed",
+    "blocked",
+    "current_executor",
+    "current_task",
     "quote",
     "unpack",
     "value",

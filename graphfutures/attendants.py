@@ -1,7 +1,4 @@
-"""Threads beside the workers: one that applies what user threads have posted, and some that run callbacks.
-
-All are started when first needed and leave when they have been idle for a while.
-"""
+"""Threads that run callbacks: started when first needed, they leave when they have been idle for a while."""
 
 from __future__ import annotations
 
@@ -19,70 +16,12 @@ from graphfutures.futures import GraphFuture, run_callbacks
 LOGGER = logging.getLogger("graphfutures")
 _Unit: TypeAlias = "tuple[GraphFuture[Any], deque[Callable[[], object]]]"
 
-#: seconds after which an idle attendant leaves
+#: seconds after which an idle thread leaves
 IDLE = 1.0
 #: seconds after which a callback that still runs no longer keeps others waiting
 PATIENCE = 0.05
 #: seconds after which it is logged; in a busy program many a callback waits longer than ``PATIENCE`` for the GIL
 SLOW = 0.5
-
-
-class Attendant:
-    """A thread that runs a function each time it is rung, and leaves when it was not for a while.
-
-    :param name: of the thread, before what it is.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._rings: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._here: set[threading.Thread] = set()  # those who will see a ring that comes now
-        self._started: list[Thread] = []  # those who are to be waited for
-
-    def ring(self, work: Callable[[], object]) -> bool:
-        """Have a function called soon; False if no thread can be started (the interpreter exits)."""
-        self._rings.put(work)
-        if not self._here:
-            # A signal handler may raise at any point here, so it is the thread that notes that it is there.
-            thread = Thread(self._attend, name=f"{self._name}_clerk")
-            # One that was interrupted in its start may yet come.
-            self._started = [*[t for t in self._started if t.ident is None or t.is_alive()], thread]
-            try:
-                thread.start()
-            except RuntimeError:
-                return False
-        return True
-
-    def dismiss(self) -> None:
-        """Have the thread leave, and wait until it has."""
-        if not self._started:
-            return
-        here = threading.enumerate()  # with those that are just being started
-        threads = [thread for thread in self._started if thread in here and thread.runs()]
-        for _ in threads:
-            self._rings.put(None)
-        for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join()
-
-    def _attend(self) -> None:
-        me = threading.current_thread()
-        try:
-            while True:
-                self._here.add(me)
-                try:
-                    work = self._rings.get(timeout=IDLE)
-                except Empty:
-                    work = None
-                if work is not None:
-                    work()
-                    del work  # it may be all that still keeps a hub
-                    continue
-                self._here.discard(me)
-                if self._rings.empty():
-                    return
-        finally:
-            self._here.discard(me)
 
 
 class Callbacks:

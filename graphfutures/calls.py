@@ -381,6 +381,6 @@ def name_of(fn: Any) -> str:
             name = getattr(named, "__name__", None)
             if type(name) is str:
                 return name
-    except Exception:
+    except BaseException:
         pass  # a proxy whose object is not there
     return type(fn).__name__

@@ -15,6 +15,8 @@ class _Here(local):
 
     #: the task that it runs, if any: a GraphFuture
     task: Any = None
+    #: whether it is a thread of ours that does nothing for users but to run tasks
+    ours = False
     #: how many tasks that it runs were begun inside the wait of another one
     depth = 0
 
@@ -58,10 +60,12 @@ def current_task() -> CurrentTask:
 def current_executor() -> Any:
     """The executor that runs this task, to submit from inside.
 
-    :raises RuntimeError: outside of tasks, and when that executor is gone.
+    :raises RuntimeError: outside of tasks, on an executor of others, and when that executor is gone.
     """
     if here.task is None:
         raise errors.not_inside("current_executor")
+    if not here.task.place.hosts:
+        raise errors.no_host(here.task.key)
     executor = here.task._owner.door()
     if executor is None:
         raise errors.executor_gone(here.task.key)

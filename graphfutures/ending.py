@@ -25,9 +25,17 @@ def register(hub: Hub) -> None:
         hub.refuse(RuntimeError(errors.AFTER_EXIT), inside=False)
 
 
+def _alive() -> list[Hub]:
+    while True:
+        try:
+            return list(_hubs)
+        except RuntimeError:
+            continue  # another thread has made an executor meanwhile
+
+
 def _at_exit() -> None:
     _exiting.append(True)
-    hubs = [hub for hub in list(_hubs) if not hub.ended and not hub.abandoned]
+    hubs = [hub for hub in _alive() if not hub.ended and not hub.abandoned]
     for hub in hubs:
         hub.refuse(RuntimeError(errors.AFTER_EXIT), inside=False)
     if _interrupted():
@@ -38,6 +46,9 @@ def _at_exit() -> None:
     for hub in hubs:
         hub.release()
         hub.finish()
+    for hub in _alive():
+        if hub.ended and not hub.abandoned:
+            hub.callbacks.finish()  # those of graphs that had ended before
 
 
 def _interrupted() -> bool:
@@ -83,7 +94,7 @@ def _give_up_foreign(hub: Hub) -> None:
 
 def _before_fork() -> None:
     held = _held[get_ident()] = []
-    for hub in sorted(_hubs, key=id):  # in one order, since two threads may fork at once
+    for hub in sorted(_alive(), key=id):  # in one order, since two threads may fork at once
         held.append(hub)  # first, since a signal handler may come between
         hub.hold()
 
@@ -95,7 +106,7 @@ def _in_parent() -> None:
 
 def _in_forked_child() -> None:
     _held.clear()
-    for hub in list(_hubs):
+    for hub in _alive():
         hub.backend.forked()
         hub.forked()
 

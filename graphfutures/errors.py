@@ -25,6 +25,24 @@ class NoThreadError(GraphFuturesError, RuntimeError):
     """No worker thread could be started, and there is none: what was submitted waits for the next attempt."""
 
 
+class TaskTimeoutError(GraphFuturesError, TimeoutError):
+    """An attempt has run for longer than its option ``timeout`` allows."""
+
+
+def timed_out(key: str, seconds: float) -> TaskTimeoutError:
+    """For a task whose time is over."""
+    return TaskTimeoutError(
+        f"{key} has run for longer than its timeout of {seconds:g} s; in a thread it cannot be stopped, so its slot is "
+        "taken until it returns (current_task().cancelled() tells it)"
+    )
+
+
+def too_many_tokens(name: str, wanted: float, declared: float) -> ValueError:
+    """For a task that asks for more of a resource than there is."""
+    there = f"the executor has {declared:g}" if declared else "the executor was made without any"
+    return ValueError(f"the task asks for {wanted:g} of resource {name!r}, but {there}: GraphExecutor(resources=…)")
+
+
 class DeadlockError(GraphFuturesError, RuntimeError):
     """A wait that would never end: those who wait need each other in a circle."""
 
@@ -51,6 +69,14 @@ def waits_in_finalizer(key: str) -> DeadlockError:
 def not_inside(name: str) -> RuntimeError:
     """For what is only to be called in a task."""
     return RuntimeError(f"{name}() is for code that runs inside a task, in the thread that runs it")
+
+
+def no_host(key: str) -> RuntimeError:
+    """For a task that runs on an executor of others, whose slots cannot be lent."""
+    return RuntimeError(
+        f"{key} runs on an executor that is not ours, where a task that waits for another may wait for ever: submit it "
+        "with options(join=True) and return the futures that it needs"
+    )
 
 
 def executor_gone(key: str) -> RuntimeError:
@@ -158,6 +184,11 @@ def contains_itself(kind: str) -> ValueError:
 def cannot_rebuild(kind: str, error: TypeError) -> TypeError:
     """For a container that cannot be made with the values of its futures, such as a set of lists."""
     return TypeError(f"cannot rebuild the {kind} of an argument with the values of its futures: {error}")
+
+
+def no_such_lane(name: object, known: Iterable[str]) -> ValueError:
+    """For an option ``backend`` that this executor has not got."""
+    return ValueError(f"this executor has no backend {name!r}; it has: {', '.join(known)} (GraphExecutor(backends=…))")
 
 
 def no_backend(found: object, known: Iterable[str]) -> TypeError:

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from graphfutures import config, ending, errors
 from graphfutures.backends.base import Backend
-from graphfutures.backends.registry import Request, make
+from graphfutures.backends.registry import ALIASES, BACKENDS, Request, make
 from graphfutures.core.states import READY, RUNNING, WAITING
 from graphfutures.current import here
 from graphfutures.door import Door, is_interrupt
@@ -22,12 +22,13 @@ from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.history import REMEMBERED, Attempt, History
 from graphfutures.hub import Hub
+from graphfutures.lanes import Several
+from graphfutures.options import counted, traits_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 _numbers = itertools.count()
-OPTIONS = ("name", "priority")
 
 
 class GraphExecutor(Door):
@@ -44,6 +45,9 @@ class GraphExecutor(Door):
     :param backend: ``"threads"`` or ``"inline"``, an alias of dask's or a name that an installed package offers; any
         ``concurrent.futures.Executor``, or a ``Backend``; by default threads, or ``GRAPHFUTURES_BACKEND``.
     :param max_pending: ``submit`` blocks while so many tasks are unfinished; None does not block.
+    :param resources: counted tokens, by name, for tasks with the option ``resources``.
+    :param backends: further backends for tasks with the option ``backend``: how many workers each has, by name, or a
+        backend or executor, by a name of your own.
     :param record: remember all attempts, not only the last 10,000.
     :param mp_context: only loky's, for worker processes.
     :param max_tasks_per_child: for worker processes; without effect on threads.
@@ -60,6 +64,8 @@ class GraphExecutor(Door):
         *,
         backend: str | Backend | Executor | None = None,
         max_pending: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        backends: Mapping[str, int | Backend | Executor] | None = None,
         record: bool = False,
         mp_context: Any = None,
         max_tasks_per_child: int | None = None,
@@ -79,15 +85,48 @@ class GraphExecutor(Door):
         name = thread_name_prefix or f"GraphExecutor-{next(_numbers)}"
         workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
         request = Request(workers, name, initializer, initargs, max_workers)
-        hands = make(config.default_backend() if backend is None else backend, request)
+        chosen = config.default_backend() if backend is None else backend
+        hands = make(chosen, request)
+        self._backend_name = ALIASES.get(chosen, chosen) if isinstance(chosen, str) else None
         self._options = None
         self._max_workers = hands.max_workers
         self._shutdown = False
-        self._hub = hub = Hub(hands, name, History((), None if record else REMEMBERED), max_pending)
+        self._hub = hub = Hub(hands, name, History((), None if record else REMEMBERED), max_pending, counted(resources))
         hands.start(hub)
+        for lane, what in (backends or {}).items():
+            self._add_lane(lane, what)
         ending.register(hub)
         # An executor that is dropped still finishes its work; then its threads leave.
         hub.door = weakref.ref(self, partial(_dropped, weakref.ref(hub)))
+
+    def _add_lane(self, lane: str, what: Any) -> None:
+        if not isinstance(lane, str):
+            raise TypeError(f"backends must map names to numbers of workers, not {lane!r:.80}")
+        name, hub = ALIASES.get(lane, lane), self._hub
+        label = f"{hub.name}_{name}"
+        if what is None or not (isinstance(what, Executor) or hasattr(what, "capabilities")):
+            workers = config.default_max_workers() if what is None else _above_zero(f"backends[{lane!r}]", what)
+            backend = make(name, Request(workers, label, None, (), what))
+        else:
+            backend = make(what, Request(config.default_max_workers(), label, None, (), None))
+        if not isinstance(hub.backend, Several):
+            hub.backend = Several(hub.backend)
+        hub.backend.add(name, backend, hub)
+        hub.scheduler.lane(name)
+        hub.interruptible = hub.interruptible or backend.capabilities.submits_run
+        hub.lanes = {"": hub.backend.main, **hub.backend.lanes}
+
+    def _lane(self, backend: Any) -> tuple[str, Backend]:
+        """The lane of an option ``backend``, and the backend that serves it."""
+        hub = self._hub
+        name = ALIASES.get(backend, backend) if isinstance(backend, str) else backend
+        if name is None or name == self._backend_name:
+            return "", hub.lanes.get("", hub.backend)
+        if isinstance(name, str) and name not in hub.lanes and name in BACKENDS:
+            self._add_lane(name, None)
+        if not isinstance(name, str) or name not in hub.lanes:
+            raise errors.no_such_lane(backend, dict.fromkeys([*filter(None, hub.lanes), *BACKENDS]))
+        return name, hub.lanes[name]
 
     # -- submitting ---------------------------------------------------------------------------
 
@@ -100,10 +139,23 @@ class GraphExecutor(Door):
 
         :param name: label of the tasks, a str; by default what the function is called.
         :param priority: an int or a float, larger first; 0 by default.
+        :param retries: how many further attempts there are after one that has failed; 0 by default.
+        :param retry_on: after which exceptions: a type, a tuple of them, or ``f(exception) -> bool``; by default
+            ``Exception``.
+        :param backoff: seconds before the first further attempt, doubled each time, or ``f(attempt) -> seconds``; no
+            slot is held meanwhile.
+        :param timeout: seconds that one attempt may take, not counting those in which it waits inside; then the
+            future fails with ``TaskTimeoutError``, and on threads the slot is taken until the function returns.
+        :param join: whether futures in the returned value are waited for, without a slot, and replaced by their values.
+        :param backend: on which backend of this executor: one of ``backends``, or by a name that is known anyhow.
+        :param resources: tokens that the task holds while it computes, by name, of those that the executor has.
+        :param crash_retries: further attempts after the death of a worker process.
         :return: a view; its ``shutdown`` waits for what went through it, and closes the view alone.
         :raises TypeError: for an unknown option or a value of the wrong type.
+        :raises ValueError: for a value that cannot be, or that the backend cannot keep; from ``submit``, if a task
+            asks for more tokens than there are.
         """
-        return View(self, _checked(options))
+        return View(self, options)
 
     @property
     def strict(self) -> Strict:
@@ -191,6 +243,10 @@ class View(Door):
         self._executor = executor
         self._hub = executor._hub
         self._options = options
+        lane, self._backend = executor._lane(options.get("backend"))
+        self._traits = traits_of(options, limits=self._backend.capabilities.limits_time)
+        if lane:
+            self._traits["lane"] = lane
         self._max_workers = executor._max_workers
         self._shutdown = False
         self._pending: set[GraphFuture[Any]] = set()
@@ -207,10 +263,16 @@ class View(Door):
 
     def _mark(self, future: GraphFuture[Any]) -> None:
         future._name = self._options.get("name")
-        if self._options.get("priority"):
-            future.mark(priority=self._options["priority"])
+        if self._traits:
+            for name, number in self._traits.get("resources", {}).items():
+                declared = self._hub.resources.get(name, 0)
+                if number > declared:
+                    raise errors.too_many_tokens(name, number, declared)
+            future.mark(**self._traits)
 
     def _accepted(self, future: GraphFuture[Any]) -> None:
+        if future.lane:
+            self._backend.wake()  # which may be idle while the main one is busy
         self._pending.add(future)
         future._listen(self._pending.discard)
 
@@ -219,7 +281,7 @@ class View(Door):
 
     def options(self, **options: Any) -> View:
         """A view with these options over the ones of this view."""
-        return View(self._executor, {**self._options, **_checked(options)})
+        return View(self._executor, {**self._options, **options})
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Close this view alone.
@@ -276,15 +338,3 @@ def _above_zero(name: str, number: int | None) -> Any:
         if number <= 0:
             raise ValueError(f"{name} must be greater than 0")
     return number
-
-
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    unknown = options.keys() - set(OPTIONS)
-    if unknown:
-        raise errors.unknown_option(unknown, OPTIONS)
-    name, priority = options.get("name"), options.get("priority", 0)
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"name must be a str, not {name!r:.80}")
-    if not isinstance(priority, (int, float)) or priority != priority:
-        raise errors.bad_priority(priority)
-    return options

@@ -103,6 +103,10 @@ class GraphFuture(Task, Future[T], Generic[T]):
     _fn: Any
     _args: Any
     _rest: Rest | None
+    #: what few have: on what terms it runs, how many of its attempts have failed, what limits their time
+    terms: Any = None
+    failures = 0
+    limit: Any = None
 
     def __init__(
         self,

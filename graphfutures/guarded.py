@@ -50,8 +50,8 @@ class Guarded:
         return self.scheduler.policy.has_any()
 
     def has_posts(self) -> bool:
-        """Whether something was posted that nobody has applied yet."""
-        return bool(self.inbox or self._posts)
+        """Whether there is something to hear: what was posted, and nobody has applied, or the end."""
+        return bool(self.inbox or self._posts or self.ended)
 
     def backlog(self) -> int:
         """How many tasks are unfinished, not counting those that wait for futures of others."""

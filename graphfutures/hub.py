@@ -5,40 +5,42 @@ No user code runs under the lock: not a callback, not a finalizer, not a pickle.
 
 from __future__ import annotations
 
-from _thread import RLock, allocate_lock
+from _thread import RLock, allocate_lock, get_ident
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import count, islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from time import sleep
 from typing import Any
 
 from graphfutures import errors
-from graphfutures.attendants import Attendant, Callbacks
+from graphfutures.attendants import Callbacks
 from graphfutures.backends.base import Backend, Finished
+from graphfutures.clerk import Clerk
 from graphfutures.core.graph import Place, Task
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, RUNNING, WAITING
+from graphfutures.current import here
 from graphfutures.externals import External, StandIns, one_after_the_other
+from graphfutures.facts import Facts
 from graphfutures.futures import GraphFuture
 from graphfutures.guarded import SLICE
 from graphfutures.history import History
-from graphfutures.inheriting import inherit
-from graphfutures.lending import Lending
 from graphfutures.room import Room, release_all, wait_in, wake_in
-from graphfutures.unpacking import Group, Item, expand
+from graphfutures.unpacking import Group, Item
 
 _NONE: list[Any] = []
 #: those that nobody can submit to any more, and that have not ended: nobody else may keep them
 _draining: set[Hub] = set()
 
 
-class Hub(Lending):
+class Hub(Facts):
     """The graph of one executor, and everybody's way to it.
 
     :param backend: runs the tasks.
     :param name: for threads.
     :param history: remembers the attempts.
     :param max_pending: how many tasks may be unfinished before a submission from outside has to wait.
+    :param resources: how many tokens of each name there are.
     """
 
     #: what a submission from outside is answered with
@@ -54,23 +56,35 @@ class Hub(Lending):
     cancelled = 0
     trouble = False
 
-    def __init__(self, backend: Backend, name: str, history: History, max_pending: int | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        name: str,
+        history: History,
+        max_pending: int | None = None,
+        resources: Mapping[str, float] | None = None,
+    ) -> None:
         self.backend = backend
         self.name = name
         self.history = history
         self.remember = history.append
         self.max_pending = max_pending
+        self.resources = dict(resources or {})
         self.wake = backend.wake
-        self._interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
-        self.lends = not self._interruptible
+        self.interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
+        #: the backends beside it, by their lanes
+        self.lanes: Mapping[str, Backend] = {}
         self.serials = count(1)
         self._begin()
 
     def _begin(self) -> None:
-        self._reset(Scheduler(keeping=self.backend.capabilities.keeps_values))
-        self._begin_lending()
+        self._reset(Scheduler(keeping=self.backend.capabilities.keeps_values, resources=self.resources))
+        self._begin_facts()
+        self._telling: dict[int, None] = {}  # the threads that have left the lock and are telling what has settled
+        self._end_told = False
+        self._breaking: list[BaseException] = []
         self.callbacks = Callbacks(self.name)
-        self.clerk = Attendant(self.name)
+        self.clerk = Clerk(self.name)
         self.stand_ins = StandIns()
         self.room: Room = deque()
         self._admission = RLock()
@@ -96,6 +110,8 @@ class Hub(Lending):
                 if usual:
                     future._outcome = outcome
                     future._settled = True
+                    if future._watch is not None:
+                        self._telling[get_ident()] = None
             lock.release()
             if not usual:
                 return self.exchange(place, (fact,) if fact is not None else (), 1)
@@ -106,12 +122,15 @@ class Hub(Lending):
                 future.dependencies = ()  # now, since a finalizer may go with what it was given
             if future._watch is not None:
                 future._tell_all(future._watch)
+                self._telling.pop(get_ident(), None)
         except BaseException as error:
             self._interrupted(error, [future] if future is not None else [])
             raise
-        if self.room or self.scheduler.news or (not batch and (self.closing or self.inbox)):
+        if self.inbox or self.room or self.scheduler.news or (not batch and self.closing):
             others = self.exchange(place, (), 0 if batch else 1)
             return batch or others
+        if self.lanes:
+            self._wake_others(place)
         return batch
 
     def exchange(self, place: Any, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
@@ -120,42 +139,48 @@ class Hub(Lending):
         :param place: a ``Place``; None where no attempt is reported and nothing is wanted.
         """
         lock = self._lock
+        me = get_ident()
         while True:
             told: list[GraphFuture[Any]] = []
-            answers = _NONE
+            answers = resumed = _NONE
             try:
                 # To block here would make a convoy: who is woken owns the lock before it has the GIL, so the next
                 # one to come blocks as well, and every exchange becomes two switches of threads.
                 while not lock.acquire(False):
+                    if place is None:
+                        return _NONE  # whoever has it looks once more at what was posted, before he goes
                     sleep(0)
                 scheduler = self.scheduler
-                for future, number, good, outcome, kept, record in finished:
+                if self.inbox or self._posts:  # first: what was submitted before an end is not to go behind it
+                    self._apply_posts()
+                    answers, self._answers = self._answers, []
+                for future, number, good, result, kept, record in finished:
+                    outcome: Any = result
                     self.remember(record)
                     if good:
                         current = scheduler.finished(future, number, place, kept)
                     else:
-                        current = scheduler.failed(future, number, place)
-                        self.trouble = True
+                        current, outcome = self._ended_otherwise(future, number, place, outcome)
                     if current:
                         future._outcome = outcome
                         future._settled = True
                         self.failed += not good
                         told.append(future)
-                if self.inbox or self._posts:
-                    self._apply_posts()
-                    answers, self._answers = self._answers, []
                 more = scheduler.spread() if scheduler._spreading else False
                 news = scheduler.news
                 if news:
                     self._untold[id(news)] = news  # first, so that an interruption loses none
                     scheduler.news = []
-                    self.trouble = self.trouble or any(task.state is not WAITING for task in news)
+                    states = {task.state for task in news}
+                    self.trouble = self.trouble or states != {WAITING}
+                    more = more or WAITING in states  # users' iterators come first, whose time is no task's
                 batch: list[Any] = scheduler.taken(place, want) if want and not more else _NONE
                 if not batch and self.closing and not scheduler.unsettled and not more:
                     self._end_unless_posted()
-                resumed = _NONE
                 if scheduler.resumed:
                     resumed, scheduler.resumed = scheduler.resumed, []
+                if told or news:
+                    self._telling[me] = None
                 lock.release()
                 for future in told:
                     future.dependencies = ()  # now, since a finalizer may go with what it was given
@@ -164,24 +189,40 @@ class Hub(Lending):
                 if news:
                     self._announce(news)
                     self._untold.pop(id(news), None)
+                if told or news:
+                    self._telling.pop(me, None)
                 if answers:
                     release_all(answers)
                 if resumed:
                     self.resume(resumed)
+                if self._later:
+                    self._put_off()
                 if self.room:
                     wake_in(self.room, self.backlog())
             except BaseException as error:
                 self._interrupted(error, told)
                 raise
+            if self.lanes:
+                self._wake_others(place)
             if batch:
                 return batch
             if self.ended:
                 wake_in(self.room, -1)
                 _draining.discard(self)
+                if not self._end_told:
+                    self._end_told = True
+                    self.backend.close()  # workers who sleep have not heard of it
                 return None
             if not more and not self.inbox:
                 return batch
             finished = ()
+
+    def _wake_others(self, place: Place | None) -> None:
+        """What an exchange has made ready may be for another backend."""
+        lane = None if place is None else place.lane
+        for name, policy in tuple(self.scheduler.policies.items()):
+            if name != lane and policy.has_any():
+                self.lanes[name].wake()
 
     def revoked(self, future: GraphFuture[Any], number: int, place: Place) -> None:
         """A task that was handed over has not been started and is given back."""
@@ -216,6 +257,9 @@ class Hub(Lending):
 
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: what has not started is settled with this error."""
+        self._breaking.append(error)
+        if self._breaking[0] is not error:
+            return  # another worker sees to it
         self.refuse(error, inside=False)
         self.closing = True
         while True:  # until whoever submits finds that the graph has ended, or somebody is left to see to it
@@ -246,6 +290,8 @@ class Hub(Lending):
             self.inbox.remove(future)
         except (ValueError, IndexError):
             return
+        if not self.ended:
+            self.backend.close()  # whoever was about to end the graph has stopped at this post
         raise errors.refused(self.refusal or RuntimeError(errors.AFTER_SHUTDOWN))
 
     def admit(self, future: GraphFuture[Any]) -> None:
@@ -275,7 +321,7 @@ class Hub(Lending):
         """Whether the future is cancelled now."""
         pending = future.state is WAITING or future.state is READY
         self.ask(self._cancel, [future], force)
-        return pending if self.inside() else future.cancelled()
+        return future.cancelled() or (pending and (self.inside() or (here.ours and here.task is None)))
 
     def cancel_many(self, futures: list[GraphFuture[Any]]) -> None:
         """Cancel what of these has not started."""
@@ -302,8 +348,10 @@ class Hub(Lending):
 
     def ask(self, fact: Callable[..., object], *arguments: Any) -> None:
         """Have a fact applied, and wait until what follows from it has been told; not in a finalizer inside that."""
-        if self.inside():
+        if self.inside() or (here.ours and here.task is None):
+            # A finalizer, in a thread that others wait for.
             self.inbox.append((fact, arguments))
+            self.backend.attend()
             return
         answer = allocate_lock()
         answer.acquire()
@@ -316,22 +364,6 @@ class Hub(Lending):
         if self.inbox:
             self.ask(bool)
 
-    def cancel_pending(self) -> None:
-        """A fact: what has not started is to be cancelled."""
-        self.open_inside = False
-        pending = list(islice((task for task in self.scheduler.unsettled if task.state in (WAITING, READY)), SLICE))
-        for task in pending:
-            self.scheduler.cancelled(task)
-        if pending:
-            self.inbox.append((self.cancel_pending, ()))
-
-    def cancel_foreign(self) -> list[str]:
-        """A fact: what waits for futures of others is to be cancelled, its keys are returned."""
-        foreign = [task for task in self.scheduler.unsettled if task.foreign]
-        for task in foreign:
-            self.scheduler.cancelled(task)
-        return sorted(task.key for task in foreign)  # type: ignore[attr-defined]
-
     def call_back(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
         """Run callbacks, in their order, where they delay nobody."""
         self.callbacks.add(future, callbacks)
@@ -342,7 +374,7 @@ class Hub(Lending):
         cancelled = source.cancelled()
         failed = not cancelled and source.exception() is not None
         self.inbox.append((self._external_settled, (external, failed, cancelled)))
-        one_after_the_other(self.backend.attend if failed or cancelled else self.wake)
+        one_after_the_other(self.backend.attend if failed or cancelled else self.backend.wake)
 
     def look_outside(self) -> None:
         """Take note of foreign futures that are done, whether or not they have told."""
@@ -392,10 +424,10 @@ class Hub(Lending):
         if self.stand_ins:
             self.look_outside()
         self.backend.join()
-        while self._untold:
-            sleep(0)  # somebody else is just telling what he has applied
-        self.callbacks.finish()
         self.clerk.dismiss()
+        while any(thread != get_ident() for thread in tuple(self._telling)):
+            sleep(0)  # a user's thread, which no backend joins
+        self.callbacks.finish()
 
     def mend(self, place: Place, started: Sequence[GraphFuture[Any]]) -> None:
         """An exchange was interrupted halfway: begin the graph anew with all that is not settled.
@@ -436,39 +468,9 @@ class Hub(Lending):
         """An exchange did not come to its end."""
         while self._lock._is_owned():
             self._lock.release()
-        if not self._interruptible:  # else it was a signal handler, and the backend will have it mended
+        self._telling.pop(get_ident(), None)
+        if here.ours or not self.interruptible:  # else it was a signal handler, and the backend will have it mended
             self._fall_apart(error, told)
-
-    def _cancel(self, futures: list[GraphFuture[Any]], force: bool) -> None:
-        for future in futures:
-            if not self.scheduler.cancelled(future, force=force and self.backend.capabilities.kills) and force:
-                self.cancel_wanted.add(future)
-
-    def _called_off(self, future: GraphFuture[Any], number: int, place: Place) -> None:
-        if self.scheduler.revoked(future, number, place):
-            self.scheduler.cancelled(future)
-
-    def _external_settled(self, external: External, failed: bool, cancelled: bool) -> None:
-        if failed or cancelled:
-            self.trouble = True
-            self.scheduler.failed_elsewhere(external, cancelled=cancelled)
-        else:
-            self.scheduler.resolved(external)
-
-    def _item_settled(self, item: Item, good: bool, outcome: Any) -> None:
-        scheduler = self.scheduler
-        if item.state is WAITING:
-            item._outcome = outcome
-            scheduler.news.append(item)
-            if good:
-                scheduler.resolved(item)
-            else:
-                scheduler.failed_elsewhere(item)
-
-    def _fail_pending(self, error: BaseException) -> None:
-        for task in tuple(self.scheduler.unsettled):
-            if self.scheduler.broke(task):
-                task._outcome = error  # type: ignore[attr-defined]
 
     def _fall_apart(self, cause: BaseException, told: list[Any]) -> None:
         """A bug of ours: the graph cannot be trusted any more; everything is settled with an error."""
@@ -498,23 +500,3 @@ class Hub(Lending):
         _draining.discard(self)
         wake_in(self.room, -1)
         self.backend.close()
-
-    # -- after the lock -----------------------------------------------------------------------
-
-    def _announce(self, settled: Iterable[Any]) -> None:
-        derived: list[Any] = []
-        for future in settled:
-            if future.state is WAITING:
-                derived.append(future)
-            elif isinstance(future, GraphFuture):
-                if future.blame is not None and future.state is FAILED:
-                    inherit(future)
-                future._forget_call()
-                future.blame = None
-                future.dependencies = ()
-                if not future._settled:
-                    self.cancelled += future.state is CANCELLED
-                    self.failed += future.state is FAILED
-                future._announce()
-        if derived:
-            expand(derived, lambda *settled: self.inbox.append((self._item_settled, settled)))

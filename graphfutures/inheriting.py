@@ -23,7 +23,9 @@ def inherit(future: GraphFuture[Any]) -> None:
             continue
         rest: Any = heir._rest if isinstance(heir, GraphFuture) else None
         where = "an item of it"
-        if rest is not None:
+        if heir.derived and rest is not None:
+            where = "in its value"
+        elif rest is not None:
             kwargs, plan, _ = rest if rest is not EACH else (None, EACH, None)
             try:
                 where = locate(heir._fn, heir._args, kwargs, plan, getattr(cause, "source", cause))

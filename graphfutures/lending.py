@@ -60,17 +60,20 @@ class Loan:
 
     def __enter__(self) -> Self:
         hub = self.hub
-        if hub.lends:
+        if self.place.lends:
             self.lock = allocate_lock()  # taken until the slot is back
             self.lock.acquire()
             hub.inbox.append((hub.lend, (self,)))
-            hub.exchange(None, (), 0)
+            hub.exchange(self.place, (), 0)
         else:
             hub.note_wait(self)
         if self.circle:
             raise errors.deadlock(self.task.key, [getattr(task, "key", "a future") for task in self.circle])
-        if self.is_lent and hub.has_ready():
-            hub.wake()
+        if self.is_lent:
+            if self.task.limit is not None:
+                self.task.limit.pause()
+            if hub.has_ready():
+                hub.wake()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
@@ -80,15 +83,14 @@ class Loan:
         if self.is_lent:
             self.at_once = self.at_once or kind is TimeoutError
             hub.inbox.append((hub.wait_ended, (self,)))
-            hub.exchange(None, (), 0)
+            hub.exchange(self.place, (), 0)
             self.lock.acquire()
+            if self.task.limit is not None:
+                self.task.limit.go_on()
 
 
 class Lending(Guarded):
     """The part of a hub that lends the slots of those who wait."""
-
-    #: whether its tasks have slots that can be lent; they have none in threads of the user
-    lends: bool
 
     #: see ``Hub`` and ``Backend``
     exchange: Callable[[Any, Sequence[Any], int], Any]
@@ -113,10 +115,10 @@ class Lending(Guarded):
         needs = (future,)
         owner: object = future._owner
         while not future._settled:
-            if future.state in _NOT_BEGUN and owner is self and here.depth < DEEP and self.lends:
+            if future.state in _NOT_BEGUN and owner is self and here.depth < DEEP and task.place.lends:
                 taken: list[bool] = []
                 self.inbox.append((self._hand_on, (task, needs, taken)))
-                self.exchange(None, (), 0)
+                self.exchange(task.place, (), 0)
                 if taken:
                     self._run_here(task, future)
                     continue
@@ -139,6 +141,9 @@ class Lending(Guarded):
 
     def _hand_on(self, task: GraphFuture[Any], needs: tuple[GraphFuture[Any]], taken: list[bool]) -> None:
         """A fact: a running task waits for another one, and runs that itself if it is ready."""
+        terms = needs[0].terms if needs[0].special else None
+        if terms is not None and terms.timeout is not None:
+            return  # once its time is over the waiter is to go on, whatever runs
         if self.scheduler.handed_on(task, task.attempt, task.place, needs[0]):
             self.waits[task] = needs  # no circle, since what is ready needs nothing
             taken.append(True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from contextvars import Context
 from operator import attrgetter
-from time import perf_counter
+from time import perf_counter, sleep
 from types import FunctionType
 from typing import Any
 
@@ -14,6 +14,7 @@ from graphfutures.calls import EACH, Allowed, Quote, fill, name_of
 from graphfutures.core.states import CANCELLED, DONE
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
+from graphfutures.terms import Again, judged
 
 _value = attrgetter("_outcome")
 
@@ -40,8 +41,13 @@ def _cancelled(future: Future[Any]) -> BaseException:
     raise AssertionError("a cancelled future has no result")
 
 
-def run(future: GraphFuture[Any], worker: int) -> Finished:
-    """Run one attempt of a task in this thread."""
+def run(future: GraphFuture[Any], worker: int, *, plain: bool = False) -> Finished:
+    """Run one attempt of a task in this thread.
+
+    :param plain: whatever the terms of the task.
+    """
+    if future.special and not plain and future.terms is not None:
+        return _run_on_terms(future, worker)
     number = future.attempt
     fn, args, rest = future._fn, future._args, future._rest
     name = future._name
@@ -68,7 +74,7 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         good = True
     except BaseException as error:
         good = False
-        value = error.with_traceback(without_our_frames(error))
+        value = BaseException.with_traceback(error, without_our_frames(error))
         future._traceback = error.__traceback__
     record: Record = (future.serial, name, worker, start, perf_counter(), 0, good)
     if future.dependencies:
@@ -78,6 +84,25 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     finally:
         # The frames of a traceback lead back to this one, which must not lead to the exception.
         del future, value
+
+
+def _run_on_terms(future: GraphFuture[Any], worker: int) -> Finished:
+    terms, call = future.terms, (future._fn, future._args, future._rest)
+    owner: Any = future._owner
+    if terms.timeout is not None:
+        owner.begin_limit(future, terms.timeout)
+    fact = run(future, worker, plain=True)
+    if future.limit is not None:
+        future.limit.end()
+        future.limit = None
+    fact = judged(fact, terms, call)
+    try:
+        if not future.place.lends and type(fact[3]) is Again and fact[3].delay:
+            sleep(fact[3].delay)  # in the thread that submitted, as it would be without an executor
+            fact = (*fact[:3], Again(0.0), *fact[4:])
+        return fact
+    finally:
+        del future, fact, call
 
 
 def _whole(args: Any, rest: Any) -> tuple[Context, Any, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""n futures for the n items of one result, without a task of their own."""
+"""Futures that are settled without an attempt: for the n items of one result, or for a value that held futures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
+from graphfutures.calls import EACH, fill
 from graphfutures.core.graph import Task
 from graphfutures.futures import GraphFuture, Owner
 from graphfutures.running import value_of
@@ -19,6 +20,7 @@ class Group:
         self.parent = parent
         self.count = count
         self._items: list[Any] | None = None
+        self._error: BaseException | None = None
         self._lock = Lock()
 
     def item(self, index: int) -> Any:
@@ -28,8 +30,14 @@ class Group:
         :raises ValueError: if it does not have exactly ``count`` items.
         """
         with self._lock:
+            if self._error is not None:
+                raise self._error.with_traceback(None)  # an iterator gives its items once
             if self._items is None:
-                self._items = _items_of(value_of(self.parent), self.count)
+                try:
+                    self._items = _items_of(value_of(self.parent), self.count)
+                except BaseException as error:
+                    self._error = error
+                    raise
         return self._items[index]
 
 
@@ -50,18 +58,33 @@ class Item(GraphFuture[Any]):
         self.index = index
 
 
-def expand(items: Iterable[Any], settle: Callable[[Item, bool, Any], object]) -> None:
-    """Settle items of values that are there: ``settle(item, good, value or exception)`` for each."""
-    for item in items:
-        group = item.group
-        if group is None:
+def expand(derived: Iterable[Any], settle: Callable[[Any, bool, Any], object]) -> None:
+    """Settle futures whose inputs are there, and which take no attempt for that.
+
+    :param settle: called with each of them, whether it has a value, and that value or an exception.
+    """
+    for future in derived:
+        if future.done():
             continue  # before an interruption
         try:
-            outcome = (True, group.item(item.index))
+            outcome = (True, _derived(future))
         except BaseException as error:
             outcome = (False, error)
-        settle(item, *outcome)
-        item.group = None
+        settle(future, *outcome)
+        if isinstance(future, Item):
+            future.group = None
+
+
+def _derived(future: GraphFuture[Any]) -> Any:
+    if isinstance(future, Item):
+        group = future.group
+        assert group is not None, "an item has not settled"
+        return group.item(future.index)
+    value, plan = future._args[0], future._rest[1]  # type: ignore[index]
+    if plan is EACH:
+        return value_of(value)
+    filled, _ = fill((value,), {}, plan, value_of)  # type: ignore[arg-type]
+    return next(iter(filled))
 
 
 def _items_of(value: Any, count: int) -> list[Any]:

@@ -25,6 +25,9 @@ class Capabilities(NamedTuple):
     :param kills: a running task can be stopped.
     :param keeps_values: values stay where they were made.
     :param makes_workers: its workers are its own, so that it gives them names and initializes them.
+    :param lends: tasks may wait inside, and their slots are lent meanwhile.
+    :param hosts: tasks have ``current_executor()``, to submit to it.
+    :param limits_time: the time of an attempt can be limited.
     """
 
     shares_memory: bool = True
@@ -32,6 +35,9 @@ class Capabilities(NamedTuple):
     kills: bool = False
     keeps_values: bool = False
     makes_workers: bool = True
+    lends: bool = True
+    hosts: bool = True
+    limits_time: bool = True
 
 
 class Exchange(Protocol):

@@ -25,6 +25,7 @@ from graphfutures.exits import first_again
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 from graphfutures.running import call_of, record_of
+from graphfutures.terms import judged
 
 #: the attribute by which an exception that a task has raised brings its worker and its times along
 STAMP = "_graphfutures_attempt"
@@ -120,7 +121,13 @@ class Wrapped:
         own = getattr(inner, "_max_workers", None)
         limits = [number for number in (own, max_workers) if isinstance(number, int) and number > 0]
         self.max_workers = min(limits) if limits else config.default_max_workers()
-        self.capabilities = Capabilities(shares_memory=isinstance(inner, ThreadPoolExecutor), makes_workers=False)
+        self.capabilities = Capabilities(
+            shares_memory=isinstance(inner, ThreadPoolExecutor),
+            makes_workers=False,
+            lends=False,
+            hosts=False,
+            limits_time=False,
+        )
         self._inner = inner
         self._name = name
         self._ending: errors.BrokenGraphError | None = None  # why nothing can be handed over any more
@@ -134,11 +141,12 @@ class Wrapped:
         self._idle = False
         self._bell = allocate_lock()
         self._bell.acquire()
-        self._place = Place("executor", self.max_workers)
+        self._place = Place("executor", self.max_workers, lends=False, hosts=False)
         self._stranded = False  # whether there is work, and no thread could be started for it
         self._broke = False  # whether the hub knows of ``_ending``
         self._told: deque[Future[Any]] = deque()  # those of the inner executor that have ended
-        self._handed: dict[Future[Any], tuple[GraphFuture[Any], int, float]] = {}  # task, attempt, since when
+        # Task, attempt, since when, and the call as long as it may have to be repeated.
+        self._handed: dict[Future[Any], tuple[GraphFuture[Any], int, float, Any]] = {}
         self._numbers: dict[Any, int] = {}  # of the workers that have been heard of
 
     def start(self, hub: Exchange) -> None:
@@ -253,6 +261,7 @@ class Wrapped:
     def _hand_over(self, hub: Exchange, future: GraphFuture[Any]) -> None:
         number, worker, start = future.attempt, len(self._handed), perf_counter()
         future._worker, future._started = worker, start
+        again = (future._fn, future._args, future._rest) if future.special and future.terms is not None else None
         try:
             fn, args, kwargs, context = call_of(future)
         except BaseException as error:  # of a container that cannot be rebuilt
@@ -264,7 +273,7 @@ class Wrapped:
                 raise self._ending
             told = self._inner.submit(attempt, Call(fn, args, kwargs, context, future))
             told.add_done_callback(self._tell)
-            self._handed[told] = future, number, start
+            self._handed[told] = future, number, start, again
         except BaseException as error:
             failure = error.with_traceback(None)  # whose frames lead to the task
             if isinstance(error, RuntimeError) and not isinstance(error, _OF_ONE_TASK) and self._ending is None:
@@ -291,7 +300,7 @@ class Wrapped:
             told = self._told.popleft()
             if told not in self._handed:
                 continue  # it has told twice
-            future, number, start = self._handed.pop(told)
+            future, number, start, again = self._handed.pop(told)
             if told.cancelled():
                 hub.called_off(future, number, self._place)
                 continue
@@ -300,7 +309,7 @@ class Wrapped:
                 if error is None:
                     value, *stamp = told.result()
                     record = self._record(future, start, stamp, good=True)
-                    facts.append((future, number, True, value, False, record))
+                    facts.append(self._judged((future, number, True, value, False, record), again))
                     continue
             except Exception as odd:  # an executor that gives back something else than was returned
                 error = odd
@@ -311,8 +320,14 @@ class Wrapped:
                     self._ending = errors.inner_ended(self._inner, error)
             future._traceback = _from_the_task_on(error)
             error.with_traceback(future._traceback)
-            facts.append((future, number, False, error, False, self._record(future, start, stamp, good=False)))
+            record = self._record(future, start, stamp, good=False)
+            facts.append(self._judged((future, number, False, error, False, record), again))
         return facts
+
+    def _judged(self, fact: Finished, again: Any) -> Finished:
+        if again is None or self._ending is not None:
+            return fact
+        return judged(fact, fact[0].terms, again)
 
     def _record(self, future: GraphFuture[Any], sent: float, stamp: Any = None, *, good: bool = False) -> Any:
         """What is remembered of an attempt."""

@@ -24,7 +24,7 @@ class _Stack(Place):
 
     def __init__(self) -> None:
         # Tasks may submit: their number is not limited here.
-        super().__init__("inline", sys.maxsize)
+        super().__init__("inline", sys.maxsize, lends=False)
         self.started: list[GraphFuture[Any]] = []
         self.fact: Finished | None = None
 
@@ -45,7 +45,7 @@ class Inline:
     :param initializer: called before the first task, with ``initargs``.
     """
 
-    capabilities = Capabilities(submits_run=True)
+    capabilities = Capabilities(submits_run=True, lends=False, limits_time=False)
     max_workers = 1
 
     def __init__(self, initializer: Callable[..., object] | None = None, initargs: Any = ()) -> None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures._base import LOGGER
 from itertools import count
+from time import sleep
 from typing import Any
 
 from graphfutures import errors
@@ -50,7 +51,7 @@ class Threads:
     def _begin(self) -> None:
         self.threads: dict[threading.Thread, int] = {}  # with the number of each
         self._left: set[threading.Thread] = set()  # spare ones that may still have a step to go
-        self._staffing = RLock()  # held while a thread is being started; a finalizer may come back to it
+        self._staffing = RLock()  # held while ``threads`` is added to; a finalizer may come back to it
         self._idle: deque[bool] = deque()  # one entry for each worker that waits or is about to
         self._bell = allocate_lock()
         self._bell.acquire()
@@ -103,8 +104,12 @@ class Threads:
         joined = {threading.current_thread()}
         while waiting := [thread for thread in (*self.threads, *self._left) if thread not in joined]:
             for thread in waiting:  # one may come meanwhile
-                thread.join()
-                joined.add(thread)
+                try:
+                    thread.join()
+                except RuntimeError:  # somebody is about to start it
+                    sleep(0)
+                else:
+                    joined.add(thread)
 
     def help(self) -> bool:
         """See ``Backend``: CPython 3.12 starts no thread any more once the interpreter exits."""
@@ -133,33 +138,42 @@ class Threads:
                 pass  # somebody else has just rung it
 
     def _spawn(self) -> None:
-        with self._staffing:
-            if len(self.threads) >= self.max_workers + len(self._hub.loans):
-                return
-            taken = set(self.threads.values())
-            number = next(number for number in count() if number not in taken)
-            thread = Thread(self._work, (number,), name=f"{self._name}_{number}")
-            try:
-                thread.start()
-            except RuntimeError as error:
-                if self.threads:
-                    return  # those who are here will do it all
-                self._stranded = True
-                if self._hub.accepts():
-                    raise errors.NoThreadError(str(error)) from None
-                return  # the interpreter exits: whoever waits for the end helps
-            self.threads.setdefault(thread, number)
-            self._left = {thread for thread in self._left if thread.is_alive()}
+        thread = None
+        try:
+            with self._staffing:
+                if len(self.threads) >= self.max_workers + len(self._hub.loans):
+                    return
+                taken = set(self.threads.values())
+                number = next(number for number in count() if number not in taken)
+                thread = Thread(self._work, (number,), name=f"{self._name}_{number}")
+                self.threads[thread] = number
+                self._left = {left for left in self._left if left.is_alive()}
+            thread.start()  # not under the lock: a finalizer in the new thread may want it
+        except BaseException as error:
+            if thread is not None and not thread.is_alive():  # one that comes after all adds itself
+                self.threads.pop(thread, None)
+            if not isinstance(error, RuntimeError):
+                raise
+            if self.threads:
+                return  # those who are here will do it all
+            self._stranded = True
+            if self._hub.accepts():
+                raise errors.NoThreadError(str(error)) from None
+            # else the interpreter exits: whoever waits for the end helps
 
     def _work(self, number: int) -> None:
+        hub = self._reference()
+        if hub is None:
+            return  # its start was interrupted, and all is over
         me = threading.current_thread()
+        here.ours = True
         # Whoever started this thread may have been interrupted before noting it, and another one come in its place.
         self.threads.setdefault(me, number)
         if self._is_spare() and self._leaves(me):
             return
         if self._initializer is not None and not self._initialized():
             return
-        hub, place, idle, threads, limit = self._hub, self._place, self._idle, self.threads, self.max_workers
+        place, idle, threads, limit = self._place, self._idle, self.threads, self.max_workers
         turn, loans = hub.turn, hub.loans
         my = here.__dict__  # of this thread; quicker than the attribute
         fact: Finished | None = None
@@ -174,12 +188,11 @@ class Threads:
                     few = len(threads) < limit
                 my["task"] = future = batch[0]
                 fact = run(future, number)
-                batch = future = None
+                my["task"] = batch = future = None
             elif batch is None:
                 self._ring()  # the next one leaves, too
                 return
             else:
-                my["task"] = None
                 idle.append(True)
                 if hub.has_posts() or (place.held < limit and hub.has_ready()):
                     idle.pop()

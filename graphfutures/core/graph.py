@@ -20,13 +20,27 @@ class Place:
         handed over together with its missing inputs.
     :param keeps: whether a value stays there until somebody fetches it.
     :param lane: it runs the tasks of this lane only.
+    :param lends: whether an attempt that waits lends its slot.
+    :param hosts: whether its tasks have an executor to submit to.
     """
 
-    __slots__ = ("held", "keeps", "lane", "name", "near", "resuming", "sequential", "slots")
+    __slots__ = ("held", "hosts", "keeps", "lane", "lends", "name", "near", "resuming", "sequential", "slots")
 
-    def __init__(self, name: str, slots: int, *, sequential: bool = False, keeps: bool = False, lane: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        slots: int,
+        *,
+        sequential: bool = False,
+        keeps: bool = False,
+        lane: str = "",
+        lends: bool = True,
+        hosts: bool = True,
+    ) -> None:
         self.name = name
         self.lane = lane
+        self.lends = lends
+        self.hosts = hosts
         self.slots = slots
         self.sequential = sequential
         self.keeps = keeps

@@ -2,8 +2,9 @@
 
 First what somebody waits for who has lent his slot; then priorities above zero; then what a completion made ready,
 the newest first, so that intermediates are used and freed early; then what running tasks have submitted; then roots,
-which were submitted from outside.  After ``STREAK`` of the others in a row the oldest root goes first, so that nothing
-starves, unless it might only add to those who wait.
+which were submitted from outside.  After ``STREAK`` of the others in a row the oldest root goes first, and after so
+many continuations the oldest that was submitted inside, so that nothing starves; unless a root might only add to those
+who wait.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Policy:
         "_first",
         "_last",
         "_pushes",
+        "_row",
         "_streak",
         "_tokens",
         "continuations",
@@ -57,7 +59,8 @@ class Policy:
         self._last: list[tuple[float, int, Task]] = []
         self._tokens = Tokens() if tokens is None else tokens
         self._pushes = 0
-        self._streak = 0
+        self._streak = 0  # of others than roots
+        self._row = 0  # of continuations
 
     def __len__(self) -> int:
         """How many entries there are, those included that stopped being ready."""
@@ -106,13 +109,18 @@ class Policy:
                 task = self.urgent.pop()
             elif self._first:
                 task = heappop(self._first)[2]
-            elif self.continuations and (self._streak < STREAK or self.crowded or not self.roots):
+            elif self.roots and self._streak >= STREAK and not (self.crowded or self.full):
+                self._streak = 0
+                task = self.roots.popleft()
+            elif self.continuations and (self._row < STREAK or self.full or not self.nested):
                 self._streak += 1
+                self._row += 1
                 task = self.continuations.pop()
             elif self.full:
                 return None
-            elif self.nested and (self._streak < STREAK or self.crowded or not self.roots):
+            elif self.nested:
                 self._streak += 1
+                self._row = 0
                 task = self.nested.popleft()
             elif self.roots:
                 self._streak = 0

@@ -97,7 +97,7 @@ class Scheduler(Slots):
         :param batch: the task is added to it.
         :return: False if this is not usual: nothing has changed then.
         """
-        if self.unsettled or task.special or place.held >= place.slots or self.keeping:
+        if self.unsettled or task.special or place.held >= place.slots or self.keeping or place.lane:
             return False
         for dependency in task.dependencies:
             if dependency.state is not DONE:
@@ -190,7 +190,7 @@ class Scheduler(Slots):
             return False
         if self._blocked and (place.resuming or task in self._lenders or (task, number) in self._blocked):
             return False
-        policy = self.policies[place.lane] if place.lane else self.policy
+        policy = self.lane(place.lane) if place.lane else self.policy
         if task.attempt != number or task.state is not RUNNING or place.held > place.slots or policy.full:
             return False
         children = task.dependents
@@ -250,10 +250,13 @@ class Scheduler(Slots):
         self._settle(task)
         return True
 
-    def joined(self, task: Task, number: int, place: Place, dependencies: tuple[Task, ...]) -> bool:
+    def joined(
+        self, task: Task, number: int, place: Place, dependencies: tuple[Task, ...], tolerated: tuple[Task, ...] = ()
+    ) -> bool:
         """An attempt returned a value that holds futures: the task waits for these, and is settled as derived ones are.
 
-        :param dependencies: unsettled or not, none of which needs this task.
+        :param dependencies: settled or not, none of which needs this task.
+        :param tolerated: those among them whose failure is a value.
         """
         self._returned(task, number, place)
         if task.attempt != number or task.state is not RUNNING:
@@ -262,13 +265,12 @@ class Scheduler(Slots):
             self.claims.exchange(task, dependencies)
         else:
             task.dependencies = dependencies
-        task.tolerated = ()
-        task.mark(derived=True)
+        task.mark(derived=True, tolerated=tolerated)
         task.state = WAITING
         for dependency in dependencies:
-            if dependency.state is DONE:
-                continue
             if dependency.state in SETTLED:
+                if dependency.state is DONE or dependency in tolerated:
+                    continue
                 self._inherit(task, dependency)
                 return True
             task.unmet += 1

@@ -157,7 +157,7 @@ class Slots:
         return task
 
     def _policy_at(self, place: Place) -> Policy:
-        return self.policies[place.lane] if place.lane else self.policy
+        return self.lane(place.lane) if place.lane else self.policy
 
     def _queue_of(self, task: Task) -> Policy:
         return self.lane(task.lane) if task.special and task.lane else self.policy

@@ -57,7 +57,7 @@ class SeededBackend:
     :raises TypeError: for an ``error`` that cannot be called.
     """
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(lends=False, limits_time=False)
 
     #: the keys of the tasks that have run, in the order in which they ended
     order: list[str]
@@ -97,7 +97,7 @@ class SeededBackend:
         assert isinstance(hub, Hub), "only a hub knows who waits"
         self._hub = hub
         self._random = Random(self.seed)
-        self._place = Place("seeded", self.max_workers)
+        self._place = Place("seeded", self.max_workers, lends=False)
         self._held: list[GraphFuture[Any]] = []
         self._closed = False
         self._last = monotonic()  # when somebody outside was heard of

@@ -26,8 +26,8 @@ BACKENDS: dict[str, Capabilities] = {
     "inline": Inline.capabilities,
 }
 WORKERS = (1, 2, 4)
-IN_THREADS = Capabilities(makes_workers=False)
-IN_PROCESSES = Capabilities(shares_memory=False, makes_workers=False)
+IN_THREADS = Capabilities(makes_workers=False, lends=False, limits_time=False, hosts=False)
+IN_PROCESSES = IN_THREADS._replace(shares_memory=False)
 
 
 def process_pool(workers: int) -> Executor:

@@ -1,0 +1,149 @@
+"""Facts that are posted to a graph, or reported to it: what each of them changes, under the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from graphfutures import errors
+from graphfutures.backends.base import Backend
+from graphfutures.clerk import Clerk, Limit
+from graphfutures.core.circles import circle
+from graphfutures.core.graph import Place
+from graphfutures.core.states import CANCELLED, FAILED, READY, WAITING
+from graphfutures.externals import External
+from graphfutures.futures import GraphFuture
+from graphfutures.guarded import SLICE
+from graphfutures.inheriting import inherit
+from graphfutures.lending import Lending, needs_of
+from graphfutures.terms import Again, Joined
+from graphfutures.unpacking import expand
+
+
+class Facts(Lending):
+    """The part of a hub that knows what follows from each fact."""
+
+    backend: Backend
+    clerk: Clerk
+    open_inside: bool
+    trouble: bool
+    failed: int
+    cancelled: int
+    apply: Callable[[], None]
+
+    def _begin_facts(self) -> None:
+        self._begin_lending()
+        #: what is to be tried again later, and after how many seconds
+        self._later: list[tuple[float, GraphFuture[Any]]] = []
+
+    def begin_limit(self, future: GraphFuture[Any], seconds: float) -> None:
+        """An attempt begins whose time is limited."""
+        expire = partial(self._post, self._expired, future, future.attempt, seconds)
+        future.limit = Limit(self.clerk, seconds, expire)
+
+    def _post(self, fact: Callable[..., object], *arguments: Any) -> None:
+        self.inbox.append((fact, arguments))
+        self.apply()
+
+    # -- under the lock -----------------------------------------------------------------------
+
+    def _ended_otherwise(self, future: GraphFuture[Any], number: int, place: Place, outcome: Any) -> tuple[bool, Any]:
+        """An attempt returned without a value: whether that settles its task, and with which exception."""
+        if type(outcome) is Again:
+            if self.scheduler.revoked(future, number, place, later=outcome.delay > 0) and outcome.delay > 0:
+                self._later.append((outcome.delay, future))
+            return False, None
+        if type(outcome) is Joined:
+            way = circle(future, outcome.needs, needs_of)
+            if not way:
+                self.scheduler.joined(future, number, place, *outcome)
+                return False, None
+            outcome = errors.deadlock(future.key, [getattr(task, "key", "a future") for task in way])
+        self.trouble = True
+        return self.scheduler.failed(future, number, place), outcome
+
+    def _expired(self, future: GraphFuture[Any], number: int, seconds: float) -> None:
+        if self.scheduler.expired(future, number):
+            self.trouble = True
+            future._outcome = errors.timed_out(future.key, seconds)
+
+    def _due(self, future: GraphFuture[Any]) -> None:
+        self.scheduler.due(future)
+
+    def _cancel(self, futures: list[GraphFuture[Any]], force: bool) -> None:
+        for future in futures:
+            if not self.scheduler.cancelled(future, force=force and self.backend.capabilities.kills) and force:
+                self.cancel_wanted.add(future)
+
+    def cancel_pending(self) -> None:
+        """A fact: what has not started is to be cancelled."""
+        self.open_inside = False
+        pending = list(islice((task for task in self.scheduler.unsettled if task.state in (WAITING, READY)), SLICE))
+        for task in pending:
+            self.scheduler.cancelled(task)
+        if pending:
+            self.inbox.append((self.cancel_pending, ()))
+
+    def cancel_foreign(self) -> list[str]:
+        """A fact: what waits for futures of others is to be cancelled, its keys are returned."""
+        foreign = [task for task in self.scheduler.unsettled if task.foreign]
+        for task in foreign:
+            self.scheduler.cancelled(task)
+        return sorted(task.key for task in foreign)  # type: ignore[attr-defined]
+
+    def _external_settled(self, external: External, failed: bool, cancelled: bool) -> None:
+        if failed or cancelled:
+            self.trouble = True
+            self.scheduler.failed_elsewhere(external, cancelled=cancelled)
+        else:
+            self.scheduler.resolved(external)
+
+    def _item_settled(self, item: GraphFuture[Any], good: bool, outcome: Any) -> None:
+        scheduler = self.scheduler
+        if item.state is WAITING:
+            item._outcome = outcome
+            scheduler.news.append(item)
+            if good:
+                scheduler.resolved(item)
+            else:
+                scheduler.failed_elsewhere(item)
+
+    def _fail_pending(self, error: BaseException) -> None:
+        for task in tuple(self.scheduler.unsettled):
+            if self.scheduler.broke(task):
+                task._outcome = error  # type: ignore[attr-defined]
+
+    def _called_off(self, future: GraphFuture[Any], number: int, place: Place) -> None:
+        if self.scheduler.revoked(future, number, place):
+            self.scheduler.cancelled(future)
+
+    # -- after the lock -----------------------------------------------------------------------
+
+    def _put_off(self) -> None:
+        """See to it that what is to be tried again later will be."""
+        later, self._later = self._later, []
+        for delay, future in later:
+            if self.clerk.after(delay, partial(self._post, self._due, future)) is None:
+                self.inbox.append((self._due, (future,)))  # no thread can be started: at once
+
+    def _announce(self, settled: Iterable[Any]) -> None:
+        derived: list[Any] = []
+        for future in settled:
+            if future.state is WAITING:
+                derived.append(future)
+            elif isinstance(future, GraphFuture):
+                if future.blame is not None and future.state is FAILED:
+                    inherit(future)
+                future._forget_call()
+                future.blame = None
+                future.dependencies = ()
+                if future.special:
+                    future.tolerated = ()
+                if not future._settled:
+                    self.cancelled += future.state is CANCELLED
+                    self.failed += future.state is FAILED
+                future._announce()
+        if derived:
+            expand(derived, lambda *settled: self.inbox.append((self._item_settled, settled)))
