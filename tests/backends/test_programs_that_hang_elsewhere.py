@@ -492,3 +492,98 @@ def test_waits_fit_into_a_small_stack(executor):
         return 1 + executor.submit(down, depth - 1).result() if depth else 0
 
     assert in_time(executor.submit(down, 60).result) == 60
+
+
+@in_workers
+def test_many_circles_through_two_executors_at_the_same_time(executor):
+    other = GraphExecutor(2)
+    circles = [in_circle([executor, other], lambda f: f.result()) for _ in range(100)]
+    for futures in circles:
+        told_of(futures)
+    in_time(other.shutdown)
+
+
+@in_workers
+def test_what_is_waited_for_runs_on_its_own_executor(executor, gate):
+    other = GraphExecutor(1, "other")
+    occupied(other, gate, 1)
+    ready = other.submit(lambda: threading.current_thread().name)
+    other.submit(int).cancel()  # so that all that was submitted before is part of the graph
+    asked = threading.Event()
+
+    def outer() -> str:
+        asked.set()
+        return ready.result()
+
+    asking = executor.submit(outer)
+    assert asked.wait(LIMIT)
+    executor.submit(int).result(LIMIT)
+    gate.open()
+    assert asking.result(LIMIT).startswith("other_")
+    in_time(other.shutdown)
+
+
+@in_workers
+def test_endless_chains_that_wait_beside_roots(executor):
+    stop, going = threading.Event(), threading.Barrier(3)
+
+    def again(first: bool) -> None:
+        if first:
+            with blocked():
+                going.wait(LIMIT)
+        if not stop.is_set():
+            executor.submit(again, False)
+            wait([executor.submit(int)])
+
+    chains = [executor.submit(again, True) for _ in range(2)]
+    roots = [executor.submit(int, n) for n in range(300)]
+    going.wait(LIMIT)
+    try:
+        assert wait(roots, LIMIT).not_done == set()
+    finally:
+        stop.set()
+    assert wait(chains, LIMIT).not_done == set()
+
+
+@in_workers
+@pytest.mark.parametrize("way", [lambda f: wait([f]), lambda f: next(as_completed([f]))], ids=["wait", "as_completed"])
+def test_two_thousand_tasks_that_each_wait_for_one_by_other_ways(make, way):
+    executor = make(2)
+    threads = Threads()
+
+    def inner(n: int) -> int:
+        threads.look()
+        return n
+
+    def outer(n: int) -> int:
+        future = executor.submit(inner, n)
+        way(future)
+        return future.result(0)
+
+    assert in_time(lambda: list(executor.map(outer, range(2000)))) == [*range(2000)]
+    assert threads.most <= 8
+
+
+def test_inline_tasks_inside_tasks_lend_the_slot_of_those(make):
+    executor = make(1)
+    with GraphExecutor(backend="inline") as inline:
+
+        def inner() -> int:
+            return executor.submit(int, 7).result()
+
+        def outer() -> int:
+            return inline.submit(inner).result()
+
+        assert executor.submit(outer).result(LIMIT) == 7
+
+
+@in_workers
+def test_many_tasks_that_wait_for_another_executor(case, executor, gate):
+    with GraphExecutor(1) as other:
+        slow = other.submit(gate.passage, 5)
+        gate.arrived()
+        asking = [executor.submit(slow.result) for _ in range(300)]
+        last = executor.submit(int)
+        assert last.result(LIMIT) == 0  # nobody knows whether the other one waits for it
+        gate.open()
+        assert in_time(lambda: {f.result() for f in asking}) == {5}

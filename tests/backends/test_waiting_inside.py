@@ -633,3 +633,42 @@ def test_who_asks_for_the_slot_back_gets_it_before_anything_new(executor, gate):
     assert asks
     assert wait([waiting, *roots], LIMIT).not_done == set()
     assert log == ["went on", "root 0", "root 1", "root 2"]
+
+
+@in_workers
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_who_has_waited_goes_on_before_anything_new(case, executor, gate, way):
+    log: list[str] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def outer() -> None:
+        begun.set()
+        assert go.wait(LIMIT)
+        way(executor, [executor.submit(int, 1)])
+        log.append("went on")
+
+    first = executor.submit(outer)
+    assert begun.wait(LIMIT)
+    occupied(executor, gate, case.workers - 1)
+    roots = [executor.submit(log.append, f"root {n}") for n in range(3)]
+    go.set()
+    assert wait([first, *roots], LIMIT).not_done == set()
+    assert log == ["went on", "root 0", "root 1", "root 2"]
+
+
+@in_workers
+def test_in_a_loop_each_result_is_looked_at_before_the_next_task_begins(case, executor, gate):
+    log: list[str] = []
+
+    def inner(n: int) -> int:
+        log.append(f"inner {n}")
+        return n
+
+    def outer() -> None:
+        for future in as_completed([executor.submit(inner, n) for n in range(4)]):
+            log.append(f"looked at {future.result()}")
+
+    occupied(executor, gate, case.workers - 1)
+    executor.submit(outer).result(LIMIT)
+    steps = [text.split()[0] for text in log]
+    assert steps == ["inner", "looked"] * 4

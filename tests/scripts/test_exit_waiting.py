@@ -96,7 +96,7 @@ chained.add_done_callback(lambda f: print("callback", f.exception()))
     assert ended.err == ""
 
 
-@pytest.mark.parametrize("way", ["result", "exception"])
+@each_way
 def test_nested_submits_are_refused_at_exit_and_the_waiter_goes_on(script, way: str) -> None:
     ended = script(
         HEAD
@@ -598,3 +598,51 @@ pause()
     assert ended.lines == ["outer inner [True, True]"]
     assert ended.err.count("Traceback") == 1
     assert ended.err.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if "limit" not in way])
+def test_a_task_that_waits_for_what_waits_for_nobody(script, way: str) -> None:
+    ended = script(
+        HEAD
+        + """
+ask = WAYS[sys.argv[1]]
+executor = GraphExecutor(2)
+begun, never = threading.Event(), Future()
+lost = executor.submit(abs, never)
+def outer():
+    begun.set()
+    try:
+        return ask(lost)
+    except BaseException as error:
+        print(type(error).__name__)
+waiting = executor.submit(outer)
+begun.wait()
+atexit.register(lambda: print(lost.cancelled(), waiting.done()))
+""",
+        way,
+    )
+    assert ended.lines == ["CancelledError", "True True"]
+    assert "cancelled at exit" in ended.err
+    assert "abs-1" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_task_that_waits_for_a_thread_pool(script) -> None:
+    ended = script(
+        HEAD
+        + """
+pool = ThreadPoolExecutor(1)
+executor = GraphExecutor(1)
+theirs = pool.submit(at_exit, 5)
+ours = executor.submit(int, theirs)
+def outer():
+    try:
+        with blocked():
+            print(theirs.result() + sum(f.result() for f in as_completed([theirs, ours])))
+    except DeadlockError:
+        print("told")
+executor.submit(outer)
+"""
+    )
+    assert ended.lines in (["15"], OR_TOLD)
+    assert ended.err == ""
