@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 #: seconds; far more than anything here takes, far less than a run of the suite
@@ -26,3 +27,13 @@ def in_time(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     if not good:
         raise found
     return found
+
+
+def until(holds: Callable[[], Any], limit: float = LIMIT) -> bool:
+    """Whether something that nobody tells of comes to hold in time."""
+    end, pause = monotonic() + limit, threading.Event()
+    while not holds():
+        if monotonic() > end:
+            return False
+        pause.wait(0.005)
+    return True

@@ -22,7 +22,7 @@ from graphfutures import GraphExecutor, GraphFuture, allow_failure
 
 BACKENDS = ["threads", "inline"]
 #: whether tasks wait for tasks that they have submitted
-NESTED_WAITS = False
+NESTED_WAITS = True
 SUBMITTERS = 3
 STEPS = 40
 
