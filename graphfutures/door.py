@@ -49,15 +49,16 @@ class Door(Executor):
         hub = self._hub
         if hub.refusal is not None or self._options is not None or not callable(fn):
             self._check(fn)
-        if kwargs:
-            plan, tasks, tolerated = look(args, kwargs, hub)
-        else:
-            for argument in args:
-                if type(argument) not in ATOMS:
-                    plan, tasks, tolerated = look(args, kwargs, hub)
-                    break
-            else:
-                plan, tasks, tolerated = NOTHING
+        plain = not kwargs
+        if plain:
+            try:
+                for argument in args:
+                    if type(argument) not in ATOMS:
+                        plain = False
+                        break
+            except TypeError:  # of a metaclass that forbids to hash its classes
+                plain = False
+        plan, tasks, tolerated = NOTHING if plain else look(args, kwargs, hub)
         context = copy_context()
         rest: Any = plan
         if kwargs or context or (plan is not None and plan is not EACH):

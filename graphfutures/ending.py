@@ -7,11 +7,14 @@ import sys
 import warnings
 import weakref
 from _thread import get_ident
+from functools import partial
 from time import sleep
+from typing import Any
 
 from graphfutures import errors, exits
 from graphfutures.externals import External
 from graphfutures.hub import Hub
+from graphfutures.lending import needs_of
 
 _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
 _exiting: list[bool] = []  # not empty once the interpreter exits
@@ -60,13 +63,15 @@ def _interrupted() -> bool:
 def _drain(hubs: list[Hub]) -> bool:
     """Wait until nothing is left that can still run; False if nothing is left at all."""
     for hub in hubs:
-        while hub.backlog():
+        hub.exiting = True
+        stuck = partial(_is_stuck, hub)
+        while hub.backlog() and not stuck():
             # CPython 3.12 starts no thread any more: then this one does the work of a worker.
             if not hub.backend.help():
-                hub.shrunk(1, refused=True)
+                hub.shrunk(1, refused=True, unless=stuck)
     for hub in hubs:
         hub.callbacks.finish()  # one of them may settle what others wait for
-    if any(hub.backlog() for hub in hubs):
+    if any(hub.backlog() and not _is_stuck(hub) for hub in hubs):
         return True
     foreign = [(hub, task) for hub in hubs for task in tuple(hub.scheduler.unsettled) if task.foreign]
     for _, task in foreign:
@@ -78,6 +83,26 @@ def _drain(hubs: list[Hub]) -> bool:
     for hub in dict.fromkeys(hub for hub, _ in foreign):
         _give_up_foreign(hub)
     return bool(foreign)
+
+
+def _is_stuck(hub: Hub) -> bool:
+    """Whether all that is unfinished waits, inside or outside of tasks, for what waits for futures of others."""
+    return not hub.has_posts() and all(
+        task.foreign or _waits_for_foreign(task) for task in tuple(hub.scheduler.unsettled)
+    )
+
+
+def _waits_for_foreign(task: Any) -> bool:
+    seen, stack = set(), [task]
+    while stack:
+        found = stack.pop()
+        if found in seen:
+            continue
+        seen.add(found)
+        if found.foreign or found.outside:
+            return True
+        stack.extend(needs_of(found))
+    return False
 
 
 def _give_up_foreign(hub: Hub) -> None:

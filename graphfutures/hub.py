@@ -9,6 +9,7 @@ from _thread import RLock, allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
+from threading import main_thread
 from time import sleep
 from typing import Any
 
@@ -382,18 +383,29 @@ class Hub(Facts):
             if external.state is WAITING and external.source.done():
                 self.external_settled(external)
 
-    def shrunk(self, limit: int, *, refused: bool = False) -> None:
-        """Wait once until the backlog may be below a limit; not while submissions are refused, unless told to."""
-        wait_in(
-            self.room,
-            limit,
-            lambda: self.backlog() >= limit and not self.ended and (refused or self.refusal is None),
-            self.backend.attend,
-        )
+    def shrunk(self, limit: int, *, refused: bool = False, unless: Callable[[], bool] | None = None) -> None:
+        """Wait once until the backlog may be below a limit.
 
-    def wake_all(self) -> None:
-        """Have those who wait for the end look again."""
+        :param refused: whether also while submissions are refused.
+        :param unless: asked whether it is of no use to wait.
+        """
+
+        def too_many() -> bool:
+            if self.backlog() < limit or self.ended or not (refused or self.refusal is None):
+                return False
+            return unless is None or not unless()
+
+        wait_in(self.room, limit, too_many, self.backend.attend)
+
+    def stranded(self) -> None:
+        """There is work, and no thread can be started for it: whoever waits for the end is to ``help``."""
         wake_in(self.room, -1)
+
+    def stand_in(self) -> None:
+        """The interpreter exits, and may start no thread any more that could stand in for one that waits."""
+        wake_in(self.room, -1)
+        if main_thread().ident == get_ident():
+            self.backend.help()
 
     def end(self) -> None:
         """Wait until the graph has ended."""

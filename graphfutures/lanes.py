@@ -95,6 +95,10 @@ class Lane:
         """See ``Exchange``."""
         self._hub.end()
 
+    def stranded(self) -> None:
+        """See ``Exchange``."""
+        self._hub.stranded()
+
     def broke(self, error: Exception) -> None:
         """See ``Exchange``."""
         self._hub.broke(error)

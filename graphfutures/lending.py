@@ -81,10 +81,10 @@ class Loan:
         if self.is_lent:
             if self.task.limit is not None:
                 self.task.limit.pause()
-            if hub.exiting:
-                hub.wake_all()
             if hub.has_ready():
                 hub.wake()
+            if hub.exiting:
+                hub.stand_in()
         elif here.lender is not None and not self.place.lends:
             self.below = here.lender._owner.lent(here.lender, None, self.needs)
             self.below.__enter__()
@@ -116,8 +116,8 @@ class Lending(Guarded):
     #: whether the interpreter exits, and those who wait for the end want to know of every wait
     exiting = False
 
-    def wake_all(self) -> None:
-        """Have those who wait for the end look again."""
+    def stand_in(self) -> None:
+        """The interpreter exits, and may start no thread any more that could stand in for one that waits."""
         raise NotImplementedError
 
     def _begin_lending(self) -> None:

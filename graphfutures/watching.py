@@ -130,7 +130,7 @@ class LentBell(Bell):
     def __init__(self, task: Any, waiter: Any) -> None:
         super().__init__(is_set=waiter.event.is_set())
         self._task = task
-        #: whether all have to settle, where it is not the first failure that counts
+        #: whether all have to settle, or the first has to fail
         self._every = type(waiter) is _AllCompletedWaiter
         self._waiter = waiter
         self._wait: Wait | None = None
@@ -141,10 +141,10 @@ class LentBell(Bell):
             return True
         needs, self.needs = self.needs, []  # once is enough to have them run first
         exact = False
-        if needs and not (self._every and self._waiter.stop_on_exception):
+        if needs:
             ours = not self._every or len(needs) >= self._waiter.num_pending_calls
             self._wait = Wait(needs, every=self._every) if ours else None
-            exact = self._every and timeout is None
+            exact = self._every and timeout is None and not self._waiter.stop_on_exception
         with self._task._owner.lent(self._task, self._wait, needs, exact=exact) as loan:
             found = super().wait(timeout)
             loan.at_once = not found

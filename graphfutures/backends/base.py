@@ -90,6 +90,9 @@ class Exchange(Protocol):
     def end(self) -> None:
         """Wait until the graph has ended."""
 
+    def stranded(self) -> None:
+        """There is work, and no thread can be started for it: whoever waits for the end is to ``help``."""
+
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: everything pending is settled with this error."""
 

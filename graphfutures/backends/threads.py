@@ -113,17 +113,20 @@ class Threads:
 
     def help(self) -> bool:
         """See ``Backend``: CPython 3.12 starts no thread any more once the interpreter exits."""
-        if self.threads or not self._stranded:
+        if not self._stranded or self._place.held >= self.max_workers:
             return False
         self._stranded = False
         if not self._initialized():
             return True
         self._initializer = None  # once in this thread
         fact: Finished | None = None
-        while batch := self._hub.turn(self._place, fact):
-            here.task = batch[0]
-            fact = run(batch[0], 0)
-        here.task = None
+        outer = here.task
+        try:
+            while batch := self._hub.turn(self._place, fact):
+                here.task = batch[0]
+                fact = run(batch[0], 0)
+        finally:
+            here.task = outer
         return True
 
     def forked(self) -> None:
@@ -154,9 +157,10 @@ class Threads:
                 self.threads.pop(thread, None)
             if not isinstance(error, RuntimeError):
                 raise
-            if self.threads:
-                return  # those who are here will do it all
             self._stranded = True
+            self._hub.stranded()
+            if self.threads:
+                return  # those who are here will do it all, or whoever waits for the end helps
             if self._hub.accepts():
                 raise errors.NoThreadError(str(error)) from None
             # else the interpreter exits: whoever waits for the end helps

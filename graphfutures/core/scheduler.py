@@ -152,7 +152,7 @@ class Scheduler(Slots):
         """
         batch: Tasks = []
         while place.held < place.slots:
-            task = self._next_along(place) if place.near else self._pop(place)
+            task = self._next_along(place) if place.near else self._policy_at(place).pop()
             if task is None:
                 break
             self._begins(task, place)
@@ -472,7 +472,7 @@ class Scheduler(Slots):
             task = place.near.pop()
             if task.state is WAITING and self._inputs_at(task, place):
                 return task
-        return self._pop(place)
+        return self._policy_at(place).pop()
 
     @staticmethod
     def _inputs_at(task: Task, place: Place) -> bool:

@@ -79,10 +79,10 @@ class Slots:
             self._note(attempt, wait)
         elif free:
             self._unseen.add(attempt)
-        self._count_crowd(place)
         if free:
             place.held -= 1
             self._freed(task, number, place)
+        self._count_crowd(place)
         return True
 
     def unblocked(self, task: Task, number: int, place: Place, *, at_once: bool = False) -> bool:
@@ -169,6 +169,8 @@ class Slots:
                 self._resume(where)
         elif place.resuming:
             self._resume(place)
+        if self._blocked:
+            self._count_crowd(place)
 
     def _resume(self, place: Place) -> None:
         """Give free slots to those who have waited, in the order in which their waits were over."""
@@ -195,15 +197,8 @@ class Slots:
     def _count_crowd(self, place: Place) -> None:
         policy = self._policy_at(place)
         policy.crowded = len(self._blocked) > 2 * place.slots
-        policy.full = len(self._blocked) - len(self._unseen) >= CROWD
-
-    def _pop(self, place: Place) -> Task | None:
-        policy = self._policy_at(place)
-        task = policy.pop()
-        if task is None and policy.full and not place.held:
-            policy.full = False  # those who wait need something else than what computes
-            task = policy.pop()
-        return task
+        # When nobody computes, those who wait need something else.
+        policy.full = len(self._blocked) - len(self._unseen) >= CROWD and place.held > 0
 
     def _policy_at(self, place: Place) -> Policy:
         return self.lane(place.lane) if place.lane else self.policy

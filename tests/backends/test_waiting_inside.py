@@ -222,7 +222,7 @@ def test_futures_of_a_thread_pool_among_ours(executor, way):
 
 
 @in_workers
-@pytest.mark.parametrize("way", MIXED, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("way", [by_wait, by_first_exception, by_as_completed], ids=lambda way: way.__name__)
 def test_a_future_of_a_thread_pool_that_needs_the_slot(case, executor, gate, way):
     """Theirs ends only when one of ours has run, for which the one who waits must have lent its slot."""
     begun, submitted = threading.Event(), threading.Event()
