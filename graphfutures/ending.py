@@ -87,9 +87,16 @@ def _drain(hubs: list[Hub]) -> bool:
 
 def _is_stuck(hub: Hub) -> bool:
     """Whether all that is unfinished waits, inside or outside of tasks, for what waits for futures of others."""
-    return not hub.has_posts() and all(
-        task.foreign or _waits_for_foreign(task) for task in tuple(hub.scheduler.unsettled)
-    )
+    if hub.has_posts():
+        return False
+    return all(task.foreign or _waits_in_vain(hub, task) for task in tuple(hub.scheduler.unsettled))
+
+
+def _waits_in_vain(hub: Hub, task: Any) -> bool:
+    loan = hub.loans.get((task, task.attempt))
+    if loan is None or loan.wait is None or loan.exact:
+        return _waits_for_foreign(task)
+    return all(_waits_for_foreign(need) for need in loan.wait.needs)  # one of them would be enough
 
 
 def _waits_for_foreign(task: Any) -> bool:
