@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from graphfutures import errors
 from graphfutures.calls import Rest, name_of
-from graphfutures.core.graph import Task
-from graphfutures.core.slots import Wait
+from graphfutures.core.graph import Task, Wait
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, RUNNING
 from graphfutures.current import here
 from graphfutures.outcomes import Inherited

@@ -14,8 +14,7 @@ from weakref import WeakSet
 
 from graphfutures import errors
 from graphfutures.core.circles import circle
-from graphfutures.core.graph import Place, Task
-from graphfutures.core.slots import Wait
+from graphfutures.core.graph import Place, Task, Wait
 from graphfutures.core.states import NEW, READY, RUNNING, SETTLED
 from graphfutures.current import here
 from graphfutures.externals import External

@@ -9,8 +9,7 @@ from concurrent.futures._base import _AllCompletedWaiter
 from typing import Any
 
 from graphfutures.bells import Bell
-from graphfutures.core.graph import Task
-from graphfutures.core.slots import Wait
+from graphfutures.core.graph import Task, Wait
 from graphfutures.current import here
 
 

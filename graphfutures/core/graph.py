@@ -1,10 +1,10 @@
-"""What the machine knows of a task and of a place."""
+"""What the machine knows of a task, of a place and of a wait."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Collection, Mapping
+from typing import Any, TypeAlias
 
 from graphfutures.core.states import NEW
 
@@ -110,3 +110,20 @@ class Task:
         self.special = True
         for name, value in traits.items():
             setattr(self, name, value)
+
+
+class Wait:
+    """What an attempt waits for, perhaps several times one after the other.
+
+    :param needs: tasks.
+    :param every: whether all of them have to settle before it goes on, and not just one.
+    """
+
+    __slots__ = ("attempt", "every", "missing", "needs")
+
+    def __init__(self, needs: Collection[Task], *, every: bool) -> None:
+        self.needs = needs
+        self.every = every
+        #: how many have still to settle; None as long as that was not counted
+        self.missing: int | None = None
+        self.attempt: Any = None

@@ -6,33 +6,15 @@ new task.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from graphfutures.core.graph import Place, Task
+from graphfutures.core.graph import Place, Task, Wait
 from graphfutures.core.policy import Policy
 from graphfutures.core.states import READY, RUNNING, SETTLED, WAITING
 from graphfutures.core.tokens import Tokens
 
 #: so many may wait before nothing else is begun, as long as somebody computes; more would only be more threads
 CROWD = 64
-
-
-class Wait:
-    """What an attempt waits for, perhaps several times one after the other.
-
-    :param needs: tasks.
-    :param every: whether all of them have to settle before it goes on, and not just one.
-    """
-
-    __slots__ = ("attempt", "every", "missing", "needs")
-
-    def __init__(self, needs: Collection[Task], *, every: bool) -> None:
-        self.needs = needs
-        self.every = every
-        #: how many have still to settle; None as long as that was not counted
-        self.missing: int | None = None
-        self.attempt: Any = None
 
 
 class Slots:
