@@ -13,10 +13,11 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from graphfutures import errors
 from graphfutures.arguments import NOTHING, look
+from graphfutures.bells import Thread
 from graphfutures.calls import ATOMS, EACH
 from graphfutures.core.states import DONE
 from graphfutures.current import here
-from graphfutures.futures import GraphFuture, cancel_all
+from graphfutures.futures import GraphFuture, cancel_all, tell_loop
 from graphfutures.hub import Hub
 
 P = ParamSpec("P")
@@ -149,7 +150,25 @@ class Door(Executor):
 
         # asyncio makes a cancellation of Ctrl-C.
         stopped = is_interrupt(kind) or (kind is not None and issubclass(kind, asyncio.CancelledError))
-        await asyncio.to_thread(self.shutdown, cancel_futures=stopped)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def end() -> None:
+            try:
+                self.shutdown(cancel_futures=stopped)
+            finally:
+                tell_loop(loop, ended)
+
+        # Not in a thread of asyncio's, for which the loop would wait whatever happens.
+        Thread(end, name=f"{self._hub.name}_aexit").start()
+        try:
+            await ended
+        except asyncio.CancelledError:
+            if stopped:
+                self._hub.abandoned = True  # whoever interrupts twice does not want to wait at exit either
+            else:
+                self.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _values(

@@ -305,7 +305,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
 
             loop = get_running_loop()
             waiter = loop.create_future()
-            listener = partial(_wake_awaiter, loop, waiter)
+            listener = partial(tell_loop, loop, waiter)
             self._listen(listener)
             try:
                 yield from waiter
@@ -500,7 +500,8 @@ def _call_back(fn: Callable[[Any], object], future: Future[Any]) -> None:
         LOGGER.exception("exception calling callback for %r", future)
 
 
-def _wake_awaiter(loop: Any, waiter: Any, _: object) -> None:
+def tell_loop(loop: Any, waiter: Any, _: object = None) -> None:
+    """Settle a future of an event loop, from whatever thread this is."""
     try:
         loop.call_soon_threadsafe(_set_unless_done, waiter)
     except RuntimeError:  # the loop was closed meanwhile: nobody awaits any more

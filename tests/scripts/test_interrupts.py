@@ -261,3 +261,31 @@ with GraphExecutor(1) as executor:
 """
     )
     assert ended.lines == ["KeyboardInterrupt 6", "SystemExit 6", "GeneratorExit 6"]
+
+
+def test_inside_async_with_a_second_one_leaves_what_runs(script) -> None:
+    ended = script(
+        HEAD
+        + """
+import asyncio
+
+# The loop's own handler is wanted: the first Ctrl-C cancels the main task, the second one is raised.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+async def main():
+    async with GraphExecutor(1) as executor:
+        running = executor.submit(work)  # nobody opens its gate
+        pending = executor.submit(print, "never")
+        pending.add_done_callback(lambda f: os.kill(os.getpid(), signal.SIGINT))  # the second one
+        while not started.is_set():
+            await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        await running
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    )
+    assert ended.lines == ["interrupted"]
