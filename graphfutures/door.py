@@ -159,11 +159,11 @@ class Door(Executor):
             finally:
                 tell_loop(loop, ended)
 
-        # Not in a thread of asyncio's, for which the loop would wait whatever happens.
-        Thread(end, name=f"{self._hub.name}_aexit").start()
         try:
+            # Not in a thread of asyncio's, for which the loop would wait whatever happens.
+            Thread(end, name=f"{self._hub.name}_aexit").start()
             await ended
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, KeyboardInterrupt):
             if stopped:
                 self._hub.abandoned = True  # whoever interrupts twice does not want to wait at exit either
             else:
