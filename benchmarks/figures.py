@@ -4,7 +4,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from benchmarks import graphs, memory, startup, threads
+from benchmarks import graphs, memory, nested, startup, threads
 from benchmarks.measure import Figure, Side
 from benchmarks.steps import MakeExecutor
 from graphfutures import GraphExecutor
@@ -120,5 +120,27 @@ FIGURES: list[Figure] = [
         memory.leaves_bytes,
         0.25,
         "MB",
+    ),
+    Figure(
+        "fib",
+        "fib(18) by nested submit: per task / our independent task",
+        nested.fib,
+        partial(nested.plain, tasks=nested.FIB_TASKS),
+        4.0,
+    ),
+    Figure(
+        "retries",
+        "10,000 tasks that fail twice: per attempt / our plain task",
+        nested.retried,
+        partial(nested.plain, tasks=10_000),
+        2.0,
+    ),
+    Figure(
+        "nested_threads",
+        "map of 100,000 tasks that each wait on a nested one: most threads alive",
+        nested.most_threads,
+        None,
+        8.0,
+        "thr",
     ),
 ]

@@ -43,7 +43,7 @@ class CurrentTask:
 
     def cancelled(self) -> bool:
         """Whether nobody wants the outcome any more: ``cancel(force=True)`` was called, or its time is over."""
-        return bool(self._task.done() or self._task in self._task._owner.cancel_wanted)
+        return bool(self._task.done() or self._task in (self._task._owner.cancel_wanted or ()))
 
     def __repr__(self) -> str:
         return f"<CurrentTask {self.key}, attempt {self.attempt}>"

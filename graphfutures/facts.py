@@ -75,7 +75,7 @@ class Facts(Lending):
     def _cancel(self, futures: list[GraphFuture[Any]], force: bool) -> None:
         for future in futures:
             if not self.scheduler.cancelled(future, force=force and self.backend.capabilities.kills) and force:
-                self.cancel_wanted.add(future)
+                self.wants_cancelled(future)
 
     def cancel_pending(self) -> None:
         """A fact: what has not started is to be cancelled."""

@@ -210,7 +210,7 @@ class Hub(Facts):
             if self.ended:
                 wake_in(self.room, -1)
                 _draining.discard(self)
-                if not self._end_told:
+                if not self._end_told and (place is None or self.lanes):
                     self._end_told = True
                     self.backend.close()  # workers who sleep have not heard of it
                 return None

@@ -112,6 +112,8 @@ class Lending(Guarded):
     #: see ``Hub`` and ``Backend``
     exchange: Callable[[Any, Sequence[Any], int], Any]
     wake: Callable[[], None]
+    #: running tasks that somebody wants to be cancelled by force
+    cancel_wanted: WeakSet[GraphFuture[Any]] | None = None
     #: whether the interpreter exits, and those who wait for the end want to know of every wait
     exiting = False
 
@@ -123,8 +125,12 @@ class Lending(Guarded):
         self.loans: dict[tuple[Task, int], Loan] = {}
         #: what each task that waits cannot go on without
         self.waits: dict[Task, Sequence[Task]] = {}
-        #: running tasks that somebody wants to be cancelled by force, which only they themselves can see to
-        self.cancel_wanted: WeakSet[GraphFuture[Any]] = WeakSet()
+
+    def wants_cancelled(self, future: GraphFuture[Any]) -> None:
+        """Somebody wants a running task to be cancelled by force, which only that itself can see to."""
+        if self.cancel_wanted is None:
+            self.cancel_wanted = WeakSet()
+        self.cancel_wanted.add(future)
 
     def lent(
         self, task: GraphFuture[Any], wait: Wait | None = None, needs: Sequence[Task] = (), *, exact: bool = False

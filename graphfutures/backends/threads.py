@@ -102,14 +102,17 @@ class Threads:
         if not self.threads:
             self._hub.end()  # all that there is waits for futures of others, and will start a thread
         joined = {threading.current_thread()}
-        while waiting := [thread for thread in (*self.threads, *self._left) if thread not in joined]:
-            for thread in waiting:  # one may come meanwhile
-                try:
-                    thread.join()
-                except RuntimeError:  # somebody is about to start it
-                    sleep(0)
-                else:
-                    joined.add(thread)
+        while True:
+            for thread in (*self.threads, *self._left):  # one may come meanwhile
+                if thread not in joined:
+                    break
+            else:
+                return
+            try:
+                thread.join()
+                joined.add(thread)
+            except RuntimeError:  # somebody is about to start it
+                sleep(0)
 
     def help(self) -> bool:
         """See ``Backend``: CPython 3.12 starts no thread any more once the interpreter exits."""
@@ -144,13 +147,15 @@ class Threads:
         thread = None
         try:
             with self._staffing:
-                if len(self.threads) >= self.max_workers + len(self._hub.loans):
+                number = len(self.threads)
+                if number >= self.max_workers + len(self._hub.loans):
                     return
-                taken = set(self.threads.values())
-                number = next(number for number in count() if number not in taken)
+                if self._left:  # one of them had a number that is free again
+                    self._left = {left for left in self._left if left.is_alive()}
+                    taken = set(self.threads.values())
+                    number = next(number for number in count() if number not in taken)
                 thread = Thread(self._work, (number,), name=f"{self._name}_{number}")
                 self.threads[thread] = number
-                self._left = {left for left in self._left if left.is_alive()}
             thread.start()  # not under the lock: a finalizer in the new thread may want it
         except BaseException as error:
             if thread is not None and not thread.is_alive():  # one that comes after all adds itself
@@ -173,7 +178,7 @@ class Threads:
         here.ours = True
         # Whoever started this thread may have been interrupted before noting it, and another one come in its place.
         self.threads.setdefault(me, number)
-        if self._is_spare() and self._leaves(me):
+        if len(self.threads) > self.max_workers and self._leaves(me):
             return
         if self._initializer is not None and not self._initialized():
             return

@@ -12,7 +12,7 @@ TOP = Path(__file__).parents[2]
 TIME_LIMIT = 120  # seconds; some ten are usual
 QUICK = ("--rounds", "1", "--scale", "0.001")
 DASK_ROWS = {f"{shape}_{peer}" for shape in ("chain", "tree", "fan", "layered") for peer in ("dask", "inline")}
-NO_PEER = {"long_list"}
+NO_PEER = {"long_list", "nested_threads"}
 
 
 def benchmarks(*arguments: str, first_on_path: Path | None = None) -> subprocess.CompletedProcess[str]:
