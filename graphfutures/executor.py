@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from concurrent.futures import wait as wait_for
 from functools import partial
 from operator import index
+from threading import RLock
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -29,6 +30,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 _numbers = itertools.count()
+#: held while a lane is made that somebody names for the first time
+_MAKING = RLock()
 
 
 class GraphExecutor(Door):
@@ -122,8 +125,10 @@ class GraphExecutor(Door):
         name = ALIASES.get(backend, backend) if isinstance(backend, str) else backend
         if name is None or name == self._backend_name:
             return "", hub.lanes.get("", hub.backend)
-        if isinstance(name, str) and name not in hub.lanes and name in BACKENDS:
-            self._add_lane(name, None)
+        if isinstance(name, str) and name in BACKENDS:
+            with _MAKING:
+                if name not in hub.lanes:
+                    self._add_lane(name, None)
         if not isinstance(name, str) or name not in hub.lanes:
             raise errors.no_such_lane(backend, dict.fromkeys([*filter(None, hub.lanes), *BACKENDS]))
         return name, hub.lanes[name]

@@ -179,7 +179,7 @@ class Hub(Facts):
                 if not batch and self.closing and not scheduler.unsettled and not more:
                     self._end_unless_posted()
                 if scheduler.resumed:
-                    resumed, scheduler.resumed = scheduler.resumed, []
+                    resumed, scheduler.resumed = self.resume(scheduler.resumed), []
                 if told or news:
                     self._telling[me] = None
                 lock.release()
@@ -195,7 +195,7 @@ class Hub(Facts):
                 if answers:
                     release_all(answers)
                 if resumed:
-                    self.resume(resumed)
+                    release_all(resumed)
                 if self._later:
                     self._put_off()
                 if self.room:

@@ -158,6 +158,8 @@ class Lending(Guarded):
 
     def _run_here(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
         """Run a task inside the wait of another one, whose slot it has got."""
+        if task.limit is not None:
+            task.limit.pause()
         here.task = future
         here.depth += 1
         try:
@@ -167,6 +169,8 @@ class Lending(Guarded):
             here.depth -= 1
             self.waits.pop(task, None)
         self.exchange(future.place, (fact,), 0)
+        if task.limit is not None:
+            task.limit.go_on()
 
     # -- under the lock -----------------------------------------------------------------------
 
@@ -182,21 +186,25 @@ class Lending(Guarded):
     def lend(self, loan: Loan) -> None:
         """A fact: a running task begins to wait."""
         scheduler, task = self.scheduler, loan.task
+        self.note_wait(loan)
+        if loan.circle:
+            return
         if scheduler.blocked(task, loan.number, loan.place, loan.wait):
-            self.note_wait(loan)
-            if loan.circle:
-                scheduler.unblocked(task, loan.number, loan.place, at_once=True)
-                return
-            scheduler.urged(loan.needs)
             self.loans[task, loan.number] = loan
             loan.is_lent = True
-        # else it is a finalizer, after the end of its attempt
+        # else it has lent its slot already, or is a finalizer, after the end of its attempt
+        scheduler.urged(loan.needs)
 
     def wait_ended(self, loan: Loan) -> None:
         """A fact: the wait is over, and the task wants its slot back."""
         if not self.scheduler.unblocked(loan.task, loan.number, loan.place, at_once=loan.at_once):
             self.loans.pop((loan.task, loan.number), None)
             release_all((loan.lock,))  # its place is lost, or this is a forked child
+
+    def resume(self, resumed: Iterable[tuple[Task, int]]) -> list[Any]:
+        """The locks of those who have their slot back, for whoever has left the lock of the graph to release."""
+        loans = [self.loans.pop(attempt, None) for attempt in resumed]
+        return [loan.lock for loan in loans if loan is not None]
 
     def note_wait(self, loan: Loan) -> None:
         """Note what a task cannot go on without, and whether that needs the task."""
@@ -206,15 +214,6 @@ class Lending(Guarded):
             loan.circle = circle(loan.task, loan.needs, needs_of)
             if loan.circle:
                 del self.waits[loan.task]
-
-    # -- after the lock -----------------------------------------------------------------------
-
-    def resume(self, resumed: Iterable[tuple[Task, int]]) -> None:
-        """Tell those who have their slot back."""
-        for attempt in resumed:
-            loan = self.loans.pop(attempt, None)
-            if loan is not None:
-                release_all((loan.lock,))
 
 
 def needs_of(task: Any) -> Sequence[Task]:

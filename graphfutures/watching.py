@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from _thread import RLock, get_ident
 from collections import deque
 from collections.abc import Callable
@@ -117,6 +118,12 @@ class Waiters:
             watch.leave((WAITER, waiter))
 
 
+def _number_of(frame: Any) -> int | None:
+    """How many futures a waiter of the standard library is being added to, by the frame that does so."""
+    futures = frame.f_locals.get("fs")
+    return len(futures) if hasattr(futures, "__len__") else None
+
+
 class LentBell(Bell):
     """What a task waits for in ``wait`` and ``as_completed``: its slot is lent as long as it does.
 
@@ -124,7 +131,7 @@ class LentBell(Bell):
     :param waiter: of the standard library, whose event this is.
     """
 
-    __slots__ = ("_every", "_task", "_wait", "_waiter", "needs")
+    __slots__ = ("_every", "_number", "_task", "_wait", "_waiter", "needs")
 
     def __init__(self, task: Any, waiter: Any) -> None:
         super().__init__(is_set=waiter.event.is_set())
@@ -132,18 +139,23 @@ class LentBell(Bell):
         #: whether all have to settle, or the first has to fail
         self._every = type(waiter) is _AllCompletedWaiter
         self._waiter = waiter
+        #: of all futures that are waited for, those of others among them; not known to the other kinds of waiters
+        self._number = waiter.num_pending_calls if self._every else _number_of(sys._getframe(2))
         self._wait: Wait | None = None
         self.needs: list[Task] = []
 
     def wait(self, timeout: float | None = None) -> bool:
         if self._set:
             return True
+        if here.task is not self._task:
+            return super().wait(timeout)  # in a thread that the task has started
         needs, self.needs = self.needs, []  # once is enough to have them run first
         exact = False
         if needs:
-            ours = not self._every or len(needs) >= self._waiter.num_pending_calls
+            ours = not self._every or len(needs) == self._number
             self._wait = Wait(needs, every=self._every) if ours else None
-            exact = self._every and timeout is None and not self._waiter.stop_on_exception
+            alone = self._number == len(needs) == 1
+            exact = timeout is None and (alone or (self._every and not self._waiter.stop_on_exception))
         with self._task._owner.lent(self._task, self._wait, needs, exact=exact) as loan:
             found = super().wait(timeout)
             loan.at_once = not found

@@ -235,6 +235,7 @@ class Wrapped:
         self._pumps.append(me)  # whoever started it may have been interrupted, and another one come in its place
         if self._pumps[0] is not me:
             return
+        here.ours = True
         hub = self._hub
         while (more := self._turn(hub)) is not None:
             if not more:

@@ -83,9 +83,12 @@ class Inline:
                     lender, here.lender = here.lender, outer if outer.place.lends else here.lender
                     stack.fact = fact = run(batch[0], 0)
                     here.lender = lender
-                    waits[outer] = before
+                    if before:
+                        waits[outer] = before
+                    else:
+                        waits.pop(outer, None)
                 my["task"] = outer
-                if not fact[2] and isinstance(fact[3], (KeyboardInterrupt, SystemExit)):
+                if not fact[2] and isinstance(fact[3], (KeyboardInterrupt, SystemExit)) and not here.ours:
                     raise fact[3]
                 batch = turn(stack, fact)
                 stack.fact = fact = None

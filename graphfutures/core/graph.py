@@ -24,7 +24,7 @@ class Place:
     :param hosts: whether its tasks have an executor to submit to.
     """
 
-    __slots__ = ("held", "hosts", "keeps", "lane", "lends", "name", "near", "resuming", "sequential", "slots")
+    __slots__ = ("held", "hosts", "keeps", "lane", "lends", "lent", "name", "near", "resuming", "sequential", "slots")
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Place:
         self.sequential = sequential
         self.keeps = keeps
         self.held = 0
+        self.lent = 0  # of slots
         self.resuming: deque[tuple[Task, int]] = deque()
         self.near: Tasks = []
 

@@ -70,6 +70,7 @@ def _check_attempts(scheduler: Scheduler, tasks: list[Task], outstanding: list[t
     lent = scheduler._blocked
     for place in {place for _, _, place in outstanding}:
         held = [1 for task, number, where in outstanding if where is place and (task, number) not in lent]
+        assert len(place.resuming) == len(set(place.resuming)), "a waiter is queued twice for its slot"
         assert place.held == len(held), f"{place} holds {place.held} slots for {len(held)} attempts"
         waiting = [waiter for waiter in place.resuming if waiter in lent and not waiter[0].resources]
         assert not (waiting and place.held < place.slots), "a slot is free and a waiter has not got it"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from graphfutures.core.graph import Place, Task, Tasks
 from graphfutures.core.scheduler import Scheduler
-from graphfutures.core.states import CANCELLED, NEW, RUNNING, SETTLED
+from graphfutures.core.states import CANCELLED, NEW, READY, RUNNING, SETTLED, WAITING
 
 
 def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collection[Task]) -> Scheduler:
@@ -52,5 +52,11 @@ def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collec
                 if dependency.outside:
                     dependency.dependents = None
     fresh.submitted(again)
+    for task in old.postponed:
+        if task.state is READY or task.state is WAITING:
+            task.unmet += 1
+            if task.state is READY:
+                task.state = WAITING
+            fresh.postponed.add(task)
     place.held = len(started)
     return fresh

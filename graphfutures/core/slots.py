@@ -57,6 +57,7 @@ class Slots:
         if place.slots <= 0 or attempt in self._blocked or not (current or attempt in self.overdue):
             return False
         self._blocked[attempt] = place
+        place.lent += 1
         if wait is not None:
             self._note(attempt, wait)
         elif free:
@@ -72,9 +73,11 @@ class Slots:
         if (task, number) not in self._blocked:
             return False
         if at_once:
+            self._let_go_of(task, number)
             self._resumes(task, number, place, forced=True)
         else:
-            place.resuming.append((task, number))
+            if (task, number) not in place.resuming:
+                place.resuming.append((task, number))
             self._resume(place)
         return True
 
@@ -116,6 +119,15 @@ class Slots:
             self._awaited.setdefault(task, []).append(wait)
             wait.attempt = attempt
 
+    def _let_go_of(self, task: Task, number: int) -> None:
+        """An attempt waits no longer for the one task that it waited for, which may have many such."""
+        wait = self._waits.get((task, number))
+        if wait is not None and len(wait.needs) == 1:
+            for need in wait.needs:
+                others = [other for other in self._awaited.pop(need, ()) if other is not wait]
+                if others:
+                    self._awaited[need] = others
+
     def _tell_waiters(self, task: Task) -> None:
         """A task has settled that others wait for."""
         for wait in self._awaited.pop(task, ()):
@@ -151,7 +163,7 @@ class Slots:
                 self._resume(where)
         elif place.resuming:
             self._resume(place)
-        if self._blocked:
+        if place.lent or self._policy_at(place).full:
             self._count_crowd(place)
 
     def _resume(self, place: Place) -> None:
@@ -172,15 +184,16 @@ class Slots:
 
     def _unblock(self, attempt: tuple[Task, int], place: Place) -> None:
         del self._blocked[attempt]
+        place.lent -= 1
         self._unseen.discard(attempt)
         self._waits.pop(attempt, None)
         self._count_crowd(place)
 
     def _count_crowd(self, place: Place) -> None:
         policy = self._policy_at(place)
-        policy.crowded = len(self._blocked) > 2 * place.slots
+        policy.crowded = place.lent > 2 * place.slots
         # When nobody computes, those who wait need something else.
-        policy.full = len(self._blocked) - len(self._unseen) >= CROWD and place.held > 0
+        policy.full = place.lent - len(self._unseen) >= CROWD and place.held > 0
 
     def _policy_at(self, place: Place) -> Policy:
         return self.lane(place.lane) if place.lane else self.policy

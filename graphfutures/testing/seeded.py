@@ -57,7 +57,7 @@ class SeededBackend:
     :raises TypeError: for an ``error`` that cannot be called.
     """
 
-    capabilities = Capabilities(lends=False, limits_time=False)
+    capabilities = Capabilities(limits_time=False)
 
     #: the keys of the tasks that have run, in the order in which they ended
     order: list[str]
@@ -97,7 +97,7 @@ class SeededBackend:
         assert isinstance(hub, Hub), "only a hub knows who waits"
         self._hub = hub
         self._random = Random(self.seed)
-        self._place = Place("seeded", self.max_workers, lends=False)
+        self._place = Place("seeded", self.max_workers)
         self._held: list[GraphFuture[Any]] = []
         self._closed = False
         self._last = monotonic()  # when somebody outside was heard of
@@ -109,6 +109,9 @@ class SeededBackend:
         """See ``Backend``."""
         if threading.current_thread() is not self._thread:
             self._last = monotonic()
+        elif self._hub.loans:
+            self._stand_in()
+            return
         self._ring()
 
     attend = nudge = wake
@@ -166,15 +169,25 @@ class SeededBackend:
             elif not hub.ended:
                 self._bell.wait()
 
+    def _stand_in(self) -> None:
+        """A task waits inside, in the one thread that there is: run what is ready."""
+        hub = self._hub
+        while True:
+            self._held += hub.exchange(self._place, (), self.max_workers - len(self._held)) or ()
+            if not self._held:
+                return
+            future = self._held.pop(int(self._random.random() * len(self._held)))
+            hub.exchange(self._place, (self._end(future),), 0)
+
     def _end(self, future: GraphFuture[Any]) -> Finished:
         """Run an attempt, or have it fail."""
         if self._random.random() < self._failures:
             fact = self._failed(future)
             self.injected.append(future.key)
         else:
-            here.task = future
+            outer, here.task = here.task, future
             fact = run(future, 0)
-            here.task = None
+            here.task = outer
         self.order.append(future.key)
         return fact
 

@@ -1,0 +1,166 @@
+"""Waits inside tasks where something else comes between: other waits, limits, lanes, interruptions, polls."""
+
+import sys
+import threading
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, ThreadPoolExecutor, as_completed, wait
+
+import pytest
+from patience import LIMIT, in_time
+
+from graphfutures import DeadlockError, GraphExecutor, allow_failure, blocked, current_executor, current_task
+from graphfutures.testing import SeededBackend
+
+
+def in_turn(future):
+    return future.result()
+
+
+def by_as_completed(future):
+    return list(as_completed([future]))
+
+
+def by_first_exception(future):
+    return wait([future], return_when=FIRST_EXCEPTION)
+
+
+def by_first_completed(future):
+    return wait([future], return_when=FIRST_COMPLETED)
+
+
+def in_blocked(future):
+    with blocked():
+        return future.result()
+
+
+@pytest.mark.parametrize("way", [in_turn, by_as_completed, by_first_exception, by_first_completed, in_blocked])
+def test_a_circle_of_single_futures_is_told_however_they_wait(way):
+    futures, complete = {}, threading.Event()
+
+    def ask(other):
+        with blocked():
+            complete.wait(LIMIT)
+        return way(futures[other])
+
+    with GraphExecutor(2) as executor:
+        futures["a"], futures["b"] = executor.submit(ask, "b"), executor.submit(ask, "a")
+        complete.set()
+        errors = [futures[name].exception(LIMIT) for name in "ab"]
+    assert any(isinstance(error, DeadlockError) for error in errors)
+
+
+def test_those_who_waited_together_go_on_one_after_the_other():
+    gate = threading.Event()
+
+    def ask():
+        wait([first])
+        wait([current_executor().submit(int)])
+        return in_turn(first)
+
+    with GraphExecutor(2) as executor:
+        first = executor.submit(gate.wait, LIMIT)
+        asking = [executor.submit(ask) for _ in range(50)]
+        gate.set()
+        assert not wait(asking, LIMIT).not_done
+
+
+def test_what_a_waiter_runs_itself_is_not_its_own_time():
+    gate = threading.Event()
+
+    def ask():
+        return current_executor().submit(gate.wait, LIMIT).result()
+
+    with GraphExecutor(1) as executor:
+        patient = executor.options(timeout=0.1).submit(ask)
+        with pytest.raises(TimeoutError):
+            patient.result(0.3)
+        gate.set()
+        assert patient.result(LIMIT) is True
+
+
+def test_an_inline_task_that_submits_is_not_kept():
+    with GraphExecutor(backend="inline") as executor:
+        for _ in range(10):
+            executor.submit(lambda: current_executor().submit(int) and None)
+        assert not executor._hub.waits
+
+
+def test_polling_inside_a_task_leaves_nothing_behind():
+    gate = threading.Event()
+
+    def poll():
+        for _ in range(100):
+            with pytest.raises(TimeoutError):
+                slow.result(0)
+
+    with GraphExecutor(2) as executor:
+        slow = executor.submit(gate.wait, LIMIT)
+        executor.submit(poll).result(LIMIT)
+        assert not executor._hub.scheduler._awaited
+        gate.set()
+
+
+def test_an_inline_task_that_exits_takes_no_worker_with_it():
+    gate = threading.Event()
+    with GraphExecutor(1, backends={"inline": 1}) as executor:
+        first = executor.submit(gate.wait, LIMIT)
+        exits = executor.options(backend="inline").submit(lambda _: sys.exit(3), first)
+        gate.set()
+        assert isinstance(exits.exception(LIMIT), SystemExit)
+        assert executor.submit(int).result(LIMIT) == 0
+
+
+def test_a_crowd_in_one_lane_holds_up_no_other():
+    gate = threading.Event()
+    with ThreadPoolExecutor(2) as pool, GraphExecutor(1, backends={"pool": pool}) as executor:
+        there = executor.options(backend="pool")
+        slow = there.submit(gate.wait, LIMIT)
+        asking = [executor.submit(wait, [slow]) for _ in range(70)]
+        assert executor.submit(int).result(LIMIT) == 0
+        gate.set()
+        assert not wait([slow, *asking], LIMIT).not_done
+        assert there.submit(int).result(LIMIT) == 0
+
+
+def test_a_lane_that_two_threads_name_at_once_is_made_once():
+    for _ in range(20):
+        executor, meeting = GraphExecutor(backend="inline"), threading.Barrier(4)
+
+        def name(executor=executor, meeting=meeting):
+            meeting.wait(LIMIT)
+            executor.options(backend="threads").submit(int).result(LIMIT)
+
+        users = [threading.Thread(target=name) for _ in range(4)]
+        for user in users:
+            user.start()
+        for user in users:
+            user.join(LIMIT)
+        in_time(executor.shutdown)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tasks_wait_inside_on_a_seeded_backend(seed):
+    def ask():
+        inside = current_executor()
+        chained = [inside.submit(abs, inside.submit(int, n)) for n in range(5)]
+        return sum(future.result() for future in as_completed(chained)) + inside.submit(int, 7).result()
+
+    with GraphExecutor(backend=SeededBackend(seed)) as executor:
+        assert executor.submit(ask).result(LIMIT) == 17
+
+
+def test_a_task_whose_time_is_over_may_still_wait():
+    over, gate = threading.Event(), threading.Event()
+
+    def late():
+        over.wait(LIMIT)
+        inside = current_executor().submit(int, 5).result()
+        gate.set()
+        return inside, current_task().cancelled()
+
+    with GraphExecutor(1) as executor:
+        failed = executor.options(timeout=0.05).submit(late)
+        seen = executor.submit(repr, allow_failure(failed))
+        failed.exception(LIMIT)
+        over.set()
+        assert gate.wait(LIMIT)
+        assert "TaskTimeoutError" in seen.result(LIMIT)
