@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import RLock
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
@@ -21,12 +22,14 @@ from graphfutures.lending import Lending, needs_of
 from graphfutures.terms import Again, Joined
 from graphfutures.unpacking import expand
 
+_HIRING = RLock()
+
 
 class Facts(Lending):
     """The part of a hub that knows what follows from each fact."""
 
     backend: Backend
-    clerk: Clerk
+    name: str
     open_inside: bool
     trouble: bool
     failed: int
@@ -35,8 +38,18 @@ class Facts(Lending):
 
     def _begin_facts(self) -> None:
         self._begin_lending()
+        self._clerk: Clerk | None = None
         #: what is to be tried again later, and after how many seconds
-        self._later: list[tuple[float, GraphFuture[Any]]] = []
+        self._later: tuple[tuple[float, GraphFuture[Any]], ...] = ()
+
+    @property
+    def clerk(self) -> Clerk:
+        """Made when it is needed, by whoever comes first."""
+        if self._clerk is None:
+            with _HIRING:
+                if self._clerk is None:
+                    self._clerk = Clerk(self.name)
+        return self._clerk
 
     def begin_limit(self, future: GraphFuture[Any], seconds: float) -> None:
         """An attempt begins whose time is limited."""
@@ -53,7 +66,7 @@ class Facts(Lending):
         """An attempt returned without a value: whether that settles its task, and with which exception."""
         if type(outcome) is Again:
             if self.scheduler.revoked(future, number, place, later=outcome.delay > 0) and outcome.delay > 0:
-                self._later.append((outcome.delay, future))
+                self._later = (*self._later, (outcome.delay, future))
             return False, None
         if type(outcome) is Joined:
             way = circle(future, outcome.needs, needs_of)
@@ -121,9 +134,8 @@ class Facts(Lending):
 
     # -- after the lock -----------------------------------------------------------------------
 
-    def _put_off(self) -> None:
+    def _put_off(self, later: Iterable[tuple[float, GraphFuture[Any]]]) -> None:
         """See to it that what is to be tried again later will be."""
-        later, self._later = self._later, []
         for delay, future in later:
             if self.clerk.after(delay, partial(self._post, self._due, future)) is None:
                 self.inbox.append((self._due, (future,)))  # no thread can be started: at once

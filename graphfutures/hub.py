@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from threading import main_thread
 from time import sleep
+from types import MappingProxyType
 from typing import Any
 
 from graphfutures import errors
 from graphfutures.attendants import Callbacks
 from graphfutures.backends.base import Backend, Finished
-from graphfutures.clerk import Clerk
 from graphfutures.core.graph import Place, Task
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, RUNNING, WAITING
@@ -56,6 +56,8 @@ class Hub(Facts):
     failed = 0
     cancelled = 0
     trouble = False
+    #: its backends by their lanes, if there is more than one
+    lanes: Mapping[str, Backend] = MappingProxyType({})
 
     def __init__(
         self,
@@ -73,8 +75,6 @@ class Hub(Facts):
         self.resources = dict(resources or {})
         self.wake = backend.wake
         self.interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
-        #: the backends beside it, by their lanes
-        self.lanes: Mapping[str, Backend] = {}
         self.serials = count(1)
         self._begin()
 
@@ -83,9 +83,8 @@ class Hub(Facts):
         self._begin_facts()
         self._telling: dict[int, None] = {}  # the threads that have left the lock and are telling what has settled
         self._end_told = False
-        self._breaking: list[BaseException] = []
+        self.__dict__.pop("_breaker", None)
         self.callbacks = Callbacks(self.name)
-        self.clerk = Clerk(self.name)
         self.stand_ins = StandIns()
         self.room: Room = deque()
         self._admission = RLock()
@@ -140,7 +139,6 @@ class Hub(Facts):
         :param place: a ``Place``; None where no attempt is reported and nothing is wanted.
         """
         lock = self._lock
-        me = get_ident()
         while True:
             told: list[GraphFuture[Any]] = []
             answers = resumed = _NONE
@@ -180,7 +178,9 @@ class Hub(Facts):
                     self._end_unless_posted()
                 if scheduler.resumed:
                     resumed, scheduler.resumed = self.resume(scheduler.resumed), []
+                later, self._later = self._later, ()
                 if told or news:
+                    me = get_ident()
                     self._telling[me] = None
                 lock.release()
                 for future in told:
@@ -196,8 +196,8 @@ class Hub(Facts):
                     release_all(answers)
                 if resumed:
                     release_all(resumed)
-                if self._later:
-                    self._put_off()
+                if later:
+                    self._put_off(later)
                 if self.room:
                     wake_in(self.room, self.backlog())
             except BaseException as error:
@@ -258,8 +258,7 @@ class Hub(Facts):
 
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: what has not started is settled with this error."""
-        self._breaking.append(error)
-        if self._breaking[0] is not error:
+        if self.__dict__.setdefault("_breaker", error) is not error:
             return  # another worker sees to it
         self.refuse(error, inside=False)
         self.closing = True
@@ -440,8 +439,9 @@ class Hub(Facts):
         if self.stand_ins:
             self.look_outside()
         self.backend.join()
-        self.clerk.dismiss()
-        while any(thread != get_ident() for thread in tuple(self._telling)):
+        if self._clerk is not None:
+            self._clerk.dismiss()
+        while self._telling and any(thread != get_ident() for thread in tuple(self._telling)):
             sleep(0)  # a user's thread, which no backend joins
         self.callbacks.finish()
 

@@ -30,9 +30,9 @@ class Policy:
 
     __slots__ = (
         "_first",
+        "_freed",
         "_last",
         "_pushes",
-        "_row",
         "_streak",
         "_tokens",
         "continuations",
@@ -58,9 +58,9 @@ class Policy:
         self._first: list[tuple[float, int, Task]] = []
         self._last: list[tuple[float, int, Task]] = []
         self._tokens = Tokens() if tokens is None else tokens
+        self._freed = self._tokens.freed
         self._pushes = 0
         self._streak = 0  # of others than roots
-        self._row = 0  # of continuations
 
     def __len__(self) -> int:
         """How many entries there are, those included that stopped being ready."""
@@ -74,7 +74,7 @@ class Policy:
             or (not self.full and (self.roots or self.nested))
             or self._first
             or self._last
-            or (self._tokens.freed and self.lane in self._tokens.freed)
+            or (self._freed and self.lane in self._freed)
         )
 
     def push_early(self, task: Task) -> None:
@@ -102,25 +102,23 @@ class Policy:
 
     def pop(self) -> Task | None:
         """Remove and return the task to run next, None if no task is ready."""
-        if self._tokens.freed and (waited := self._tokens.pop(self.lane)) is not None:
+        if self._freed and (waited := self._tokens.pop(self.lane)) is not None:
             return waited
         while True:
             if self.urgent:
                 task = self.urgent.pop()
             elif self._first:
                 task = heappop(self._first)[2]
-            elif self.roots and self._streak >= STREAK and not (self.crowded or self.full):
+            elif self._streak >= STREAK and self.roots and not (self.crowded or self.full):
                 self._streak = 0
                 task = self.roots.popleft()
-            elif self.continuations and (self._row < STREAK or self.full or not self.nested):
+            elif self.continuations and (not self.nested or self.full or self._streak % STREAK != STREAK - 1):
                 self._streak += 1
-                self._row += 1
                 task = self.continuations.pop()
             elif self.full:
                 return None
             elif self.nested:
                 self._streak += 1
-                self._row = 0
                 task = self.nested.popleft()
             elif self.roots:
                 self._streak = 0

@@ -185,13 +185,13 @@ class Scheduler(Slots):
         :param batch: the next task is added to it, if there is one.
         :return: False if this is not usual: nothing has changed then.
         """
-        if self.keeping or self._spreading or self.tokens.held:
+        if self.keeping or self._spreading or self._holders:
             return False
         if self._blocked and (place.resuming or task in self._lenders or (task, number) in self._blocked):
             return False
-        if task in self._awaited:
+        if self._awaited and task in self._awaited:
             return False
-        policy = self.lane(place.lane) if place.lane else self.policy
+        policy = self.policy if not place.lane else self.lane(place.lane)
         if task.attempt != number or task.state is not RUNNING or place.held > place.slots or policy.full:
             return False
         children = task.dependents

@@ -25,6 +25,7 @@ class Slots:
 
     def __init__(self, resources: Mapping[str, float] | None = None) -> None:
         self.tokens = Tokens(resources)
+        self._holders = self.tokens.held
         self.policy = Policy("", self.tokens)
         self.policies = {"": self.policy}
         #: attempts that go on, since they have their slot back
