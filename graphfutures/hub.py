@@ -166,8 +166,9 @@ class Hub(Facts):
                         self.failed += not good
                         told.append(future)
                 more = scheduler.spread() if scheduler._spreading else False
-                news = scheduler.news
-                if news:
+                news: list[Any] = _NONE  # and not an empty list that others add to
+                if scheduler.news:
+                    news = scheduler.news
                     self._untold[id(news)] = news  # first, so that an interruption loses none
                     scheduler.news = []
                     states = {task.state for task in news}

@@ -20,15 +20,17 @@ from patience import LIMIT, in_time
 
 from graphfutures import GraphExecutor, GraphFuture, allow_failure
 
-BACKENDS = ["threads", "inline"]
-#: whether tasks wait for tasks that they have submitted
-NESTED_WAITS = True
+BACKENDS = ["threads", "inline", "wrapped"]
 SUBMITTERS = 3
 STEPS = 40
 
 
 class Boom(Exception):
     """What tasks fail with that are to fail, and futures of others; the argument says which."""
+
+
+class Stumble(Exception):
+    """What attempts fail with that are to be repeated."""
 
 
 class Submitted:
@@ -45,6 +47,7 @@ class Submitted:
         self.fails = fails
         self.cancelled = False  # whether a cancel() has said so
         self.running = False  # whether its function was called
+        self.stumbles = 0  # how many of its attempts are still to fail, before that which counts
         self.calls = 0  # how often its callback was called
         self.early = False  # whether that was before the end
         self.inner: list[Submitted] = []  # what it has submitted itself
@@ -80,8 +83,16 @@ class Stress:
     def __init__(self, seed: int, backend: str, workers: int) -> None:
         self.seed = seed
         rng = random.Random(seed)
-        self.executor = GraphExecutor(workers, backend=backend, max_pending=rng.choice([None, None, 5, 30]))
         self.others = ThreadPoolExecutor(2)
+        self.inner = ThreadPoolExecutor(workers) if backend == "wrapped" else None
+        #: a task there keeps its thread while it waits, so that all of them could
+        self.waits_inside = backend != "wrapped"
+        self.executor = GraphExecutor(
+            workers,
+            backend=self.inner or backend,
+            max_pending=rng.choice([None, None, 5, 30]),
+            resources={"token": 1},
+        )
         self.tasks: list[Submitted] = []
         self.foreign: list[Future[Any]] = []
         self.wait, self.cancelling = rng.random() < 0.5, rng.random() < 0.4
@@ -106,7 +117,15 @@ class Stress:
         given: list[Any] = [allow_failure(future) if tolerant else future for future, tolerant in task.inputs]
         if rng.random() < 0.3:
             given = [given[:1], {"rest": tuple(given[1:])}]
-        door = self.executor.options(priority=rng.choice([-1, 1, 2.5])) if rng.random() < 0.2 else self.executor
+        options: dict[str, Any] = {}
+        if rng.random() < 0.2:
+            options["priority"] = rng.choice([-1, 1, 2.5])
+        if rng.random() < 0.15:
+            task.stumbles = rng.choice([1, 2])
+            options.update(retries=task.stumbles, retry_on=Stumble, backoff=rng.choice([0, 0, 0.0005]))
+        if rng.random() < 0.15:
+            options["resources"] = {"token": 1}
+        door = self.executor.options(**options) if options else self.executor
         inner = rng.choice([0, 0, 0, 1, 3])
         task.future = door.submit(self.run, task, inner, rng.random(), given)
         self.submitted(task, mine)
@@ -124,6 +143,9 @@ class Stress:
 
     def run(self, task: Submitted, inner: int, chance: float, given: Any) -> int:
         """What a task does."""
+        if task.stumbles:
+            task.stumbles -= 1
+            raise Stumble(task.number)
         assert not task.running, "it is run twice"
         task.running = True
         rng = random.Random(chance)
@@ -135,7 +157,7 @@ class Stress:
                 assert self.refusing, "a running task may submit until the graph is drained"
                 break
             self.submitted(child, task.inner)
-        if NESTED_WAITS and rng.random() < 0.5:
+        if self.waits_inside and rng.random() < 0.5:
             wait([child.future for child in task.inner])
         if task.fails:
             raise Boom(task.number)
@@ -216,6 +238,8 @@ class Stress:
             ended.join()
             self.executor.shutdown()
             self.others.shutdown()
+            if self.inner is not None:
+                self.inner.shutdown()
         self.all_settled()
         if self.wrong:
             raise self.wrong[0]
