@@ -30,6 +30,7 @@ class Facts(Lending):
 
     backend: Backend
     name: str
+    _clerk: Clerk | None = None
     open_inside: bool
     trouble: bool
     failed: int
@@ -38,7 +39,6 @@ class Facts(Lending):
 
     def _begin_facts(self) -> None:
         self._begin_lending()
-        self._clerk: Clerk | None = None
         #: what is to be tried again later, and after how many seconds
         self._later: tuple[tuple[float, GraphFuture[Any]], ...] = ()
 

@@ -30,6 +30,8 @@ from graphfutures.room import Room, release_all, wait_in, wake_in
 from graphfutures.unpacking import Group, Item
 
 _NONE: list[Any] = []
+_NO_LANES: Mapping[str, Backend] = MappingProxyType({})
+_ONE_AT_A_TIME = RLock()
 #: those that nobody can submit to any more, and that have not ended: nobody else may keep them
 _draining: set[Hub] = set()
 
@@ -56,8 +58,13 @@ class Hub(Facts):
     failed = 0
     cancelled = 0
     trouble = False
+    #: who has broken it, and whether its workers have been told of the end
+    _breaker: BaseException | None = None
+    _end_told = False
+    #: held by whoever waits for room
+    _admission: RLock
     #: its backends by their lanes, if there is more than one
-    lanes: Mapping[str, Backend] = MappingProxyType({})
+    lanes: Mapping[str, Backend]
 
     def __init__(
         self,
@@ -72,22 +79,24 @@ class Hub(Facts):
         self.history = history
         self.remember = history.append
         self.max_pending = max_pending
-        self.resources = dict(resources or {})
+        # Each of these is looked at for every task, and found sooner here than in the class.
+        self.refusal = None
+        self.trouble = self.closing = self.ended = False
+        self.lanes = _NO_LANES
         self.wake = backend.wake
         self.interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
         self.serials = count(1)
-        self._begin()
+        self._begin(resources)
+        if max_pending is not None:
+            self._admission = RLock()
 
-    def _begin(self) -> None:
-        self._reset(Scheduler(keeping=self.backend.capabilities.keeps_values, resources=self.resources))
+    def _begin(self, resources: Mapping[str, float] | None) -> None:
+        self._reset(Scheduler(keeping=self.backend.capabilities.keeps_values, resources=resources))
         self._begin_facts()
         self._telling: dict[int, None] = {}  # the threads that have left the lock and are telling what has settled
-        self._end_told = False
-        self.__dict__.pop("_breaker", None)
         self.callbacks = Callbacks(self.name)
         self.stand_ins = StandIns()
         self.room: Room = deque()
-        self._admission = RLock()
 
     # -- for backends -------------------------------------------------------------------------
 
@@ -241,6 +250,11 @@ class Hub(Facts):
         self.inbox.append((self.scheduler.lost, (place,)))
         self.apply()
 
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """How many tokens of each name there are."""
+        return self.scheduler.tokens.declared
+
     def accepts(self) -> bool:
         """Whether submissions from outside are still taken."""
         return self.refusal is None
@@ -259,8 +273,10 @@ class Hub(Facts):
 
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: what has not started is settled with this error."""
-        if self.__dict__.setdefault("_breaker", error) is not error:
-            return  # another worker sees to it
+        with _ONE_AT_A_TIME:
+            if self._breaker is not None:
+                return  # another worker sees to it
+            self._breaker = error
         self.refuse(error, inside=False)
         self.closing = True
         while True:  # until whoever submits finds that the graph has ended, or somebody is left to see to it
@@ -468,8 +484,11 @@ class Hub(Facts):
         untold = [*self._untold.values()]
         self.added -= len(self.scheduler.unsettled)
         self.trouble = True
-        self.closing = self.ended = False
-        self._begin()
+        self.closing = self.ended = self._end_told = False
+        self._breaker = self._clerk = None
+        if self.max_pending is not None:
+            self._admission = RLock()
+        self._begin(self.resources)
         for news in untold:
             self._announce([future for future in news if future.state is not WAITING and not future.done()])
         for future in stranded:

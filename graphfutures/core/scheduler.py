@@ -103,7 +103,10 @@ class Scheduler(Slots):
                 return False
         self.unsettled.add(task)
         task.state = READY
-        self._begins(task, place)
+        task.state = RUNNING
+        task.place = place
+        task.attempt += 1
+        place.held += 1
         batch.append(task)
         return True
 
