@@ -14,7 +14,7 @@ from graphfutures.clerk import Clerk, Limit
 from graphfutures.core.circles import circle
 from graphfutures.core.graph import Place
 from graphfutures.core.states import CANCELLED, FAILED, READY, WAITING
-from graphfutures.externals import External
+from graphfutures.externals import External, StandIns, one_after_the_other
 from graphfutures.futures import GraphFuture
 from graphfutures.guarded import SLICE
 from graphfutures.inheriting import inherit
@@ -30,6 +30,7 @@ class Facts(Lending):
 
     backend: Backend
     name: str
+    stand_ins: StandIns
     _clerk: Clerk | None = None
     open_inside: bool
     trouble: bool
@@ -59,6 +60,22 @@ class Facts(Lending):
     def _post(self, fact: Callable[..., object], *arguments: Any) -> None:
         self.inbox.append((fact, arguments))
         self.apply()
+
+    # -- futures of others -------------------------------------------------------------------
+
+    def external_settled(self, external: External) -> None:
+        """A foreign future has settled; called in whatever thread settled it."""
+        source = external.source
+        cancelled = source.cancelled()
+        failed = not cancelled and source.exception() is not None
+        self.inbox.append((self._external_settled, (external, failed, cancelled)))
+        one_after_the_other(self.backend.attend if failed or cancelled else self.backend.wake)
+
+    def look_outside(self) -> None:
+        """Take note of foreign futures that are done, whether or not they have told."""
+        for external in self.stand_ins.alive():
+            if external.state is WAITING and external.source.done():
+                self.external_settled(external)
 
     # -- under the lock -----------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from graphfutures.core.graph import Place, Task
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, RUNNING, WAITING
 from graphfutures.current import here
-from graphfutures.externals import External, StandIns, one_after_the_other
+from graphfutures.externals import StandIns
 from graphfutures.facts import Facts
 from graphfutures.futures import GraphFuture
 from graphfutures.guarded import SLICE
@@ -384,20 +384,6 @@ class Hub(Facts):
     def call_back(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
         """Run callbacks, in their order, where they delay nobody."""
         self.callbacks.add(future, callbacks)
-
-    def external_settled(self, external: External) -> None:
-        """A foreign future has settled; called in whatever thread settled it."""
-        source = external.source
-        cancelled = source.cancelled()
-        failed = not cancelled and source.exception() is not None
-        self.inbox.append((self._external_settled, (external, failed, cancelled)))
-        one_after_the_other(self.backend.attend if failed or cancelled else self.backend.wake)
-
-    def look_outside(self) -> None:
-        """Take note of foreign futures that are done, whether or not they have told."""
-        for external in self.stand_ins.alive():
-            if external.state is WAITING and external.source.done():
-                self.external_settled(external)
 
     def shrunk(self, limit: int, *, refused: bool = False, unless: Callable[[], bool] | None = None) -> None:
         """Wait once until the backlog may be below a limit.
