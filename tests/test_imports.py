@@ -20,7 +20,9 @@ LIMIT = 120
 #: what the core may use of the standard library
 PURE = {"__future__", "collections", "dataclasses", "enum", "heapq", "itertools", "typing"}
 #: only imported when they are used
-HEAVY = ("asyncio", "cloudpickle", "dask", "distributed", "inspect", "loky", "multiprocessing", "psutil", "ray")
+HEAVY = (
+    *("asyncio", "cloudpickle", "dask", "distributed", "inspect", "loky", "multiprocessing", "pickle", "psutil", "ray"),
+)
 
 LONGEST = 400
 MEDIAN = 200

@@ -5,7 +5,6 @@ The inner executor belongs to its owner.  It may be used by others meanwhile, an
 
 from __future__ import annotations
 
-import pickle
 import threading
 import weakref
 from _thread import RLock, allocate_lock, get_ident
@@ -31,7 +30,7 @@ from graphfutures.terms import judged
 STAMP = "_graphfutures_attempt"
 #: what is raised with these by ``submit`` concerns one task alone, though they are RuntimeErrors
 _OF_ONE_TASK = (RecursionError, NotImplementedError)
-_OF_PICKLE = (pickle.PicklingError, AttributeError, TypeError, RecursionError)
+_OF_PICKLE = (AttributeError, TypeError, RecursionError)
 #: of inner executors that have been given a task
 _known: set[type] = set()
 
@@ -92,6 +91,8 @@ def _stamped(error: BaseException, call: Call, start: float) -> BaseException:
 
 def _comes_back(error: BaseException) -> bool:
     """Whether no process will stumble over an exception: pools break when they cannot read what they are sent."""
+    import pickle  # which is not for those who have no other processes
+
     try:
         pickled = pickle.dumps(error)
     except Exception:
@@ -343,7 +344,7 @@ class Wrapped:
     def _explain(self, error: BaseException, future: GraphFuture[Any]) -> None:
         """Say which task it was that could not be sent: pickle raises whatever it comes upon."""
         try:
-            if isinstance(error, _OF_PICKLE) or "pickle" in str(error):
+            if isinstance(error, _OF_PICKLE) or "pickl" in f"{type(error).__name__} {error}".lower():
                 error.add_note(errors.to_be_picklable(future.key, self._inner))
         except Exception:
             pass  # it cannot be shown
