@@ -27,6 +27,7 @@ from graphfutures.futures import GraphFuture
 from graphfutures.guarded import SLICE
 from graphfutures.history import History
 from graphfutures.room import Room, release_all, wait_in, wake_in
+from graphfutures.terms import AT_ONCE
 from graphfutures.unpacking import Group, Item
 
 _NONE: list[Any] = []
@@ -100,9 +101,10 @@ class Hub(Facts):
 
     # -- for backends -------------------------------------------------------------------------
 
-    def turn(self, place: Place, fact: Finished | None) -> list[GraphFuture[Any]] | None:
+    def turn(self, place: Place, fact: Finished | None, want: int = 1) -> list[GraphFuture[Any]] | None:
         """Report an attempt, or none, and take one task: as ``exchange``, but quicker where nothing else is to be done.
 
+        :param want: 0 after an attempt that ``hand_on`` has begun.
         :return: the task, alone; nothing if none is ready; None once the graph has ended.
         """
         future: GraphFuture[Any] | None = None
@@ -115,32 +117,53 @@ class Hub(Facts):
                 usual = bool(self.inbox) and self._entered(place, batch)
             else:
                 future, number, good, outcome, _, record = fact
-                usual = good and not self.inbox and self.scheduler.turned(future, number, place, batch)
-                if usual:
+                again = not good and outcome is AT_ONCE
+                usual = (
+                    (good or again) and not self.inbox and self.scheduler.turned(future, number, place, batch, again)
+                )
+                if usual and good:
                     future._outcome = outcome
                     future._settled = True
                     if future._watch is not None:
                         self._telling[get_ident()] = None
             lock.release()
             if not usual:
-                return self.exchange(place, (fact,) if fact is not None else (), 1)
+                return self.exchange(place, (fact,) if fact is not None else (), want)
             if future is None:
                 return batch
             self.remember(record)
-            if future.dependencies:
-                future.dependencies = ()  # now, since a finalizer may go with what it was given
-            if future._watch is not None:
-                future._tell_all(future._watch)
-                self._telling.pop(get_ident(), None)
+            if good:
+                if future.dependencies:
+                    future.dependencies = ()  # now, since a finalizer may go with what it was given
+                if future._watch is not None:
+                    future._tell_all(future._watch)
+                    self._telling.pop(get_ident(), None)
         except BaseException as error:
             self._interrupted(error, [future] if future is not None else [])
             raise
         if self.inbox or self.room or self.scheduler.news or (not batch and self.closing):
-            others = self.exchange(place, (), 0 if batch else 1)
+            others = self.exchange(place, (), 0 if batch else want)
             return batch or others
         if self.lanes:
             self._wake_others(place)
         return batch
+
+    def hand_on(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> bool:
+        """A task waits in this thread, which is to run what it waits for: whether that is handed over."""
+        lock, scheduler = self._lock, self.scheduler
+        try:
+            while not lock.acquire(False):
+                sleep(0)
+            if self.inbox or self._posts:
+                self._apply_posts()
+            handed = self._handed_on(task, future)
+            lock.release()
+        except BaseException as error:
+            self._interrupted(error, [])
+            raise
+        if self._answers or scheduler.news or scheduler.resumed:
+            self.exchange(task.place, (), 0)
+        return handed
 
     def exchange(self, place: Any, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
         """Report attempts, take up to ``want`` tasks to run in this order; None once the graph has ended.

@@ -23,8 +23,8 @@ from graphfutures.guarded import Guarded
 from graphfutures.room import release_all
 from graphfutures.running import run
 
-#: how many tasks a thread runs one inside the other, for each takes some of its stack
-DEEP = 12
+#: how many tasks a thread runs one inside the other; each takes six frames of the 1,000 that Python allows by default
+DEEP = 20
 _NOT_BEGUN = (NEW, READY)
 
 
@@ -111,15 +111,14 @@ class Lending(Guarded):
 
     #: see ``Hub`` and ``Backend``
     exchange: Callable[[Any, Sequence[Any], int], Any]
+    turn: Callable[[Any, Any, int], Any]
+    hand_on: Callable[[Any, Any], bool]
     wake: Callable[[], None]
+    stand_in: Callable[[], None]
     #: running tasks that somebody wants to be cancelled by force
     cancel_wanted: WeakSet[GraphFuture[Any]] | None = None
     #: whether the interpreter exits, and those who wait for the end want to know of every wait
     exiting = False
-
-    def stand_in(self) -> None:
-        """The interpreter exits, and may start no thread any more that could stand in for one that waits."""
-        raise NotImplementedError
 
     def _begin_lending(self) -> None:
         self.loans: dict[tuple[Task, int], Loan] = {}
@@ -146,13 +145,10 @@ class Lending(Guarded):
         needs = (future,)
         owner: object = future._owner
         while not future._settled:
-            if future.state in _NOT_BEGUN and owner is self and here.depth < DEEP and task.place.lends:
-                taken: list[bool] = []
-                self.inbox.append((self._hand_on, (task, needs, taken)))
-                self.exchange(task.place, (), 0)
-                if taken:
-                    self._run_here(task, future)
-                    continue
+            near = future.state in _NOT_BEGUN and owner is self and here.depth < DEEP and task.place.lends
+            if near and self.hand_on(task, future):
+                self._run_here(task, future)
+                continue
             with Loan(self, task, Wait(needs, every=True), needs, exact=True):
                 future.park(None)
 
@@ -168,20 +164,23 @@ class Lending(Guarded):
             here.task = task
             here.depth -= 1
             self.waits.pop(task, None)
-        self.exchange(future.place, (fact,), 0)
+        self.turn(future.place, fact, 0)
         if task.limit is not None:
             task.limit.go_on()
 
     # -- under the lock -----------------------------------------------------------------------
 
-    def _hand_on(self, task: GraphFuture[Any], needs: tuple[GraphFuture[Any]], taken: list[bool]) -> None:
+    def _handed_on(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> bool:
         """A fact: a running task waits for another one, and runs that itself if it is ready."""
-        terms = needs[0].terms if needs[0].special else None
+        if future.state is not READY:
+            return False
+        terms = future.terms if future.special else None
         if terms is not None and terms.timeout is not None:
-            return  # once its time is over the waiter is to go on, whatever runs
-        if self.scheduler.handed_on(task, task.attempt, task.place, needs[0]):
-            self.waits[task] = needs  # no circle, since what is ready needs nothing
-            taken.append(True)
+            return False  # once its time is over the waiter is to go on, whatever runs
+        if not self.scheduler.handed_on(task, task.attempt, task.place, future):
+            return False
+        self.waits[task] = (future,)  # no circle, since what is ready needs nothing
+        return True
 
     def lend(self, loan: Loan) -> None:
         """A fact: a running task begins to wait."""

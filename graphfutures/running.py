@@ -15,7 +15,7 @@ from graphfutures.core.states import CANCELLED, DONE
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
-from graphfutures.terms import Again, judged
+from graphfutures.terms import AT_ONCE, Again, Terms, judged
 
 _value = attrgetter("_outcome")
 
@@ -43,15 +43,18 @@ def _cancelled(future: Future[Any]) -> BaseException:
     raise AssertionError("a cancelled future has no result")
 
 
-def run(future: GraphFuture[Any], worker: int, *, plain: bool = False) -> Finished:
-    """Run one attempt of a task in this thread.
-
-    :param plain: whatever the terms of the task.
-    """
-    if future.special and not plain and future.terms is not None:
-        return _run_on_terms(future, worker)
+def run(future: GraphFuture[Any], worker: int) -> Finished:
+    """Run one attempt of a task in this thread."""
     number = future.attempt
     fn, args, rest = future._fn, future._args, future._rest
+    terms = again = None
+    if future.special:
+        terms = future.terms
+        if terms is not None:
+            again = fn, args, rest
+            if terms.timeout is not None:
+                owner: Any = future._owner
+                owner.begin_limit(future, terms.timeout)
     name = future._name
     if name is None:
         future._name = name = fn.__name__ if type(fn) is FunctionType else name_of(fn)
@@ -82,18 +85,16 @@ def run(future: GraphFuture[Any], worker: int, *, plain: bool = False) -> Finish
     if future.dependencies:
         record += labels(future.dependencies)
     try:
-        return future, number, good, value, False, record
+        if terms is None:
+            return future, number, good, value, False, record
+        return _on_terms((future, number, good, value, False, record), terms, again)
     finally:
         # The frames of a traceback lead back to this one, which must not lead to the exception.
-        del future, value
+        del future, value, again
 
 
-def _run_on_terms(future: GraphFuture[Any], worker: int) -> Finished:
-    terms, call = future.terms, (future._fn, future._args, future._rest)
-    owner: Any = future._owner
-    if terms.timeout is not None:
-        owner.begin_limit(future, terms.timeout)
-    fact = run(future, worker, plain=True)
+def _on_terms(fact: Finished, terms: Terms, call: Any) -> Finished:
+    future = fact[0]
     if future.limit is not None:
         future.limit.end()
         future.limit = None
@@ -101,7 +102,7 @@ def _run_on_terms(future: GraphFuture[Any], worker: int) -> Finished:
     try:
         if not future.place.lends and type(fact[3]) is Again and fact[3].delay:
             sleep(fact[3].delay)  # in the thread that submitted, as it would be without an executor
-            fact = (*fact[:3], Again(0.0), *fact[4:])
+            fact = (*fact[:3], AT_ONCE, *fact[4:])
         return fact
     finally:
         del future, fact, call

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from logging import getLogger
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from graphfutures.arguments import look
 from graphfutures.backends.base import Finished
@@ -43,6 +43,9 @@ class Again(NamedTuple):
     delay: float
 
 
+AT_ONCE: Final = Again(0.0)
+
+
 class Joined(NamedTuple):
     """The outcome of an attempt whose value holds futures.
 
@@ -71,13 +74,14 @@ def judged(fact: Finished, terms: Terms, call: tuple[Any, ...]) -> Finished:
                 return fact
             future._args, future._rest = (outcome,), (None, plan, None)
             return future, number, False, Joined(tasks, tolerated), False, record
-        if future.failures >= terms.retries or not _matches(terms.retry_on, outcome, future):
+        failures = future.failures + 1
+        if failures > terms.retries or not _matches(terms.retry_on, outcome, future):
             return fact
-        future.failures += 1
-        delay = _delay(terms.backoff, future.failures, future)
+        future.failures = failures
+        delay = _delay(terms.backoff, failures, future) if terms.backoff else 0.0
         future._fn, future._args, future._rest = call
         future._traceback = None
-        return future, number, False, Again(delay), False, record
+        return future, number, False, Again(delay) if delay else AT_ONCE, False, record
     except BaseException as error:  # of what is in the value, an asyncio future perhaps
         return future, number, False, error, False, record
     finally:

@@ -126,7 +126,7 @@ class Inline:
             future = started[-1]
             if not future.done():
                 fact = stack.fact
-                if fact is None or fact[0] is not future:
+                if fact is None or fact[0] is not future or fact[1] != future.attempt:
                     fact = _interrupted(future, interruption)
                 self._hub.exchange(stack, (fact,), 0)
             future.retell()

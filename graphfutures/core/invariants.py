@@ -67,7 +67,7 @@ def _queued(scheduler: Scheduler) -> set[Task]:
 def _check_attempts(scheduler: Scheduler, tasks: list[Task], outstanding: list[tuple[Task, int, Place]]) -> None:
     current = {(task, task.attempt) for task in tasks if task.state is RUNNING}
     assert current <= {(task, number) for task, number, _ in outstanding}, "a running task has no attempt"
-    lent = scheduler._blocked
+    lent = {*scheduler._blocked, *scheduler._lenders.values()}
     for place in {place for _, _, place in outstanding}:
         held = [1 for task, number, where in outstanding if where is place and (task, number) not in lent]
         assert len(place.resuming) == len(set(place.resuming)), "a waiter is queued twice for its slot"

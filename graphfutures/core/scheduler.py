@@ -180,24 +180,25 @@ class Scheduler(Slots):
         self._settle(task)
         return True
 
-    def turned(self, task: Task, number: int, place: Place, batch: Tasks) -> bool:
+    def turned(self, task: Task, number: int, place: Place, batch: Tasks, again: bool = False) -> bool:
         """An attempt returned with a value, and its slot goes to the next task: the usual end, in one quick step.
 
-        It comes to the same as ``finished``, ``spread`` and ``taken``.
+        It comes to the same as ``finished`` (``revoked``), ``spread`` and ``taken``.
 
         :param batch: the next task is added to it, if there is one.
+        :param again: whether it returned without a value, and is to be repeated.
         :return: False if this is not usual: nothing has changed then.
         """
         if self.keeping or self._spreading or self._holders:
             return False
-        if self._blocked and (place.resuming or task in self._lenders or (task, number) in self._blocked):
+        if self._blocked and (place.resuming or (task, number) in self._blocked):
             return False
         if self._awaited and task in self._awaited:
             return False
         policy = self.policy if not place.lane else self.lane(place.lane)
         if task.attempt != number or task.state is not RUNNING or place.held > place.slots or policy.full:
             return False
-        children = task.dependents
+        children = None if again else task.dependents
         if children:
             if len(children) > SLICE:
                 return False
@@ -212,8 +213,14 @@ class Scheduler(Slots):
                 else:
                     child.state = READY
                     continuations.append(child)
-        task.state = DONE
-        self.unsettled.discard(task)
+        if again:
+            task.state = READY
+            policy.push_continuation(task)
+        else:
+            task.state = DONE
+            self.unsettled.discard(task)
+        if self._lenders and self._lenders.pop((task, number), None) is not None:
+            return True  # the slot is that one's again
         following = policy.pop()
         if following is None:
             place.held -= 1
@@ -305,6 +312,7 @@ class Scheduler(Slots):
         place.near.clear()
         for attempt in [attempt for attempt, where in self._blocked.items() if where is place]:
             self._unblock(attempt, place)
+        self._lenders = {to: lender for to, lender in self._lenders.items() if to[0].place is not place}
         for task in [task for task in self.tokens.held if task.place is place]:
             self.tokens.give_back(task)
         for task in [task for task in self.unsettled if task.state is RUNNING and task.place is place]:

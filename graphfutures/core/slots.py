@@ -40,18 +40,17 @@ class Slots:
         self._waits: dict[tuple[Task, int], Wait] = {}
         #: all tasks that have not settled
         self.unsettled: set[Task] = set()
-        #: for a task that has the slot of one that waits for it: whose it is
-        self._lenders: dict[Task, tuple[Task, int]] = {}
+        #: for an attempt that runs in the slot of one that waits for it: whose it is
+        self._lenders: dict[tuple[Task, int], tuple[Task, int]] = {}
 
     def lane(self, name: str) -> Policy:
         """The ready tasks of a lane."""
         return self.policies.setdefault(name, Policy(name, self.tokens))
 
-    def blocked(self, task: Task, number: int, place: Place, wait: Wait | None = None, *, free: bool = True) -> bool:
+    def blocked(self, task: Task, number: int, place: Place, wait: Wait | None = None) -> bool:
         """An attempt waits and lends its slot; False if it is no attempt that computes.
 
         :param wait: what it waits for, None if we do not know that.
-        :param free: whether anybody may have the slot.
         """
         attempt = task, number
         current = task.state is RUNNING and task.attempt == number
@@ -61,11 +60,10 @@ class Slots:
         place.lent += 1
         if wait is not None:
             self._note(attempt, wait)
-        elif free:
+        else:
             self._unseen.add(attempt)
-        if free:
-            place.held -= 1
-            self._freed(task, number, place)
+        place.held -= 1
+        self._freed(task, number, place)
         self._count_crowd(place)
         return True
 
@@ -97,14 +95,18 @@ class Slots:
                 stack.extend(dependency for dependency in task.dependencies if dependency.state not in SETTLED)
 
     def handed_on(self, task: Task, number: int, place: Place, to: Task) -> bool:
-        """An attempt waits for a ready task, which gets its slot and gives it back; False if that cannot be."""
-        if to.state is not READY or to.lane != place.lane or (to.special and to.resources) or self.tokens.held:
+        """An attempt waits for a ready task, which is run meanwhile in its thread and slot; False if that cannot be.
+
+        Until that one has returned, this one neither returns nor lends.
+        """
+        if to.state is not READY or to.lane != place.lane or (to.special and to.resources) or self._holders:
             return False
-        if not self.blocked(task, number, place, free=False):
+        if place.slots <= 0 or (task, number) in self._blocked:
             return False
-        self._begins(to, place)
-        place.held -= 1
-        self._lenders[to] = task, number
+        to.state = RUNNING
+        to.place = place
+        to.attempt += 1
+        self._lenders[to, to.attempt] = task, number
         return True
 
     def _note(self, attempt: tuple[Task, int], wait: Wait) -> None:
@@ -145,14 +147,12 @@ class Slots:
         place.held += 1
 
     def _returned(self, task: Task, number: int, place: Place) -> None:
-        lender = self._lenders.pop(task, None) if self._lenders else None
-        if lender is not None and lender in self._blocked and (task, number) not in self._blocked:
-            self._unblock(lender, place)
-            self.resumed.append(lender)
-        elif self._blocked and (task, number) in self._blocked:
+        if self._blocked and (task, number) in self._blocked:
             self._unblock((task, number), place)
         else:
             place.held -= 1
+        if self._lenders and self._lenders.pop((task, number), None) is not None:
+            place.held += 1  # which that one goes on in
         self._freed(task, number, place)
         self.overdue.discard((task, number))
 

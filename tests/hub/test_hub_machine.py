@@ -16,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from patience import in_time
+from soaking import soak
 
 from graphfutures import GraphExecutor, GraphFuture, allow_failure, unpack
 from graphfutures.core.graph import Place
@@ -419,7 +420,6 @@ TestHubMachine.settings = settings(max_examples=75, stateful_step_count=50, dead
 
 
 @pytest.mark.long
-def test_long_hub_machine() -> None:
-    case = HubMachine.TestCase()
-    case.settings = settings(max_examples=20_000, stateful_step_count=80, deadline=None)
-    case.runTest()
+@pytest.mark.parametrize("number", range(20))
+def test_long_hub_machine(number: int) -> None:
+    soak(HubMachine, number, examples=1_000, steps=80)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from soaking import soak
 
 from graphfutures import GraphExecutor, GraphFuture, allow_failure, unpack
 from graphfutures.core.invariants import check
@@ -680,7 +681,6 @@ TestMachine.settings = settings(max_examples=100, stateful_step_count=40, deadli
 
 
 @pytest.mark.long
-def test_long_machine() -> None:
-    case = Machine.TestCase()
-    case.settings = settings(max_examples=10_000, stateful_step_count=60, deadline=None)
-    case.runTest()
+@pytest.mark.parametrize("number", range(10))
+def test_long_machine(number: int) -> None:
+    soak(Machine, number, examples=1_000, steps=60)
