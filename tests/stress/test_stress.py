@@ -11,8 +11,20 @@ import random
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, as_completed, wait
-from contextlib import contextmanager
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -20,7 +32,7 @@ from patience import LIMIT, in_time
 
 from graphfutures import GraphExecutor, GraphFuture, allow_failure
 
-BACKENDS = ["threads", "inline", "wrapped"]
+BACKENDS = ["threads", "inline", "wrapped", "mixed", "processes"]
 SUBMITTERS = 3
 STEPS = 40
 
@@ -54,6 +66,36 @@ class Submitted:
         self.future: GraphFuture[Any]
 
 
+@cache
+def processes() -> ProcessPoolExecutor:
+    """One pool for all seeds: it is ours, so no executor that is made of it shuts it."""
+    pool = ProcessPoolExecutor(2, mp_context=get_context("forkserver"))
+    pool.submit(int).result(LIMIT)  # its threads are here from now on
+    return pool
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pool_of_processes() -> Iterator[None]:
+    """Before the threads are counted that a test begins with."""
+    processes()
+    yield
+    processes().shutdown()
+    processes.cache_clear()
+
+
+def run_elsewhere(folder: Path, number: int, stumbles: int, fails: bool, given: Any) -> int:
+    """What a task does in another process, of which files tell in how many attempts."""
+    for attempt in range(stumbles):
+        trace = folder / f"{number}.{attempt}"
+        if not trace.exists():
+            trace.touch()
+            raise Stumble(number)
+    (folder / str(number)).touch(exist_ok=False)  # or it is run twice
+    if fails:
+        raise Boom(number)
+    return number + weigh(given)
+
+
 def weigh(value: Any) -> int:
     """What a value, or an exception in its place, adds to the value of a dependent."""
     if isinstance(value, CancelledError):
@@ -84,12 +126,27 @@ class Stress:
         self.seed = seed
         rng = random.Random(seed)
         self.others = ThreadPoolExecutor(2)
-        self.inner = ThreadPoolExecutor(workers) if backend == "wrapped" else None
-        #: a task there keeps its thread while it waits, so that all of them could
-        self.waits_inside = backend != "wrapped"
+        self.resources = ExitStack()
+        self.folder: Path | None = None
+        main: Any = "threads" if backend == "mixed" else backend
+        #: by their names, those that some of the tasks run on
+        beside: dict[str, Any] = {}
+        if backend in ("wrapped", "mixed"):
+            pool = self.resources.enter_context(ThreadPoolExecutor(workers))
+            if backend == "mixed":
+                beside = {"pool": pool, "inline": 1}
+            else:
+                main = pool
+        elif backend == "processes":
+            self.folder = Path(self.resources.enter_context(TemporaryDirectory()))
+            main = processes()
+        self.beside = [*beside]
+        #: a task of others keeps its thread while it waits, so that all of them could
+        self.waits_inside = not {backend, *beside} & {"wrapped", "mixed"}
         self.executor = GraphExecutor(
             workers,
-            backend=self.inner or backend,
+            backend=main,
+            backends=beside or None,
             max_pending=rng.choice([None, None, 5, 30]),
             resources={"token": 1},
         )
@@ -125,9 +182,14 @@ class Stress:
             options.update(retries=task.stumbles, retry_on=Stumble, backoff=rng.choice([0, 0, 0.0005]))
         if rng.random() < 0.15:
             options["resources"] = {"token": 1}
+        if self.beside and rng.random() < 0.6:
+            options["backend"] = rng.choice(self.beside)
         door = self.executor.options(**options) if options else self.executor
         inner = rng.choice([0, 0, 0, 1, 3])
-        task.future = door.submit(self.run, task, inner, rng.random(), given)
+        if self.folder is not None:
+            task.future = door.submit(run_elsewhere, self.folder, task.number, task.stumbles, task.fails, given)
+        else:
+            task.future = door.submit(self.run, task, inner, rng.random(), given)
         self.submitted(task, mine)
 
     def submitted(self, task: Submitted, mine: list[Submitted]) -> None:
@@ -238,8 +300,11 @@ class Stress:
             ended.join()
             self.executor.shutdown()
             self.others.shutdown()
-            if self.inner is not None:
-                self.inner.shutdown()
+            if self.folder is not None:
+                ran = {file.name for file in self.folder.iterdir()}
+                for task in self.tasks:
+                    task.running = str(task.number) in ran
+            self.resources.close()
         self.all_settled()
         if self.wrong:
             raise self.wrong[0]
@@ -269,7 +334,7 @@ class Stress:
             assert not task.cancelled, f"{future.key} ran though it was cancelled"
             if task.fails:
                 assert (type(end), end.args) == (Boom, (task.number,)), f"{future.key} is to fail, but is {end!r}"
-                assert end.__cause__ is None
+                assert self.folder is not None or end.__cause__ is None
             else:
                 assert end == task.number + sum(weigh(one) for one, _ in inputs), f"{future.key} has a wrong value"
         elif isinstance(end, CancelledError):
@@ -297,6 +362,8 @@ def switching_every(seconds: float | None) -> Iterator[None]:
 
 def stress(seed: int, backend: str, workers: int, switch_interval: float | None = None) -> None:
     """Run the program once, and judge it."""
+    if backend == "processes":
+        processes()
     before = {*threading.enumerate()}
     try:
         with switching_every(switch_interval):
