@@ -17,18 +17,15 @@ def explain(hub: Hub, future: GraphFuture[Any]) -> str:
     if future.done():
         return f"{future.key} {_ended(future)}"
     if future.state is RUNNING:
-        return f"{future.key} {_running(future)}"
+        return f"{future.key} {_running(hub, future)}"
     if future.state is WAITING:
         missing = [d for d in future.dependencies if d.state not in SETTLED]
         if missing:
-            more = f", and on {len(missing) - 1} more" if len(missing) > 1 else ""
-            return f"{future.key} is waiting on {_missing(missing[0])}{more}"
+            return f"{future.key} is waiting on {_missing(hub, missing)}"
+        if future.failures:
+            return f"{future.key} is to be tried again soon: {future.failures} of its attempts have failed"
     if future.state is READY:
-        ahead = len(hub.scheduler.policy) - 1
-        busy = sum(task.state is RUNNING for task in tuple(hub.scheduler.unsettled))
-        return f"{future.key} is ready and waits for a free worker: {busy} of {hub.backend.max_workers} are busy" + (
-            f", up to {ahead} ready tasks may go first" if ahead > 0 else ""
-        )
+        return f"{future.key} is ready and waits for {_ready(hub, future)}"
     return f"{future.key} was submitted and is about to be taken up"
 
 
@@ -39,20 +36,51 @@ def _ended(future: GraphFuture[Any]) -> str:
         return "was cancelled"
     failure = future._outcome
     if isinstance(failure, Inherited):
-        return f"failed without running, with {failure.root!r:.200} of {failure.note()}"
-    return f"failed with {failure!r:.200}"
+        return f"failed without running, with {_shown(failure.root)} of {failure.note()}"
+    return f"failed with {_shown(failure)}"
 
 
-def _running(future: GraphFuture[Any]) -> str:
-    since = getattr(future, "_started", None)
+def _shown(error: BaseException) -> str:
+    try:
+        return f"{error!r:.200}"
+    except Exception:  # of its own __repr__
+        return f"{type(error).__name__}, which cannot be shown"
+
+
+def _ready(hub: Hub, future: GraphFuture[Any]) -> str:
+    scheduler = hub.scheduler
+    if future.resources and future in scheduler.tokens.waiting():
+        free = scheduler.tokens.free()
+        wanted = ", ".join(f"{number:g} of {name} ({free[name]:g} free)" for name, number in future.resources.items())
+        return f"tokens: {wanted}"
+    lane, backend = future.lane, hub.lanes.get(future.lane, hub.backend)
+    ahead = len(scheduler.lane(lane)) - 1
+    busy = sum(
+        task.state is RUNNING and task.lane == lane and not scheduler.waits_inside(task)
+        for task in tuple(scheduler.unsettled)
+    )
+    where = f" of {lane}" if lane else ""
+    return f"a free worker{where}: {busy} of {backend.max_workers} are busy" + (
+        f", up to {ahead} ready tasks may go first" if ahead > 0 else ""
+    )
+
+
+def _running(hub: Hub, task: GraphFuture[Any]) -> str:
+    since = getattr(task, "_started", None)
     if since is None:
         return "is about to run"
-    return f"runs on worker {future._worker} since {perf_counter() - since:.1f} s"
+    runs = f"runs on worker {task._worker} since {perf_counter() - since:.1f} s"
+    if not hub.scheduler.waits_inside(task):
+        return runs
+    needs = [need for need in hub.waits.get(task, ()) if need.state not in SETTLED]
+    return f"{runs} and waits inside, its slot lent, for {_missing(hub, needs, deep=False) if needs else 'something'}"
 
 
-def _missing(dependency: Any) -> str:
-    if isinstance(dependency, External):
-        return f"{dependency.key} of another executor"
-    if dependency.state is RUNNING:
-        return f"{dependency.key}, which {_running(dependency)}"
-    return f"{dependency.key}, which is {dependency.state}"
+def _missing(hub: Hub, needs: list[Any], *, deep: bool = True) -> str:
+    need = needs[0]
+    more = f", and on {len(needs) - 1} more" if len(needs) > 1 else ""
+    if isinstance(need, External):
+        return f"{need.key} of another executor{more}"
+    if need.state is RUNNING and deep and need._owner is hub:
+        return f"{need.key}, which {_running(hub, need)}{more}"
+    return f"{need.key}, which is {need.state}{more}"

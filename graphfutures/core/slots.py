@@ -109,6 +109,11 @@ class Slots:
         self._lenders[to, to.attempt] = task, number
         return True
 
+    def waits_inside(self, task: Task) -> bool:
+        """Whether a running task waits, and others may have its slot."""
+        attempt = task, task.attempt
+        return attempt in self._blocked or attempt in tuple(self._lenders.values())
+
     def _note(self, attempt: tuple[Task, int], wait: Wait) -> None:
         """Have an attempt go on when what it waits for has settled, before its thread comes to know of it."""
         self._waits[attempt] = wait

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 
 import pytest
 from gates import occupied
-from patience import LIMIT
+from patience import LIMIT, until
 
-from graphfutures import GraphExecutor
+from graphfutures import GraphExecutor, blocked, quote
 
 
 def fail(error):
@@ -129,6 +129,73 @@ def test_explain_what_waits_for_a_worker(executor, case, gate):
     )
     gate.open()
     assert ready.result(LIMIT) == 1
+
+
+@pytest.mark.asks(submits_run=False, lends=True, shares_memory=True)
+def test_explain_what_waits_inside(executor, held, gate):
+    def outer(held: "Future[int]") -> int:
+        gate.passage()
+        with blocked():
+            return held.result()
+
+    waiting = executor.submit(outer, quote(held))
+    gate.arrived()
+    assert "waits inside" not in executor.explain(waiting)
+    gate.open()
+    assert until(lambda: "waits inside" in executor.explain(waiting))
+    assert executor.explain(waiting).startswith(f"{waiting.key} runs on worker ")
+    dependent = executor.submit(abs, waiting)
+    executor.submit(abs, -1).result(LIMIT)
+    assert executor.explain(dependent).endswith(" and waits inside, its slot lent, for something")
+    held.set_result(-3)
+    assert dependent.result(LIMIT) == 3
+
+
+@pytest.mark.asks(submits_run=False, lends=True, shares_memory=True)
+def test_explain_names_what_is_waited_for_inside(make, gate):
+    executor = make(1)
+
+    def outer() -> int:
+        return executor.submit(min, executor.submit(gate.passage, 7), 8).result()
+
+    waiting = executor.submit(outer)
+    gate.arrived()
+    assert executor.explain(waiting).endswith(" and waits inside, its slot lent, for min-3, which is waiting")
+    gate.open()
+    assert waiting.result(LIMIT) == 7
+
+
+@pytest.mark.asks(submits_run=False, shares_memory=True)
+def test_explain_what_waits_for_tokens(make, gate):
+    executor = make(2, resources={"gpu": 1})
+    view = executor.options(resources={"gpu": 1})
+    first = view.submit(gate.passage)
+    gate.arrived()
+    second = view.submit(abs, -1)
+    assert until(lambda: "tokens" in executor.explain(second))
+    assert executor.explain(second) == f"{second.key} is ready and waits for tokens: 1 of gpu (0 free)"
+    gate.open()
+    assert (first.exception(LIMIT), second.result(LIMIT)) == (None, 1)
+
+
+@pytest.mark.asks(submits_run=False)
+def test_explain_what_is_to_be_tried_again(executor):
+    again = executor.options(retries=1, backoff=3600).submit(fail, ValueError("bad"))
+    assert until(lambda: "tried again" in executor.explain(again))
+    assert executor.explain(again) == f"{again.key} is to be tried again soon: 1 of its attempts have failed"
+    assert again.cancel()
+
+
+class Unshown(Exception):
+    def __repr__(self):
+        raise ValueError("not shown")
+
+
+@pytest.mark.asks(shares_memory=True)
+def test_explain_an_exception_that_cannot_be_shown(executor):
+    failed = executor.submit(fail, Unshown())
+    assert type(failed.exception(LIMIT)) is Unshown
+    assert executor.explain(failed) == f"{failed.key} failed with Unshown, which cannot be shown"
 
 
 def test_explain_a_value_that_was_put(executor):
