@@ -58,7 +58,12 @@ class Owner(Protocol):
         """Whether this very thread is in the middle of an exchange, as a finalizer may find."""
 
     def lent(
-        self, task: GraphFuture[Any], wait: Wait | None = None, needs: Sequence[Task] = (), *, exact: bool = False
+        self,
+        task: GraphFuture[Any],
+        wait: Wait | None = None,
+        needs: Sequence[Task] = (),
+        *,
+        exact: Sequence[Task] = (),
     ) -> Any:
         """For a ``with`` block in which a running task waits."""
 

@@ -148,23 +148,6 @@ class Hub(Facts):
             self._wake_others(place)
         return batch
 
-    def hand_on(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> bool:
-        """A task waits in this thread, which is to run what it waits for: whether that is handed over."""
-        lock, scheduler = self._lock, self.scheduler
-        try:
-            while not lock.acquire(False):
-                sleep(0)
-            if self.inbox or self._posts:
-                self._apply_posts()
-            handed = self._handed_on(task, future)
-            lock.release()
-        except BaseException as error:
-            self._interrupted(error, [])
-            raise
-        if self._answers or scheduler.news or scheduler.resumed:
-            self.exchange(task.place, (), 0)
-        return handed
-
     def exchange(self, place: Any, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
         """Report attempts, take up to ``want`` tasks to run in this order; None once the graph has ended.
 
@@ -361,7 +344,7 @@ class Hub(Facts):
         """Whether the future is cancelled now."""
         pending = future.state is WAITING or future.state is READY
         self.ask(self._cancel, [future], force)
-        return future.cancelled() or (pending and (self.inside() or (here.ours and here.task is None)))
+        return future.cancelled() or (pending and self._in_finalizer())
 
     def cancel_many(self, futures: list[GraphFuture[Any]]) -> None:
         """Cancel what of these has not started."""
@@ -388,8 +371,7 @@ class Hub(Facts):
 
     def ask(self, fact: Callable[..., object], *arguments: Any) -> None:
         """Have a fact applied, and wait until what follows from it has been told; not in a finalizer inside that."""
-        if self.inside() or (here.ours and here.task is None):
-            # A finalizer, in a thread that others wait for.
+        if self._in_finalizer():
             self.inbox.append((fact, arguments))
             self.backend.attend()
             return
@@ -398,6 +380,10 @@ class Hub(Facts):
         self.inbox.append((self._answer, (answer, fact, arguments)))
         self.backend.attend()
         answer.acquire()
+
+    def _in_finalizer(self) -> bool:
+        """Whether this can only be a finalizer, in a thread that others wait for."""
+        return self.inside() or (here.ours and here.task is None)
 
     def catch_up(self) -> None:
         """See to it that what was posted is part of the graph."""

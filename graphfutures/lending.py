@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Sequence
+from time import sleep
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -35,7 +36,7 @@ class Loan:
     :param task: the one that waits.
     :param wait: what it waits for, if we know when that is over.
     :param needs: what it waits for, whether or not we know when that is over.
-    :param exact: whether it cannot go on without all of these, for as long as it takes.
+    :param exact: what it cannot go on without, for as long as it takes.
     :raises DeadlockError: from entering, if one of them needs the task.
     """
 
@@ -50,7 +51,7 @@ class Loan:
         wait: Wait | None = None,
         needs: Sequence[Task] = (),
         *,
-        exact: bool = False,
+        exact: Sequence[Task] = (),
     ) -> None:
         self.hub = hub
         self.task = task
@@ -112,7 +113,7 @@ class Lending(Guarded):
     #: see ``Hub`` and ``Backend``
     exchange: Callable[[Any, Sequence[Any], int], Any]
     turn: Callable[[Any, Any, int], Any]
-    hand_on: Callable[[Any, Any], bool]
+    _interrupted: Callable[[BaseException, list[Any]], None]
     wake: Callable[[], None]
     stand_in: Callable[[], None]
     #: running tasks that somebody wants to be cancelled by force
@@ -132,7 +133,12 @@ class Lending(Guarded):
         self.cancel_wanted.add(future)
 
     def lent(
-        self, task: GraphFuture[Any], wait: Wait | None = None, needs: Sequence[Task] = (), *, exact: bool = False
+        self,
+        task: GraphFuture[Any],
+        wait: Wait | None = None,
+        needs: Sequence[Task] = (),
+        *,
+        exact: Sequence[Task] = (),
     ) -> Loan:
         """For a ``with`` block in which a running task waits."""
         return Loan(self, task, wait, needs, exact=exact)
@@ -146,11 +152,27 @@ class Lending(Guarded):
         owner: object = future._owner
         while not future._settled:
             near = future.state in _NOT_BEGUN and owner is self and here.depth < DEEP and task.place.lends
-            if near and self.hand_on(task, future):
+            if near and self._hand_on(task, future):
                 self._run_here(task, future)
                 continue
-            with Loan(self, task, Wait(needs, every=True), needs, exact=True):
+            with Loan(self, task, Wait(needs, every=True), needs, exact=needs):
                 future.park(None)
+
+    def _hand_on(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> bool:
+        """Hand over to this thread what its task waits for, if that is ready; quicker than an exchange."""
+        try:
+            while not self._lock.acquire(False):
+                sleep(0)  # as in an exchange
+            if self.inbox or self._posts:
+                self._apply_posts()
+            handed = self._handed_on(task, future)
+            self._lock.release()
+        except BaseException as error:
+            self._interrupted(error, [])
+            raise
+        if self._answers or self.scheduler.news or self.scheduler.resumed:
+            self.exchange(task.place, (), 0)
+        return handed
 
     def _run_here(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
         """Run a task inside the wait of another one, whose slot it has got."""
@@ -209,8 +231,8 @@ class Lending(Guarded):
         """Note what a task cannot go on without, and whether that needs the task."""
         if loan.exact:
             # In this order: of two waits in two graphs that close one circle at the same time, one sees the other.
-            self.waits[loan.task] = loan.needs
-            loan.circle = circle(loan.task, loan.needs, needs_of)
+            self.waits[loan.task] = loan.exact
+            loan.circle = circle(loan.task, loan.exact, needs_of)
             if loan.circle:
                 del self.waits[loan.task]
 

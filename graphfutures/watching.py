@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from _thread import RLock, get_ident
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures._base import _AllCompletedWaiter
 from typing import Any
 
 from graphfutures.bells import Bell
+from graphfutures.core.circles import AnyOf
 from graphfutures.core.graph import Task, Wait
 from graphfutures.current import here
 
@@ -85,6 +86,9 @@ WAITER = "waiter"
 LISTENER = "listener"
 CALLBACK = "callback"
 SETTLED = _Settled(settled=True)
+#: of more futures than that it is only asked whether they close a circle when none has come for so many seconds
+FEW = 100
+PATIENCE = 0.5
 #: held, by waiters alone and for an instant, where one of several is to be the first
 FIRST = RLock()
 
@@ -118,12 +122,6 @@ class Waiters:
             watch.leave((WAITER, waiter))
 
 
-def _number_of(frame: Any) -> int | None:
-    """How many futures a waiter of the standard library is being added to, by the frame that does so."""
-    futures = frame.f_locals.get("fs")
-    return len(futures) if hasattr(futures, "__len__") else None
-
-
 class LentBell(Bell):
     """What a task waits for in ``wait`` and ``as_completed``: its slot is lent as long as it does.
 
@@ -139,8 +137,8 @@ class LentBell(Bell):
         #: whether all have to settle, or the first has to fail
         self._every = type(waiter) is _AllCompletedWaiter
         self._waiter = waiter
-        #: of all futures that are waited for, those of others among them; not known to the other kinds of waiters
-        self._number = waiter.num_pending_calls if self._every else _number_of(sys._getframe(2))
+        #: how many these are, those of others among them; not known to the other kinds of waiters
+        self._number = waiter.num_pending_calls if self._every else None
         self._wait: Wait | None = None
         self.needs: list[Task] = []
 
@@ -150,13 +148,30 @@ class LentBell(Bell):
         if here.task is not self._task:
             return super().wait(timeout)  # in a thread that the task has started
         needs, self.needs = self.needs, []  # once is enough to have them run first
-        exact = False
         if needs:
             ours = not self._every or len(needs) == self._number
             self._wait = Wait(needs, every=self._every) if ours else None
-            alone = self._number == len(needs) == 1
-            exact = timeout is None and (alone or (self._every and not self._waiter.stop_on_exception))
+        if timeout is not None:
+            return self._wait_in_loan(timeout, needs, ())
+        if self._every:
+            exact = needs if self._number == 1 or not self._waiter.stop_on_exception else ()
+            return self._wait_in_loan(None, needs, exact)
+        pending = _pending(sys._getframe(1))
+        if len(pending) > FEW:
+            if self._wait_in_loan(PATIENCE, needs, ()):
+                return True
+            needs = []
+        ours = all(issubclass(type(future), Task) for future in pending)
+        return self._wait_in_loan(None, needs, AnyOf(pending) if ours else ())
+
+    def _wait_in_loan(self, timeout: float | None, needs: list[Task], exact: Sequence[Task]) -> bool:
         with self._task._owner.lent(self._task, self._wait, needs, exact=exact) as loan:
             found = super().wait(timeout)
             loan.at_once = not found
         return found
+
+
+def _pending(frame: Any) -> Collection[Any]:
+    """What the standard library's ``as_completed`` or ``wait`` waits for, one of it being enough."""
+    found = frame.f_locals
+    return found.get("pending") or found.get("fs") or ()

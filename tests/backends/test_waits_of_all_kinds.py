@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, ThreadPoolExecutor, as_completed, wait
 
 import pytest
-from patience import LIMIT, in_time
+from patience import LIMIT, in_time, until
 
 from graphfutures import DeadlockError, GraphExecutor, allow_failure, blocked, current_executor, current_task
 from graphfutures.testing import SeededBackend
@@ -46,6 +46,73 @@ def test_a_circle_of_single_futures_is_told_however_they_wait(way):
         complete.set()
         errors = [futures[name].exception(LIMIT) for name in "ab"]
     assert any(isinstance(error, DeadlockError) for error in errors)
+
+
+def by_as_completed_of(futures):
+    return [future.exception() for future in as_completed(futures)]
+
+
+def by_first_completed_of(futures):
+    left = set(futures)
+    while left:
+        left = wait(left, return_when=FIRST_COMPLETED).not_done
+
+
+@pytest.mark.parametrize("way", [by_as_completed_of, by_first_completed_of])
+@pytest.mark.parametrize("circles", [1, 3, 120])
+def test_what_is_left_in_the_end_may_be_a_circle(way, circles):
+    complete, mine = threading.Event(), []
+
+    def ask():
+        with blocked():
+            complete.wait(LIMIT)
+        return way(mine)
+
+    with GraphExecutor(2) as executor:
+        asking = executor.submit(ask)
+        mine += [executor.submit(abs, -number) for number in range(20)]
+        mine += [executor.submit(len, [asking, number]) for number in range(circles)]
+        complete.set()
+        assert isinstance(asking.exception(LIMIT), DeadlockError)
+        assert [future.result(LIMIT) for future in mine[:20]] == list(range(20))
+
+
+def test_one_that_may_come_is_no_circle():
+    gate, mine = threading.Event(), []
+
+    def ask():
+        gate.wait(LIMIT)
+        return next(as_completed(mine)).result()
+
+    with GraphExecutor(2) as executor:
+        asking = executor.submit(ask)
+        last = executor.submit(gate.wait, LIMIT)
+        mine += [executor.submit(abs, asking), executor.submit(int, last)]
+        gate.set()
+        assert asking.result(LIMIT) == 1
+        assert mine[0].result(LIMIT) == 1
+
+
+def test_the_last_one_closes_a_circle_of_choices():
+    """Two wait for either of two, each of which comes to wait for one of them."""
+    gates, futures = [threading.Event() for _ in range(2)], {}
+
+    def choose():
+        return [future.exception(0) for future in wait([futures["a"], futures["b"]], return_when=FIRST_COMPLETED).done]
+
+    def ask(number):
+        with blocked():
+            gates[number].wait(LIMIT)
+        return futures["chooser"].result()
+
+    with GraphExecutor(4) as executor:
+        futures["a"], futures["b"] = (executor.submit(ask, number) for number in range(2))
+        futures["chooser"] = executor.submit(choose)
+        assert until(lambda: futures["chooser"] in executor._hub.waits)
+        for gate in gates:
+            gate.set()
+        (error,) = futures["chooser"].result(LIMIT)
+        assert isinstance(error, DeadlockError)
 
 
 def test_those_who_waited_together_go_on_one_after_the_other():

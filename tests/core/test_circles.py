@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection, Mapping
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphfutures.core.circles import circle
+from graphfutures.core.circles import AnyOf, circle
 from graphfutures.core.graph import Task
 
 
@@ -15,7 +16,7 @@ def tasks(number: int) -> list[Task]:
     return [Task(0) for _ in range(number)]
 
 
-def found(edges: dict[Task, list[Task]], task: Task, needs: list[Task]) -> list[Task]:
+def found(edges: Mapping[Task, Collection[Task]], task: Task, needs: Collection[Task]) -> list[Task]:
     return circle(task, needs, lambda task: edges.get(task, []))
 
 
@@ -91,3 +92,38 @@ def test_it_finds_a_way_exactly_if_there_is_one(pairs: list[tuple[int, int]], ne
         assert way[-1] is known[0]
         assert len(set(way)) == len(way)
         assert all(after in edges[before] for before, after in itertools.pairwise(way))
+
+
+def test_one_of_several_is_enough() -> None:
+    one, two, aside = tasks(3)
+    edges = {two: [one]}
+    assert found(edges, one, AnyOf([two, aside])) == []
+    assert found(edges, one, AnyOf([two])) == [two, one]
+    assert found(edges, one, AnyOf([two, one])) != []
+    assert found({two: AnyOf([one, aside])}, one, [two]) == []
+    assert found({two: AnyOf([one, aside]), aside: [two]}, one, [two]) == [two, one]
+
+
+needs_of_eight = st.tuples(st.booleans(), st.lists(st.integers(0, 7), max_size=3))
+
+
+@given(st.lists(needs_of_eight, min_size=8, max_size=8))
+def test_a_task_is_stuck_exactly_if_no_order_lets_it_go_on(kinds: list[tuple[bool, list[int]]]) -> None:
+    known = tasks(8)
+    edges = {
+        task: (AnyOf if choice else list)([known[n] for n in needs])
+        for task, (choice, needs) in zip(known, kinds, strict=True)
+    }
+    free: set[Task] = set()
+    for _ in known:
+        free |= {
+            task
+            for task, needs in edges.items()
+            if not needs or (any if type(needs) is AnyOf else all)(need in free for need in needs)
+        }
+    stuck, back = known[0] not in free, found(edges, known[0], edges[known[0]])
+    if back:
+        assert stuck
+        assert back[-1] is known[0]
+    elif stuck:  # on a circle that it is not in
+        assert not circle(known[0], list(edges[known[0]]), lambda task: list(edges[task]))
