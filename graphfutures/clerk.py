@@ -77,7 +77,7 @@ class Clerk:
 
     def _attend(self) -> None:
         me = threading.current_thread()
-        here.ours = True
+        here.ours = here.clerk = True
         due: list[Entry] = []
         try:
             while True:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures._base import LOGGER
-from threading import local
+from threading import current_thread, local
 from time import perf_counter
 from typing import Any
 
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
+from graphfutures.bells import Thread
 from graphfutures.core.graph import Place
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture
@@ -52,6 +53,8 @@ class Inline:
         self._initializer = initializer
         self._initargs = initargs
         self._mine = _Mine()
+        #: threads that run what the clerk has made ready, who has others to see to
+        self._aside: list[Thread] = []
 
     def start(self, hub: Exchange) -> None:
         """See ``Backend``."""
@@ -61,6 +64,8 @@ class Inline:
         """See ``Backend``."""
         if self._hub.inside():
             return  # a finalizer, inside an exchange that will see to it
+        if here.clerk and self._wakes_aside():
+            return
         stack, my = self._mine.stack, here.__dict__  # of this thread; quicker than the attribute
         started, outer = stack.started, my.get("task")
         depth = len(started)
@@ -106,6 +111,21 @@ class Inline:
 
     attend = nudge = wake
 
+    def _wakes_aside(self) -> bool:
+        """Run what is ready in a thread of its own; False if none can be started."""
+        thread = Thread(self._work_aside, name="inline")
+        self._aside = [*(other for other in self._aside if other.is_alive()), thread]
+        try:
+            thread.start()
+        except RuntimeError:
+            self._aside.remove(thread)
+            return False
+        return True
+
+    def _work_aside(self) -> None:
+        here.ours = True
+        self.wake()
+
     def _initialize(self) -> None:
         initializer, self._initializer = self._initializer, None
         try:
@@ -141,6 +161,9 @@ class Inline:
     def join(self) -> None:
         """See ``Backend``."""
         self._hub.end()
+        for thread in self._aside:
+            if thread.is_alive() and thread is not current_thread():
+                thread.join()
 
     def help(self) -> bool:
         """See ``Backend``."""

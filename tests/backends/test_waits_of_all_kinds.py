@@ -176,6 +176,17 @@ def test_an_inline_task_that_exits_takes_no_worker_with_it():
         assert executor.submit(int).result(LIMIT) == 0
 
 
+def test_an_inline_task_holds_up_nobodys_time_limit():
+    gate = threading.Event()
+    with GraphExecutor(2, backends={"inline": 1}) as executor:
+        late, later = (executor.options(timeout=limit).submit(gate.wait, LIMIT) for limit in (0.05, 0.1))
+        inline = executor.options(backend="inline").submit(lambda _: gate.wait(LIMIT), allow_failure(late))
+        assert isinstance(later.exception(LIMIT), TimeoutError)
+        assert not inline.done()
+        gate.set()
+        assert inline.result(LIMIT) is True
+
+
 def test_a_crowd_in_one_lane_holds_up_no_other():
     gate = threading.Event()
     with ThreadPoolExecutor(2) as pool, GraphExecutor(1, backends={"pool": pool}) as executor:
