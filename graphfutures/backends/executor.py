@@ -6,8 +6,7 @@ The inner executor belongs to its owner.  It may be used by others meanwhile, an
 from __future__ import annotations
 
 import threading
-import weakref
-from _thread import RLock, allocate_lock, get_ident
+from _thread import RLock, get_ident
 from collections import deque
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextvars import Context, copy_context
@@ -17,6 +16,7 @@ from typing import Any
 
 from graphfutures import config, errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
+from graphfutures.backends.ringing import Ringing
 from graphfutures.bells import Thread
 from graphfutures.core.graph import Place
 from graphfutures.current import here
@@ -104,12 +104,11 @@ def _comes_back(error: BaseException) -> bool:
     return True
 
 
-class Wrapped:
+class Wrapped(Ringing):
     """Hands tasks to an inner executor, as many at once as that has workers; the others wait in the graph.
 
     One thread, the pump, makes all exchanges and all calls of ``submit``, which may block.  Pools tell of the end of a
-    task while they hold locks of their own, so what they call only leaves a note and rings the pump's bell.  That is
-    a lock that is held as long as nothing is to be heard, as in ``backends/threads.py``.
+    task while they hold locks of their own, so what they call only leaves a note and rings the pump's bell.
 
     :param inner: the executor.
     :param max_workers: how many tasks at most it is given at once, if it does not have fewer workers itself.
@@ -140,8 +139,7 @@ class Wrapped:
         self._pumps: list[threading.Thread] = []  # the first of them is it
         self._staffing = RLock()  # held while it is being started; a finalizer may come back to it
         self._idle = False
-        self._bell = allocate_lock()
-        self._bell.acquire()
+        self._hang_bell()
         self._place = Place("executor", self.max_workers, lends=False, hosts=False)
         self._stranded = False  # whether there is work, and no thread could be started for it
         self._broke = False  # whether the hub knows of ``_ending``
@@ -149,17 +147,6 @@ class Wrapped:
         # Task, attempt, since when, and the call as long as it may have to be repeated.
         self._handed: dict[Future[Any], tuple[GraphFuture[Any], int, float, Any]] = {}
         self._numbers: dict[Any, int] = {}  # of the workers that have been heard of
-
-    def start(self, hub: Exchange) -> None:
-        """See ``Backend``."""
-        self._reference = weakref.ref(hub)
-
-    @property
-    def _hub(self) -> Exchange:
-        """Held weakly: an executor that is done with is to be gone at once, not when the collector comes."""
-        hub = self._reference()
-        assert hub is not None, "whoever calls a backend holds the hub"
-        return hub
 
     # -- for the hub --------------------------------------------------------------------------
 
@@ -171,13 +158,6 @@ class Wrapped:
             self._spawn()
 
     nudge = wake
-
-    def attend(self) -> None:
-        """See ``Backend``: the pump may be inside ``submit``."""
-        if self._idle:
-            self._ring()
-        elif threading.main_thread().ident != get_ident() or not self._hub.ring_clerk():
-            self._hub.apply()
 
     def close(self) -> None:
         """See ``Backend``."""
@@ -209,13 +189,6 @@ class Wrapped:
         self._ending = errors.inner_ended(self._inner, "it was made before fork: make both executors anew here")
 
     # -- the pump -----------------------------------------------------------------------------
-
-    def _ring(self) -> None:
-        if self._bell.locked():
-            try:
-                self._bell.release()
-            except RuntimeError:
-                pass  # somebody else has just rung it
 
     def _spawn(self) -> None:
         with self._staffing:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import weakref
-from _thread import RLock, allocate_lock, get_ident
+from _thread import RLock
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures._base import LOGGER
@@ -13,7 +12,8 @@ from time import sleep
 from typing import Any
 
 from graphfutures import errors
-from graphfutures.backends.base import Capabilities, Exchange, Finished
+from graphfutures.backends.base import Capabilities, Finished
+from graphfutures.backends.ringing import Ringing
 from graphfutures.bells import Thread
 from graphfutures.core.graph import Place
 from graphfutures.current import here
@@ -24,13 +24,10 @@ from graphfutures.running import run
 SPARE = 0.5
 
 
-class Threads:
+class Threads(Ringing):
     """Worker threads, started as they are needed, which wait at one bell.
 
     For each task that waits and has lent its slot there may be one thread more than ``max_workers``.
-
-    The bell is a lock that is held as long as nothing is to be heard: ringing it is one release, which
-    nothing can interrupt halfway, and a ring that comes before anybody waits is not lost.
 
     :param max_workers: how many threads at most.
     :param name: of the threads, before a number.
@@ -53,21 +50,9 @@ class Threads:
         self._left: set[threading.Thread] = set()  # spare ones that may still have a step to go
         self._staffing = RLock()  # held while ``threads`` is added to; a finalizer may come back to it
         self._idle: deque[bool] = deque()  # one entry for each worker that waits or is about to
-        self._bell = allocate_lock()
-        self._bell.acquire()
+        self._hang_bell()
         self._place = Place("threads", self.max_workers)
         self._stranded = False  # whether there is work, and no thread could be started for it
-
-    def start(self, hub: Exchange) -> None:
-        """See ``Backend``."""
-        self._reference = weakref.ref(hub)
-
-    @property
-    def _hub(self) -> Exchange:
-        """Held weakly: an executor that is done with is to be gone at once, not when the collector comes."""
-        hub = self._reference()
-        assert hub is not None, "whoever calls a backend holds the hub"
-        return hub
 
     def wake(self) -> None:
         """See ``Backend``."""
@@ -82,13 +67,6 @@ class Threads:
         """See ``Backend``: those who are busy look by themselves."""
         if self._idle or not self.threads:
             self.wake()
-
-    def attend(self) -> None:
-        """See ``Backend``."""
-        if self._idle:
-            self._ring()
-        elif threading.main_thread().ident != get_ident() or not self._hub.ring_clerk():
-            self._hub.apply()
 
     def close(self) -> None:
         """See ``Backend``."""
@@ -135,13 +113,6 @@ class Threads:
     def forked(self) -> None:
         """See ``Backend``."""
         self._begin()
-
-    def _ring(self) -> None:
-        if self._bell.locked():
-            try:
-                self._bell.release()
-            except RuntimeError:
-                pass  # somebody else has just rung it
 
     def _spawn(self) -> None:
         thread = None

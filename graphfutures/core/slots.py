@@ -123,9 +123,9 @@ class Slots:
         wait.missing = len(missing) if wait.every else 1
         if wait.every and not missing <= self.unsettled:
             return  # some of it is elsewhere
+        wait.attempt = attempt
         for task in missing & self.unsettled:
             self._awaited.setdefault(task, []).append(wait)
-            wait.attempt = attempt
 
     def _let_go_of(self, task: Task, number: int) -> None:
         """An attempt waits no longer for the one task that it waited for, which may have many such."""
@@ -140,10 +140,10 @@ class Slots:
         """A task has settled that others wait for."""
         for wait in self._awaited.pop(task, ()):
             wait.missing = (wait.missing or 0) - 1
-            task, number = wait.attempt
+            waiter, number = wait.attempt
             place = self._blocked.get(wait.attempt)
             if wait.missing <= 0 and place is not None and self._waits.get(wait.attempt) is wait:
-                self.unblocked(task, number, place)
+                self.unblocked(waiter, number, place)
 
     def _begins(self, task: Task, place: Place) -> None:
         task.state = RUNNING
