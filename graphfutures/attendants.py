@@ -6,11 +6,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import Empty
 from time import monotonic, sleep
 from typing import Any, TypeAlias
 
-from graphfutures.bells import Thread
+from graphfutures.bells import Letters, Thread
 from graphfutures.futures import GraphFuture, run_callbacks
 
 LOGGER = logging.getLogger("graphfutures")
@@ -37,7 +37,7 @@ class Callbacks:
     def __init__(self, name: str) -> None:
         self._name = name
         self._units: deque[_Unit] = deque()
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._bell: Letters[None] = Letters()
         self._threads: set[threading.Thread] = set()
         self._asleep: set[threading.Thread] = set()  # those who wait at the bell, or are about to
         # Since when; whose callbacks, until that is logged.

@@ -10,7 +10,11 @@ import threading
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from queue import Empty
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 
 class Bell:
@@ -56,6 +60,55 @@ class Bell:
 
     def _at_fork_reinit(self) -> None:
         self._parked.clear()
+
+
+class Letters(Generic[T]):
+    """What was put and nobody has got yet, for threads of ours, which no signal handler interrupts, to wait for.
+
+    A timed ``get`` of ``queue.SimpleQueue`` may wait for ever (CPython 3.11 to 3.13): one that is woken, but finds
+    that another thread was quicker, waits again for the rest of its time, and takes a negative rest for no limit.
+    """
+
+    __slots__ = ("_kept", "_news")
+
+    def __init__(self) -> None:
+        self._kept: deque[T] = deque()
+        self._news = allocate_lock()  # held as long as nothing was put
+        self._news.acquire()
+
+    def put(self, letter: T) -> None:
+        """Add one, and wake one who waits."""
+        self._kept.append(letter)
+        self._ring()
+
+    def get(self, timeout: float) -> T:
+        """The oldest one.
+
+        :param timeout: seconds to wait at most.
+        :raises Empty: if there was none in that time.
+        """
+        end = monotonic() + timeout
+        while True:
+            try:
+                letter = self._kept.popleft()
+            except IndexError:
+                if not self._news.acquire(True, max(0.0, end - monotonic())) and not self._kept:
+                    raise Empty from None
+            else:
+                if self._kept:
+                    self._ring()  # two that were put in a row may have rung once
+                return letter
+
+    def empty(self) -> bool:
+        """Whether there is none."""
+        return not self._kept
+
+    def _ring(self) -> None:
+        if self._news.locked():
+            try:
+                self._news.release()
+            except RuntimeError:
+                pass  # somebody else has just rung
 
 
 class Thread(threading.Thread):

@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from queue import Empty, SimpleQueue
+from queue import Empty
 from time import monotonic
 from typing import Any, TypeAlias
 
-from graphfutures.bells import Thread
+from graphfutures.bells import Letters, Thread
 from graphfutures.current import here
 
 #: seconds after which an idle clerk leaves
@@ -28,7 +28,7 @@ class Clerk:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._rings: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._rings: Letters[Callable[[], object] | None] = Letters()
         self._here: set[threading.Thread] = set()  # those who will see a ring that comes now
         self._started: list[Thread] = []  # those who are to be waited for
         self._entries: deque[Entry] = deque()  # new ones, which the thread has not seen
@@ -114,7 +114,7 @@ class Clerk:
                 del work
             self._next = due[0][0] if due else monotonic() + IDLE
             if not self._entries:
-                return max(0.0, self._next - monotonic())
+                return min(IDLE, self._next - monotonic())  # whoever rang may have been interrupted in that
 
 
 class Limit:
