@@ -32,6 +32,9 @@ class Quote:
     def __init__(self, value: Any) -> None:
         self.value = value
 
+    def __repr__(self) -> str:
+        return f"quote({self.value!r:.80})"
+
 
 class Allowed:
     """A future whose exception, if it fails, is passed on as a value."""
@@ -40,6 +43,9 @@ class Allowed:
 
     def __init__(self, future: Future[Any]) -> None:
         self.future = future
+
+    def __repr__(self) -> str:
+        return f"allow_failure({getattr(self.future, 'key', self.future)})"
 
 
 #: what stands in a place that is to be filled: a future, a marker, or the number of a rebuilt container

@@ -132,6 +132,9 @@ class Door(Executor):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
+        for iterable in iterables:
+            if isinstance(iterable, GraphFuture):
+                raise errors.not_iterable_yet(iterable.key)
         end = None if timeout is None else monotonic() + timeout
         calls = zip(*iterables, strict=False)
         futures = deque(self.submit(fn, *args) for args in itertools.islice(calls, buffersize))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Executor
 
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
@@ -37,9 +37,13 @@ def timed_out(key: str, seconds: float) -> TaskTimeoutError:
     )
 
 
-def too_many_tokens(name: str, wanted: float, declared: float) -> ValueError:
+def too_many_tokens(name: str, wanted: float, declared: Mapping[str, float]) -> ValueError:
     """For a task that asks for more of a resource than there is."""
-    there = f"the executor has {declared:g}" if declared else "the executor was made without any"
+    if name in declared:
+        there = f"the executor has {declared[name]:g}"
+    else:
+        has = ", ".join(f"{number:g} of {other!r}" for other, number in declared.items())
+        there = f"the executor was made without any{_meant([name], declared)}" + (f"; it has {has}" if has else "")
     return ValueError(f"the task asks for {wanted:g} of resource {name!r}, but {there}: GraphExecutor(resources=…)")
 
 
@@ -61,6 +65,14 @@ def deadlock(key: str, way: Iterable[str]) -> DeadlockError:
     )
 
 
+def no_worker_left(key: str, need: str) -> DeadlockError:
+    """For the last one who may wait on an executor of others, whose slots cannot be lent."""
+    return DeadlockError(
+        f"{key} would wait for ever for {need}: every worker of its executor waits inside a task, and none is left to "
+        "run it; submit the task with options(join=True) and return the future that it needs"
+    )
+
+
 def waits_in_finalizer(key: str) -> DeadlockError:
     """For a finalizer that waits while the collector runs inside the graph, which cannot go on before it returns."""
     return DeadlockError(f"a finalizer waits for {key}, which cannot be settled before the finalizer returns")
@@ -68,7 +80,10 @@ def waits_in_finalizer(key: str) -> DeadlockError:
 
 def not_inside(name: str) -> RuntimeError:
     """For what is only to be called in a task."""
-    return RuntimeError(f"{name}() is for code that runs inside a task, in the thread that runs it")
+    return RuntimeError(
+        f"{name}() is for code that runs inside a task, in the thread that runs it; a task that has been sent to a "
+        "process of another executor's pool has none"
+    )
 
 
 def no_host(key: str) -> RuntimeError:
@@ -174,7 +189,9 @@ def unknown_option(names: Iterable[str], known: Iterable[str]) -> TypeError:
 
 def unknown_parameter(names: Iterable[str], known: Iterable[str]) -> TypeError:
     """For keyword arguments of the constructor that are none of ours."""
-    return TypeError(_unknown(names, known))
+    of_tasks = sorted({"name", "priority", "retries", "retry_on", "backoff", "timeout", "join", "backend"} & {*names})
+    advice = f" (tasks have it: executor.options({of_tasks[0]}=…).submit(…))" if of_tasks else ""
+    return TypeError(_unknown(names, known) + advice)
 
 
 def _unknown(names: Iterable[str], known: Iterable[str]) -> str:
@@ -233,21 +250,41 @@ def cannot_unpack(key: str, value: object, found: str, count: int) -> ValueError
 
 def no_such_lane(name: object, known: Iterable[str]) -> ValueError:
     """For an option ``backend`` that this executor has not got."""
-    return ValueError(f"this executor has no backend {name!r}; it has: {', '.join(known)} (GraphExecutor(backends=…))")
+    known = list(known)
+    meant = _meant([name], known) if isinstance(name, str) else ", which is given by its name in backends="
+    return ValueError(
+        f"this executor has no backend {name!r:.80}{meant}; it has: {', '.join(known)} (GraphExecutor(backends=…))"
+    )
+
+
+def backend_taken(backend: object) -> ValueError:
+    """For a ready-made backend that is given to a second executor."""
+    return ValueError(f"{backend!r:.200} serves another executor already: make one for each")
 
 
 def no_backend(found: object, known: Iterable[str]) -> TypeError:
     """For a ``backend=`` that is neither a name nor a backend nor an executor."""
+    advice = f": write {found.__name__}(…), with its arguments" if isinstance(found, type) else ""
     return TypeError(
-        f"backend must be a name, a backend or an Executor, not {found!r}; known names are: {', '.join(known)}"
+        f"backend must be a name, a backend or an Executor, not {found!r:.80}{advice}; known names are: "
+        f"{', '.join(known)}"
     )
 
 
 def not_callable(fn: object, method: str = "submit", arguments: str = "x") -> TypeError:
     """For a first argument of ``submit`` or ``map`` that cannot be called."""
+    if hasattr(fn, "add_done_callback"):
+        advice = "a future is an argument of the function, as in submit(f, future)"
+    else:
+        advice = f"write {method}(f, {arguments}), not {method}(f({arguments}))"
+    return TypeError(f"the first argument must be callable, not {fn!r:.80}: {advice}")
+
+
+def not_iterable_yet(key: str) -> TypeError:
+    """For ``map`` over a future, whose length nobody knows yet."""
     return TypeError(
-        f"the first argument must be callable, not {fn!r:.80}: "
-        f"write {method}(f, {arguments}), not {method}(f({arguments}))"
+        f"map cannot go through {key} before it is done: submit a function that takes its value, submits one task for "
+        "each of its items and returns their futures, with options(join=True); or unpack(future, n), if n is known"
     )
 
 
@@ -263,8 +300,8 @@ def not_a_number(name: str, found: object) -> TypeError:
 def not_a_prefix(found: object) -> TypeError:
     """For a thread name that is none, often ProcessPoolExecutor's second argument."""
     return TypeError(
-        f"thread_name_prefix must be a str, not {found!r:.80} (ProcessPoolExecutor's second argument is a keyword "
-        "here: mp_context=…)"
+        f"thread_name_prefix must be a str, not {found!r:.80} (ProcessPoolExecutor's second argument is mp_context=, "
+        "a keyword here, and of no use on threads)"
     )
 
 

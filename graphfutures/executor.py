@@ -11,7 +11,7 @@ from functools import partial
 from operator import index
 from threading import RLock
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
 from graphfutures import config, ending, errors
 from graphfutures.backends.base import Backend
@@ -24,7 +24,7 @@ from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.history import REMEMBERED, Attempt, History
 from graphfutures.hub import Hub
 from graphfutures.lanes import Several
-from graphfutures.options import counted, traits_of
+from graphfutures.options import Options, counted, traits_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +34,43 @@ _numbers = itertools.count()
 _MAKING = RLock()
 
 
-class GraphExecutor(Door):
+class Overview(Door):
+    """What an executor and its views tell of their graph."""
+
+    def put(self, value: T) -> GraphFuture[T]:
+        """A future that has this value already; given to tasks, the value is not looked through."""
+        return self._hub.settled_with(value)
+
+    def explain(self, future: GraphFuture[Any]) -> str:
+        """Why a future is not done, or how it ended, in a sentence.
+
+        :raises ValueError: for a future of another executor.
+        """
+        if not isinstance(future, GraphFuture) or future._owner is not self._hub:
+            raise ValueError(f"{future!r:.80} is not a future of this executor")
+        self._hub.catch_up()
+        return explain(self._hub, future)
+
+    def stats(self) -> dict[str, int]:
+        """How many tasks are waiting, ready and running now, and how many have ended how so far."""
+        hub = self._hub
+        hub.catch_up()
+        states = [task.state for task in tuple(hub.scheduler.unsettled)]
+        return {
+            "waiting": states.count(WAITING),
+            "ready": states.count(READY),
+            "running": states.count(RUNNING),
+            "done": hub.added - len(states) - hub.failed - hub.cancelled,
+            "failed": hub.failed,
+            "cancelled": hub.cancelled,
+        }
+
+    def attempts(self) -> list[Attempt]:
+        """The last 10,000 attempts, or all of them with ``record=True``."""
+        return self._hub.history.attempts()
+
+
+class GraphExecutor(Overview):
     """A :class:`concurrent.futures.Executor` whose tasks may depend on each other.
 
     ``executor.submit(f, future)`` runs ``f`` with the value of ``future`` once that is there.  The first four
@@ -85,6 +121,10 @@ class GraphExecutor(Door):
             raise ValueError("mp_context must be loky's: loky.backend.get_context('loky')")
         for name, number in (("max_pending", max_pending), ("max_tasks_per_child", max_tasks_per_child)):
             _above_zero(name, number)
+        if not isinstance(backends, (Mapping, type(None))):
+            raise TypeError(
+                f"backends must map names to numbers of workers, as in {{'inline': 1}}, not {backends!r:.80}"
+            )
         name = thread_name_prefix or f"GraphExecutor-{next(_numbers)}"
         workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
         request = Request(workers, name, initializer, initargs, max_workers)
@@ -107,7 +147,7 @@ class GraphExecutor(Door):
             raise TypeError(f"backends must map names to numbers of workers, not {lane!r:.80}")
         name, hub = ALIASES.get(lane, lane), self._hub
         label = f"{hub.name}_{name}"
-        if what is None or not (isinstance(what, Executor) or hasattr(what, "capabilities")):
+        if what is None or not (isinstance(what, (Executor, type)) or hasattr(what, "capabilities")):
             workers = config.default_max_workers() if what is None else _above_zero(f"backends[{lane!r}]", what)
             backend = make(name, Request(workers, label, None, (), what))
         else:
@@ -133,13 +173,10 @@ class GraphExecutor(Door):
             raise errors.no_such_lane(backend, dict.fromkeys([*filter(None, hub.lanes), *BACKENDS]))
         return name, hub.lanes[name]
 
-    # -- submitting ---------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        return f"<GraphExecutor {self._hub.name}, max_workers={self._max_workers}, {self._hub.backlog()} unfinished>"
 
-    def put(self, value: T) -> GraphFuture[T]:
-        """A future that has this value already; given to tasks, the value is not looked through."""
-        return self._hub.settled_with(value)
-
-    def options(self, **options: Any) -> View:
+    def options(self, **options: Unpack[Options]) -> View:
         """An executor on the same graph whose ``submit`` and ``map`` carry these options.
 
         :param name: label of the tasks, a str; by default what the function is called.
@@ -201,34 +238,6 @@ class GraphExecutor(Door):
 
     # -- seeing it ----------------------------------------------------------------------------
 
-    def explain(self, future: GraphFuture[Any]) -> str:
-        """Why a future is not done, or how it ended, in a sentence.
-
-        :raises ValueError: for a future of another executor.
-        """
-        if not isinstance(future, GraphFuture) or future._owner is not self._hub:
-            raise ValueError(f"{future!r:.80} is not a future of this executor")
-        self._hub.catch_up()
-        return explain(self._hub, future)
-
-    def stats(self) -> dict[str, int]:
-        """How many tasks are waiting, ready and running now, and how many have ended how so far."""
-        hub = self._hub
-        hub.catch_up()
-        states = [task.state for task in tuple(hub.scheduler.unsettled)]
-        return {
-            "waiting": states.count(WAITING),
-            "ready": states.count(READY),
-            "running": states.count(RUNNING),
-            "done": hub.added - len(states) - hub.failed - hub.cancelled,
-            "failed": hub.failed,
-            "cancelled": hub.cancelled,
-        }
-
-    def attempts(self) -> list[Attempt]:
-        """The last 10,000 attempts, or all of them with ``record=True``."""
-        return self._hub.history.attempts()
-
     @property
     def _threads(self) -> set[Any]:
         return set(getattr(self._hub.backend, "threads", ()))  # a copy, for those who iterate over it
@@ -239,7 +248,7 @@ class GraphExecutor(Door):
         return str(refusal) if isinstance(refusal, errors.BrokenGraphError) else False
 
 
-class View(Door):
+class View(Overview):
     """An executor on the graph of another one, whose tasks carry options."""
 
     _options: Mapping[str, Any]
@@ -256,6 +265,9 @@ class View(Door):
         self._shutdown = False
         self._pending: set[GraphFuture[Any]] = set()
 
+    def __repr__(self) -> str:
+        return f"<{self._executor!r} with {dict(self._options)!r:.200}>"
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -265,18 +277,23 @@ class View(Door):
         super()._check(fn)
         if self._shutdown:
             raise RuntimeError(errors.AFTER_SHUTDOWN)
+        broken = self._hub.broken.get(self._traits.get("lane", ""))
+        if broken is not None:
+            raise errors.refused(broken)
 
     def _mark(self, future: GraphFuture[Any]) -> None:
         future._name = self._options.get("name")
         if self._traits:
             for name, number in self._traits.get("resources", {}).items():
-                declared = self._hub.resources.get(name, 0)
-                if number > declared:
+                declared = self._hub.resources
+                if number > declared.get(name, 0):
                     raise errors.too_many_tokens(name, number, declared)
             future.mark(**self._traits)
 
     def _accepted(self, future: GraphFuture[Any]) -> None:
-        if future.lane:
+        if future.lane in self._hub.broken:  # meanwhile
+            self._hub.lane_broke(future.lane, self._hub.broken[future.lane])
+        elif future.lane:
             self._backend.wake()  # which may be idle while the main one is busy
         self._pending.add(future)
         future._listen(self._pending.discard)
@@ -284,7 +301,7 @@ class View(Door):
     def _reference(self) -> Callable[[], Door | None]:
         return lambda: self  # nobody else may keep a view
 
-    def options(self, **options: Any) -> View:
+    def options(self, **options: Unpack[Options]) -> View:
         """A view with these options over the ones of this view; closed, if this one is."""
         view = View(self._executor, {**self._options, **options})
         view._shutdown = self._shutdown
@@ -334,21 +351,21 @@ class Strict(Executor):
 
     def put(self, value: T) -> GraphFuture[T]:
         """See :meth:`GraphExecutor.put`."""
-        return self._executor.put(value)
+        return self._door.put(value)
 
     def explain(self, future: GraphFuture[Any]) -> str:
         """See :meth:`GraphExecutor.explain`."""
-        return self._executor.explain(future)
+        return self._door.explain(future)
 
     def stats(self) -> dict[str, int]:
         """See :meth:`GraphExecutor.stats`."""
-        return self._executor.stats()
+        return self._door.stats()
 
     def attempts(self) -> list[Attempt]:
         """See :meth:`GraphExecutor.attempts`."""
-        return self._executor.attempts()
+        return self._door.attempts()
 
-    def options(self, **options: Any) -> Strict:
+    def options(self, **options: Unpack[Options]) -> Strict:
         """See :meth:`GraphExecutor.options`; the view is typed strictly, too."""
         return self._door.options(**options).strict
 

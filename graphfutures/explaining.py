@@ -59,10 +59,12 @@ def _ready(hub: Hub, future: GraphFuture[Any]) -> str:
         task.state is RUNNING and task.lane == lane and not scheduler.waits_inside(task)
         for task in tuple(scheduler.unsettled)
     )
+    late = [task.key for task, _ in tuple(scheduler.overdue) if task.lane == lane]  # type: ignore[attr-defined]
     where = f" of {lane}" if lane else ""
-    return f"a free worker{where}: {busy} of {backend.max_workers} are busy" + (
-        f", up to {ahead} ready tasks may go first" if ahead > 0 else ""
-    )
+    waits = f"a free worker{where}: {busy + len(late)} of {backend.max_workers} are busy"
+    if late:
+        waits += f", {len(late)} of them with what ran out of time and has not returned ({late[0]})"
+    return waits + (f", up to {ahead} ready tasks may go first" if ahead > 0 else "")
 
 
 def _running(hub: Hub, task: GraphFuture[Any]) -> str:

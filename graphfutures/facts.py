@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from _thread import RLock
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from graphfutures import errors
@@ -37,6 +38,8 @@ class Facts(Lending):
     failed: int
     cancelled: int
     apply: Callable[[], None]
+    #: the lanes whose backends cannot go on, and why
+    broken: Mapping[str, Exception] = MappingProxyType({})
 
     def _begin_facts(self) -> None:
         self._begin_lending()
@@ -59,6 +62,12 @@ class Facts(Lending):
 
     def _post(self, fact: Callable[..., object], *arguments: Any) -> None:
         self.inbox.append((fact, arguments))
+        self.apply()
+
+    def lane_broke(self, lane: str, error: Exception) -> None:
+        """One of several backends cannot go on: what has not started of its tasks is settled with this error."""
+        self.broken = {**self.broken, lane: error}
+        self.inbox.append((self._fail_pending, (error, lane)))
         self.apply()
 
     # -- futures of others -------------------------------------------------------------------
@@ -140,9 +149,9 @@ class Facts(Lending):
             else:
                 scheduler.failed_elsewhere(item)
 
-    def _fail_pending(self, error: BaseException) -> None:
+    def _fail_pending(self, error: BaseException, lane: str | None = None) -> None:
         for task in tuple(self.scheduler.unsettled):
-            if self.scheduler.broke(task):
+            if (lane is None or task.lane == lane) and self.scheduler.broke(task):
                 task._outcome = error  # type: ignore[attr-defined]
 
     def _called_off(self, future: GraphFuture[Any], number: int, place: Place) -> None:

@@ -100,8 +100,8 @@ class Lane:
         self._hub.stranded()
 
     def broke(self, error: Exception) -> None:
-        """See ``Exchange``."""
-        self._hub.broke(error)
+        """See ``Exchange``: the other lanes go on."""
+        self._hub.lane_broke(self._name, error)
 
 
 class Several:

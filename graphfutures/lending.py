@@ -14,7 +14,7 @@ from typing import Any, Self
 from weakref import WeakSet
 
 from graphfutures import errors
-from graphfutures.core.circles import circle
+from graphfutures.core.circles import AnyOf, circle
 from graphfutures.core.graph import Place, Task, Wait
 from graphfutures.core.states import NEW, READY, RUNNING, SETTLED
 from graphfutures.current import here
@@ -41,7 +41,21 @@ class Loan:
     """
 
     __slots__ = (
-        *("at_once", "below", "circle", "exact", "hub", "is_lent", "lock", "needs", "number", "place", "task", "wait"),
+        *(
+            "at_once",
+            "below",
+            "circle",
+            "exact",
+            "hub",
+            "is_lent",
+            "lock",
+            "needs",
+            "number",
+            "place",
+            "stuck",
+            "task",
+            "wait",
+        ),
     )
 
     def __init__(
@@ -64,6 +78,8 @@ class Loan:
         #: whether the task goes on without waiting for a free slot
         self.at_once = False
         self.circle: list[Task] = []
+        #: whether all workers wait for what none of them is left to run
+        self.stuck = False
         #: that of a task in whose thread this one runs without a slot of its own
         self.below: Loan | None = None
 
@@ -76,6 +92,8 @@ class Loan:
             hub.exchange(self.place, (), 0)
         else:
             hub.note_wait(self)
+        if self.stuck:
+            raise errors.no_worker_left(self.task.key, getattr(self.exact[0], "key", "a future"))
         if self.circle:
             raise errors.deadlock(self.task.key, [getattr(task, "key", "a future") for task in self.circle])
         if self.is_lent:
@@ -233,8 +251,35 @@ class Lending(Guarded):
             # In this order: of two waits in two graphs that close one circle at the same time, one sees the other.
             self.waits[loan.task] = loan.exact
             loan.circle = circle(loan.task, loan.exact, needs_of)
-            if loan.circle:
+            loan.stuck = not loan.circle and not loan.place.lends and self._nobody_left(loan.place)
+            if loan.circle or loan.stuck:
                 del self.waits[loan.task]
+
+    def _nobody_left(self, place: Place) -> bool:
+        """Whether each slot of a place is held by a task that waits for what only this place could run."""
+        running = [task for task in tuple(self.scheduler.unsettled) if task.state is RUNNING and task.place is place]
+        return len(running) >= place.slots and all(self._is_stuck(place, self.waits.get(task, ())) for task in running)
+
+    def _is_stuck(self, place: Place, needs: Sequence[Task]) -> bool:
+        """Whether somebody who waits for these needs a slot of a place that has none left."""
+        return bool(needs) and (all if type(needs) is AnyOf else any)(self._has_no_slot(place, need) for need in needs)
+
+    def _has_no_slot(self, place: Place, need: Task) -> bool:
+        seen, stack = set(), [need]
+        while stack:
+            task = stack.pop()
+            if task in seen or task.state in SETTLED:
+                continue
+            seen.add(task)
+            if task.state is RUNNING:
+                if task.place is place:
+                    return True  # it waits as well
+                continue
+            missing = [need for need in task.dependencies if need.state not in SETTLED]
+            if not missing and not task.outside and not task.derived and task.lane == place.lane:
+                return getattr(task, "_owner", None) is self
+            stack += missing
+        return False
 
 
 def needs_of(task: Any) -> Sequence[Task]:

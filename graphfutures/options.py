@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypedDict
 
 from graphfutures import errors
-from graphfutures.terms import Terms, checked_terms
+from graphfutures.terms import RetryOn, Terms, checked_terms
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of ``options``."""
+
+    name: str | None
+    priority: float
+    retries: int
+    retry_on: RetryOn
+    backoff: float | Callable[[int], float]
+    timeout: float | None
+    join: bool
+    crash_retries: int
+    resources: Mapping[str, float] | None
+    backend: str | None
+
 
 OPTIONS: Final = ("name", "priority", *Terms._fields, "crash_retries", "resources", "backend")
 

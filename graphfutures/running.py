@@ -93,6 +93,14 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         del future, value, again
 
 
+def on_terms(fact: Finished) -> Finished:
+    """What becomes of an attempt that has ended without ``run``, its call being still there."""
+    future = fact[0]
+    if not future.special or future.terms is None:
+        return fact
+    return judged(fact, future.terms, (future._fn, future._args, future._rest))
+
+
 def _on_terms(fact: Finished, terms: Terms, call: Any) -> Finished:
     future = fact[0]
     if future.limit is not None:

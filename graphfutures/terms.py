@@ -124,11 +124,11 @@ def checked_terms(options: Mapping[str, Any], *, limits: bool) -> Terms | None:
     ):
         raise TypeError(f"retry_on must be an exception type, a tuple of them, or f(exception) -> bool, not {on!r:.80}")
     if not callable(terms.backoff):
-        _seconds("backoff", terms.backoff, least=0.0)
+        _seconds("backoff", terms.backoff, "a number of seconds or f(attempt) -> seconds", least=0.0)
     if terms.timeout is not None:
         _seconds("timeout", terms.timeout, least=None)
         if not limits:
-            raise ValueError("timeout cannot be kept by this backend; it can on threads and on processes")
+            raise ValueError("timeout cannot be kept by this backend; it can on threads")
     if not isinstance(terms.join, bool):
         raise TypeError(f"join must be True or False, not {terms.join!r:.80}")
     return terms if terms != Terms() else None
@@ -141,9 +141,9 @@ def _count(name: str, number: Any) -> None:
         raise ValueError(f"{name} must not be negative, but is {number}")
 
 
-def _seconds(name: str, number: Any, *, least: float | None) -> None:
+def _seconds(name: str, number: Any, kind: str = "a number of seconds", *, least: float | None) -> None:
     if not isinstance(number, (int, float)) or isinstance(number, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {number!r:.80}")
+        raise TypeError(f"{name} must be {kind}, not {number!r:.80}")
     if not isfinite(number) or (number <= 0 if least is None else number < least):
-        bound = "greater than 0" if least is None else "0 or greater"
+        bound = "finite and greater than 0" if least is None else "finite and 0 or greater"
         raise ValueError(f"{name} must be {bound}, but is {number}")

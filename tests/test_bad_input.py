@@ -8,6 +8,7 @@ import pytest
 from patience import LIMIT
 
 from graphfutures import GraphExecutor, allow_failure, unpack
+from graphfutures.testing import SeededBackend
 
 
 @pytest.fixture
@@ -51,6 +52,11 @@ CONSTRUCTOR = [
     ((), {"mp_context": multiprocessing.get_context("spawn")}, ValueError, r"loky\.backend\.get_context\('loky'\)"),
     ((), {"max_worker": 4}, TypeError, "'max_worker' .did you mean 'max_workers'.*known are: .*max_pending"),
     ((), {"a": 1, "b": 2}, TypeError, "unknown option 'a', 'b'"),
+    ((), {"retries": 3}, TypeError, r"unknown option 'retries'.*tasks have it: executor.options\(retries=…\).submit"),
+    ((), {"backend": SeededBackend}, TypeError, r"write SeededBackend\(…\), with its arguments"),
+    ((), {"backends": ["threads"]}, TypeError, r"backends must map names.*not \['threads'\]"),
+    ((), {"backends": "inline"}, TypeError, "backends must map names"),
+    ((), {"backends": {"pool": Executor}}, TypeError, r"write Executor\(…\), with its arguments"),
 ]
 
 
@@ -78,6 +84,24 @@ def test_submit_something_that_cannot_be_called(executor, value):
     for submit in (executor.submit, executor.options(name="x").submit, executor.strict.submit):
         with pytest.raises(TypeError, match=r"must be callable.*write submit\(f, x\), not submit\(f\(x\)\)"):
             submit(value)
+
+
+def test_submit_a_future_as_the_function(executor):
+    with pytest.raises(TypeError, match=r"a future is an argument of the function, as in submit\(f, future\)"):
+        executor.submit(executor.submit(abs, -1), 3)
+
+
+def test_map_over_a_future(executor):
+    with pytest.raises(TypeError, match=r"map cannot go through list-1 before it is done.*join=True"):
+        executor.map(abs, executor.submit(list, (1, 2)))
+
+
+def test_tokens_that_the_executor_has_not_got():
+    with GraphExecutor(1, resources={"gpu": 2}) as executor:
+        with pytest.raises(ValueError, match=r"without any \(did you mean 'gpu'\?\); it has 2 of 'gpu'"):
+            executor.options(resources={"gpus": 1}).submit(abs, -1)
+        with pytest.raises(ValueError, match="asks for 3 of resource 'gpu', but the executor has 2"):
+            executor.options(resources={"gpu": 3}).submit(abs, -1)
 
 
 def test_submit_nothing(executor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Final, NamedTuple
+from weakref import WeakSet
 
 from graphfutures import config, errors
 from graphfutures.backends.base import Backend
@@ -52,12 +53,15 @@ ALIASES: Final[Mapping[str, str]] = {
 PLANNED: Final = ("processes", "multiprocessing", "dask", "distributed", "dask.distributed", "tcp", "tls", "ray")
 #: the entry points by which others offer backends: each a callable that takes a Request and returns a Backend
 GROUP: Final = "graphfutures.backends"
+#: ready-made ones that an executor has got
+_taken: WeakSet[Backend] = WeakSet()
 
 
 def make(backend: str | Backend | Executor, request: Request) -> Backend:
     """A backend by its name or alias, or one for an executor; one that is ready made is returned as it is.
 
-    :raises ValueError: for an unknown name, or an initializer for the workers of an executor.
+    :raises ValueError: for an unknown name, an initializer for the workers of an executor, or a backend that another
+        executor has got.
     :raises TypeError: for something that is none of these.
     :raises ImportError: for a backend of others that cannot be loaded.
     """
@@ -69,6 +73,9 @@ def make(backend: str | Backend | Executor, request: Request) -> Backend:
             raise errors.initializer_elsewhere(backend)
         return Wrapped(backend, request.limit, request.name)
     if not isinstance(backend, type) and hasattr(backend, "capabilities"):
+        if any(backend is other for other in _taken):
+            raise errors.backend_taken(backend)
+        _taken.add(backend)
         return backend
     raise errors.no_backend(backend, [*BACKENDS, *ALIASES])
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
+from operator import index
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from graphfutures.backends.base import Capabilities, Exchange, Finished
+from graphfutures.backends.base import Capabilities, Exchange
 from graphfutures.core.graph import Place
 from graphfutures.core.states import RUNNING
 from graphfutures.current import here
 from graphfutures.errors import BrokenGraphError
 from graphfutures.futures import GraphFuture
 from graphfutures.hub import Hub
-from graphfutures.running import record_of, run
+from graphfutures.running import on_terms, record_of, run
 
 
 class _Handed(NamedTuple):
@@ -76,6 +77,8 @@ class ManualBackend:
         :param place: where they are to run.
         :raises IndexError: if there is no such place.
         """
+        if index(n) < 0:
+            raise ValueError(f"n must not be negative, but is {n}")
         where = self._places[place]
         batch = self._hub.exchange(where, (), n) or []
         now = perf_counter()
@@ -111,7 +114,10 @@ class ManualBackend:
         :param error: becomes the future's exception.
         :param attempt: as for ``finish``.
         :raises LookupError: if no such attempt was taken, or it was ended already.
+        :raises TypeError: for an ``error`` that is no exception.
         """
+        if not isinstance(error, BaseException):
+            raise TypeError(f"error must be an exception, not {error!r:.80}: write fail(future, ValueError('why'))")
         self._end(future, attempt, False, error)
 
     def run(self, future: GraphFuture[Any]) -> None:
@@ -162,8 +168,8 @@ class ManualBackend:
 
     def _end(self, future: GraphFuture[Any], attempt: int | None, good: bool, outcome: Any) -> None:
         number, (place, worker, start) = self._pop(future, attempt)
-        fact: Finished = (future, number, good, outcome, False, record_of(future, worker, start, good=good))
-        self._hub.exchange(place, (fact,), 0)
+        fact = (future, number, good, outcome, False, record_of(future, worker, start, good=good))
+        self._hub.exchange(place, (on_terms(fact),), 0)
 
     # -- for the hub --------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from graphfutures.current import here
 from graphfutures.errors import GraphFuturesError
 from graphfutures.futures import GraphFuture
 from graphfutures.hub import Hub
-from graphfutures.running import record_of, run
+from graphfutures.running import on_terms, record_of, run
 from graphfutures.watching import CALLBACK, WAITER
 
 #: seconds between two looks whether somebody has begun to wait
@@ -195,12 +195,15 @@ class SeededBackend:
         start = future._started = perf_counter()
         future._worker = 0
         try:
-            error = self._error(f"injected into {future.key} by {self!r}")
+            error: Any = self._error(f"injected into {future.key} by {self!r}")
         except Exception as other:
             error = other
-        record = record_of(future, 0, start, good=False)
-        future._forget_call()
-        return future, future.attempt, False, error, False, record
+        if not isinstance(error, BaseException):
+            error = TypeError(f"error must return an exception, not {error!r:.80}")
+        fact = on_terms((future, future.attempt, False, error, False, record_of(future, 0, start, good=False)))
+        if fact[3] is error:
+            future._forget_call()
+        return fact
 
     def _somebody_waits(self) -> bool:
         """Whether nothing comes from outside until more tasks have ended."""

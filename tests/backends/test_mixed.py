@@ -2,7 +2,7 @@
 
 import os
 import threading
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor, wait
 
 import pytest
 from loky import ProcessPoolExecutor
@@ -116,18 +116,43 @@ def test_retries_tokens_and_priorities_on_another_backend(pool):
         assert view.submit(fail).result(LIMIT) == 3
 
 
-def test_what_breaks_one_backend_settles_everything():
-    class Broken(Executor):
-        _max_workers = 1
+def test_a_backend_that_breaks_takes_no_other_with_it():
+    inner, gate = ThreadPoolExecutor(1), threading.Event()
+    with GraphExecutor(2, backends={"pool": inner}) as executor:
+        there = executor.options(backend="pool")
+        here = executor.submit(gate.wait, LIMIT)
+        late = there.submit(int, here)
+        inner.shutdown()
+        told = there.submit(int)
+        assert isinstance(told.exception(LIMIT), BrokenExecutor)
+        assert "ThreadPoolExecutor" in str(told.exception())
+        assert isinstance(late.exception(LIMIT), BrokenExecutor)
+        with pytest.raises(BrokenExecutor, match="ThreadPoolExecutor"):
+            there.submit(int)
+        gate.set()
+        assert here.result(LIMIT) is True
+        assert executor.submit(abs, -1).result(LIMIT) == 1
+        assert isinstance(executor.submit(abs, told).exception(LIMIT), BrokenExecutor)
 
-        def submit(self, fn, /, *args, **kwargs):
-            raise BrokenExecutor("worn out")
 
-    executor = GraphExecutor(2, backends={"broken": Broken()})
-    lost = executor.options(backend="broken").submit(int)
-    with pytest.raises(BrokenExecutor, match="worn out"):
-        lost.result(LIMIT)
-    in_time(executor.shutdown)
+def test_no_task_is_left_that_is_submitted_while_its_backend_breaks():
+    for _ in range(50):
+        inner, futures = ThreadPoolExecutor(1), []
+        with GraphExecutor(1, backends={"pool": inner}) as executor:
+            there = executor.options(backend="pool")
+
+            def submit(there=there, futures=futures):
+                try:
+                    for _ in range(50):
+                        futures.append(there.submit(int))
+                except BrokenExecutor:
+                    pass
+
+            user = threading.Thread(target=submit)
+            user.start()
+            inner.shutdown()
+            user.join(LIMIT)
+            assert not wait(futures, LIMIT).not_done
 
 
 def test_shutdown_drains_all_of_them(pool):

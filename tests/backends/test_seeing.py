@@ -261,3 +261,33 @@ def test_the_number_of_workers_from_the_environment(monkeypatch):
 def test_our_logger_is_not_configured():
     assert logging.getLogger("graphfutures").level == logging.NOTSET
     assert logging.getLogger("graphfutures").handlers == []
+
+
+# -- views tell the same, and objects of ours who they are
+
+
+def test_a_view_tells_what_its_executor_tells(executor):
+    view = executor.options(name="load")
+    future = view.submit(abs, view.put(-1))
+    assert future.result(LIMIT) == 1
+    assert view.explain(future) == executor.explain(future)
+    assert view.stats() == executor.stats()
+    assert [attempt.key for attempt in view.attempts()] == [future.key]
+
+
+def test_what_an_executor_looks_like(make):
+    executor = make(2, "loads")
+    assert repr(executor) == f"<GraphExecutor loads, max_workers={executor._max_workers}, 0 unfinished>"
+    assert repr(executor.options(retries=1)) == f"<{executor!r} with {{'retries': 1}}>"
+
+
+@pytest.mark.asks(limits_time=True, shares_memory=True)
+def test_explain_what_waits_for_one_whose_time_is_over(make, gate):
+    executor = make(1)
+    late = executor.options(timeout=0.05).submit(gate.passage)
+    assert isinstance(late.exception(LIMIT), TimeoutError)
+    ready = executor.submit(abs, -1)
+    assert "1 of 1 are busy, 1 of them with what ran out of time and has not returned" in executor.explain(ready)
+    assert late.key in executor.explain(ready)
+    gate.open()
+    assert ready.result(LIMIT) == 1

@@ -10,6 +10,7 @@ from concurrent.futures import (
     Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
+    as_completed,
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +22,7 @@ import loky
 import pytest
 from patience import LIMIT, in_time
 
-from graphfutures import BrokenGraphError, GraphExecutor, TaskFailedError, quote
+from graphfutures import BrokenGraphError, DeadlockError, GraphExecutor, TaskFailedError, quote
 from graphfutures.backends.executor import STAMP
 
 POOLS = {
@@ -392,3 +393,33 @@ def test_an_initializer_belongs_to_the_inner_executor(inner):
         GraphExecutor(backend=inner, initializer=print)
     with pytest.raises(TypeError, match="unknown option 'max_worker'"):
         GraphExecutor(backend=inner, max_worker=2)
+
+
+# -- waits inside, where no slot is lent
+
+
+@pytest.mark.parametrize(
+    "way", [lambda future: future.result(), lambda future: wait([future]), lambda future: [*as_completed([future])]]
+)
+def test_the_last_worker_does_not_wait_for_what_only_it_could_run(way):
+    with ThreadPoolExecutor(2) as inner, GraphExecutor(backend=inner) as executor:
+        waiting = threading.Barrier(2)
+
+        def ask():
+            waiting.wait(LIMIT)
+            asked = executor.submit(abs, executor.submit(int, "-7"))
+            way(asked)
+            return asked.result()
+
+        ends = [executor.submit(ask) for _ in range(2)]
+        errors = [end.exception(LIMIT) for end in ends]
+        assert any(isinstance(error, DeadlockError) and "options(join=True)" in str(error) for error in errors)
+        assert executor.submit(int).result(LIMIT) == 0
+
+
+def test_who_waits_for_what_another_worker_can_run_goes_on():
+    with ThreadPoolExecutor(2) as inner, GraphExecutor(backend=inner) as executor:
+        assert executor.submit(lambda: executor.submit(abs, -1).result()).result(LIMIT) == 1
+    with ThreadPoolExecutor(1) as inner, GraphExecutor(1, backends={"pool": inner}) as executor:
+        there = executor.options(backend="pool")
+        assert there.submit(lambda: executor.submit(abs, -1).result()).result(LIMIT) == 1

@@ -684,3 +684,30 @@ TestMachine.settings = settings(max_examples=100, stateful_step_count=40, deadli
 @pytest.mark.parametrize("number", range(10))
 def test_long_machine(number: int) -> None:
     soak(Machine, number, examples=1_000, steps=60)
+
+
+def test_a_failure_that_a_test_decides_on_is_retried() -> None:
+    backend = ManualBackend()
+    with GraphExecutor(backend=backend) as executor:
+        future = executor.options(retries=1).submit(abs, -1)
+        (first,) = backend.take()
+        backend.fail(first, OSError("1"))
+        assert not future.done()
+        backend.run(*backend.take())
+        assert future.result(LIMIT) == 1
+
+
+@pytest.mark.parametrize("error", [OSError, "why", None])
+def test_a_failure_has_to_be_an_exception(error: Any) -> None:
+    backend = ManualBackend()
+    with GraphExecutor(backend=backend) as executor:
+        future = executor.submit(abs, -1)
+        backend.take()
+        with pytest.raises(TypeError, match="error must be an exception"):
+            backend.fail(future, error)
+        with pytest.raises(TypeError):
+            backend.take("a")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="n must not be negative"):
+            backend.take(-1)
+        backend.finish(future, 7)
+        assert future.result(LIMIT) == 7

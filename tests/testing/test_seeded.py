@@ -329,3 +329,34 @@ def its_thread_leaves() -> Iterator[None]:
 def _ends(thread: threading.Thread) -> bool:
     thread.join(LIMIT)
     return not thread.is_alive()
+
+
+def test_a_failure_that_was_injected_is_retried() -> None:
+    for seed in range(20):
+        backend = SeededBackend(seed, failures=0.3, error=ConnectionError)
+        with GraphExecutor(backend=backend) as executor:
+            assert executor.options(retries=20, retry_on=ConnectionError).submit(abs, -1).result(LIMIT) == 1
+        assert len(backend.order) == len(backend.injected) + 1
+
+
+def test_a_failure_is_injected_as_often_as_it_is_tried() -> None:
+    backend = SeededBackend(1, failures=1)
+    with GraphExecutor(backend=backend) as executor:
+        assert isinstance(executor.options(retries=2).submit(abs, -1).exception(LIMIT), InjectedFailure)
+    assert len(backend.injected) == 3
+
+
+@pytest.mark.parametrize("error", [lambda message: message, lambda message: OSError])
+def test_what_is_injected_has_to_be_an_exception(error: Any) -> None:
+    with GraphExecutor(backend=SeededBackend(1, failures=1, error=error)) as executor:
+        failed = executor.submit(abs, -1)
+        with pytest.raises(TypeError, match="error must return an exception"):
+            executor.submit(abs, failed).result(LIMIT)
+
+
+def test_a_backend_serves_one_executor() -> None:
+    backend = SeededBackend(1)
+    with GraphExecutor(backend=backend) as executor:
+        with pytest.raises(ValueError, match="serves another executor already: make one for each"):
+            GraphExecutor(backend=backend)
+        assert executor.submit(abs, -1).result(LIMIT) == 1
