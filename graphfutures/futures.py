@@ -203,7 +203,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
     def cancel(self, *, force: bool = False) -> bool:
         """Cancel the task and all that depends on it, unless it has started.
 
-        :param force: stop it even if it is running, where the backend can do that.
+        :param force: stop it even if it is running, where the backend can do that; no thread can be stopped, but
+            its ``current_task().cancelled()`` is true from then on.
         :return: whether it is cancelled.
         """
         if self._settled:
