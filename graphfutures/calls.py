@@ -255,7 +255,7 @@ def _items_of(container: Any, kind: str) -> list[Any] | None:
     if kind is PAIRS:
         if _harmless(container) and _harmless(container.values()) and _harmless(fields):
             return None
-        return [*(part for pair in container.items() for part in pair), *fields]
+        return [*(part for pair in tuple(container.items()) for part in pair), *fields]  # others may add to it
     return None if _harmless(container) and _harmless(fields) else [*container, *fields]
 
 

@@ -133,7 +133,8 @@ def _before_fork() -> None:
 
 def _in_parent() -> None:
     for hub in _held.pop(get_ident(), ()):
-        hub.let_go()
+        if hub.let_go():
+            hub.backend.attend()
 
 
 def _in_forked_child() -> None:

@@ -32,6 +32,8 @@ class Guarded:
     #: whether it ends once it is drained, and whether it has ended
     closing = False
     ended = False
+    #: whether somebody has posted something, and gone since another had the lock
+    knocked = False
 
     def _reset(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
@@ -62,10 +64,11 @@ class Guarded:
         """Have the graph stay as it is, and whole, until ``let_go``: the process forks."""
         self._lock.acquire()
 
-    def let_go(self) -> None:
-        """Go on after ``hold``, if it came to that."""
+    def let_go(self) -> bool:
+        """Go on after ``hold``, if it came to that; whether something was posted meanwhile."""
         if self.inside():
             self._lock.release()
+        return bool(self.inbox)
 
     def _entered(self, place: Place, batch: list[Any]) -> bool:
         """Whether all that was posted is one task, and could be handed over at once."""

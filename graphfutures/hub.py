@@ -130,6 +130,8 @@ class Hub(Facts):
             if not usual:
                 return self.exchange(place, (fact,) if fact is not None else (), want)
             if future is None:
+                if self.knocked:
+                    self.answer_door()
                 return batch
             self.remember(record)
             if good:
@@ -162,7 +164,10 @@ class Hub(Facts):
                 # one to come blocks as well, and every exchange becomes two switches of threads.
                 while not lock.acquire(False):
                     if place is None:
-                        return _NONE  # whoever has it looks once more at what was posted, before he goes
+                        self.knocked = True  # whoever has it looks at this when he has let go of it
+                        if lock.acquire(False):
+                            break
+                        return _NONE
                     sleep(0)
                 scheduler = self.scheduler
                 if self.inbox or self._posts:  # first: what was submitted before an end is not to go behind it
@@ -222,6 +227,8 @@ class Hub(Facts):
             if self.lanes:
                 self._wake_others(place)
             if batch:
+                if self.knocked:
+                    self.answer_door()
                 return batch
             if self.ended:
                 wake_in(self.room, -1)
@@ -239,7 +246,11 @@ class Hub(Facts):
         lane = None if place is None else place.lane
         for name, policy in tuple(self.scheduler.policies.items()):
             if name != lane and policy.has_any():
-                self.lanes[name].wake()
+                backend: Any = self.lanes[name]
+                if here.ours and backend.capabilities.submits_run:
+                    backend.wake_aside()  # this thread has others to see to
+                else:
+                    backend.wake()
 
     def revoked(self, future: GraphFuture[Any], number: int, place: Place) -> None:
         """A task that was handed over has not been started and is given back."""
@@ -470,7 +481,7 @@ class Hub(Facts):
 
     def nudge(self) -> None:
         """Somebody begins to wait: see to what an interrupted thread may have left undone."""
-        if (self.inbox or self.has_ready()) and not self.inside():
+        if (self.inbox or self.has_ready() or self.lanes) and not self.inside():
             self.backend.nudge()
 
     def forked(self) -> None:

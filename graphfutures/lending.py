@@ -7,8 +7,9 @@ circle, it raises.
 
 from __future__ import annotations
 
+import sys
 from _thread import allocate_lock
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import sleep
 from typing import Any, Self
 from weakref import WeakSet
@@ -41,21 +42,8 @@ class Loan:
     """
 
     __slots__ = (
-        *(
-            "at_once",
-            "below",
-            "circle",
-            "exact",
-            "hub",
-            "is_lent",
-            "lock",
-            "needs",
-            "number",
-            "place",
-            "stuck",
-            "task",
-            "wait",
-        ),
+        *("at_once", "below", "circle", "exact", "hub", "is_lent", "lends_tokens", "lock", "needs", "number", "place"),
+        *("stuck", "task", "wait"),
     )
 
     def __init__(
@@ -75,6 +63,8 @@ class Loan:
         self.number = task.attempt
         self.place: Place = task.place
         self.is_lent = False
+        #: whether its tokens are lent where there are no slots to be lent
+        self.lends_tokens = False
         #: whether the task goes on without waiting for a free slot
         self.at_once = False
         self.circle: list[Task] = []
@@ -99,17 +89,21 @@ class Loan:
         if self.is_lent:
             if self.task.limit is not None:
                 self.task.limit.pause()
-            if hub.has_ready():
-                hub.wake()
+            hub.wake_lane(self.place.lane)
             if hub.exiting:
                 hub.stand_in()
-        elif here.lender is not None and not self.place.lends:
+        if not self.place.lends and self.task.special and self.task.resources:
+            self.lends_tokens = True
+            hub.ask(hub.scheduler.tokens_lent, self.task, self.number)
+        if not self.is_lent and here.lender is not None and not self.place.lends:
             self.below = here.lender._owner.lent(here.lender, None, self.needs)
             self.below.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         hub = self.hub
+        if self.lends_tokens:
+            hub.ask(hub.scheduler.tokens_back, self.task, self.number)
         if self.below is not None:
             self.below.at_once = self.at_once
             self.below.__exit__(kind, error, trace)
@@ -131,7 +125,9 @@ class Lending(Guarded):
     #: see ``Hub`` and ``Backend``
     exchange: Callable[[Any, Sequence[Any], int], Any]
     turn: Callable[[Any, Any, int], Any]
+    ask: Callable[..., object]
     _interrupted: Callable[[BaseException, list[Any]], None]
+    lanes: Mapping[str, Any]
     wake: Callable[[], None]
     stand_in: Callable[[], None]
     #: running tasks that somebody wants to be cancelled by force
@@ -161,6 +157,16 @@ class Lending(Guarded):
         """For a ``with`` block in which a running task waits."""
         return Loan(self, task, wait, needs, exact=exact)
 
+    def answer_door(self) -> None:
+        """See to what was posted while this thread had the lock."""
+        self.knocked = False
+        self.exchange(None, (), 0)
+
+    def wake_lane(self, lane: str) -> None:
+        """Have what is ready of a lane seen to."""
+        if self.scheduler.lane(lane).has_any():
+            self.lanes.get(lane, self).wake()
+
     def waited(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
         """Have a running task wait for a future, for as long as it takes.
 
@@ -170,7 +176,7 @@ class Lending(Guarded):
         owner: object = future._owner
         while not future._settled:
             near = future.state in _NOT_BEGUN and owner is self and here.depth < DEEP and task.place.lends
-            if near and self._hand_on(task, future):
+            if near and _has_room() and self._hand_on(task, future):
                 self._run_here(task, future)
                 continue
             with Loan(self, task, Wait(needs, every=True), needs, exact=needs):
@@ -188,8 +194,8 @@ class Lending(Guarded):
         except BaseException as error:
             self._interrupted(error, [])
             raise
-        if self._answers or self.scheduler.news or self.scheduler.resumed:
-            self.exchange(task.place, (), 0)
+        if self._answers or self.scheduler.news or self.scheduler.resumed or self.knocked:
+            self.answer_door()
         return handed
 
     def _run_here(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
@@ -280,6 +286,18 @@ class Lending(Guarded):
                 return getattr(task, "_owner", None) is self
             stack += missing
         return False
+
+
+def _has_room() -> bool:
+    """Whether this thread may run another task inside: little of its stack is in use, and no event loop runs in it."""
+    asyncio: Any = sys.modules.get("asyncio.events")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        return False
+    try:
+        sys._getframe(sys.getrecursionlimit() // 4)
+    except ValueError:
+        return True
+    return False
 
 
 def needs_of(task: Any) -> Sequence[Task]:

@@ -51,7 +51,7 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
     if future.special:
         terms = future.terms
         if terms is not None:
-            again = fn, args, rest
+            again = fn, args, rest, future.tolerated
             if terms.timeout is not None:
                 owner: Any = future._owner
                 owner.begin_limit(future, terms.timeout)
@@ -98,7 +98,7 @@ def on_terms(fact: Finished) -> Finished:
     future = fact[0]
     if not future.special or future.terms is None:
         return fact
-    return judged(fact, future.terms, (future._fn, future._args, future._rest))
+    return judged(fact, future.terms, (future._fn, future._args, future._rest, future.tolerated))
 
 
 def _on_terms(fact: Finished, terms: Terms, call: Any) -> Finished:

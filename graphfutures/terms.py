@@ -60,7 +60,8 @@ class Joined(NamedTuple):
 def judged(fact: Finished, terms: Terms, call: tuple[Any, ...]) -> Finished:
     """What becomes of an attempt that has ended, by the terms of its task.
 
-    :param call: the function, the arguments and what few calls have, to be put back if it is to be called again.
+    :param call: the function, the arguments, what few calls have, and the dependencies whose failure is a value, to
+        be put back if it is to be called again.
     """
     future, number, good, outcome, _, record = fact
     try:
@@ -79,7 +80,9 @@ def judged(fact: Finished, terms: Terms, call: tuple[Any, ...]) -> Finished:
             return fact
         future.failures = failures
         delay = _delay(terms.backoff, failures, future) if terms.backoff else 0.0
-        future._fn, future._args, future._rest = call
+        future._fn, future._args, future._rest, tolerated = call
+        if tolerated:
+            future.tolerated = tolerated
         future._traceback = None
         return future, number, False, Again(delay) if delay else AT_ONCE, False, record
     except BaseException as error:  # of what is in the value, an asyncio future perhaps

@@ -108,7 +108,7 @@ class Waiters:
         if not isinstance(waiter.event, Bell):
             # The standard event's lock may stay taken for good when its waiter is interrupted.  While waiters are
             # being installed nobody else has come to know of this one.
-            waiter.event = Bell(is_set=waiter.event.is_set()) if here.task is None else LentBell(here.task, waiter)
+            waiter.event = LentBell(waiter)
         if type(waiter.event) is LentBell:
             waiter.event.needs.append(self._future)
         if not self._future._enter((WAITER, waiter)):
@@ -125,15 +125,13 @@ class Waiters:
 class LentBell(Bell):
     """What a task waits for in ``wait`` and ``as_completed``: its slot is lent as long as it does.
 
-    :param task: the one that waits.
     :param waiter: of the standard library, whose event this is.
     """
 
-    __slots__ = ("_every", "_number", "_task", "_wait", "_waiter", "needs")
+    __slots__ = ("_every", "_number", "_wait", "_waiter", "needs")
 
-    def __init__(self, task: Any, waiter: Any) -> None:
+    def __init__(self, waiter: Any) -> None:
         super().__init__(is_set=waiter.event.is_set())
-        self._task = task
         #: whether all have to settle, or the first has to fail
         self._every = type(waiter) is _AllCompletedWaiter
         self._waiter = waiter
@@ -145,27 +143,42 @@ class LentBell(Bell):
     def wait(self, timeout: float | None = None) -> bool:
         if self._set:
             return True
-        if here.task is not self._task:
-            return super().wait(timeout)  # in a thread that the task has started
+        if here.task is None:
+            return super().wait(timeout)
         needs, self.needs = self.needs, []  # once is enough to have them run first
         if needs:
             ours = not self._every or len(needs) == self._number
             self._wait = Wait(needs, every=self._every) if ours else None
         if timeout is not None:
             return self._wait_in_loan(timeout, needs, ())
-        if self._every:
-            exact = needs if self._number == 1 or not self._waiter.stop_on_exception else ()
-            return self._wait_in_loan(None, needs, exact)
-        pending = _pending(sys._getframe(1))
+        if not self._every:
+            pending = _pending(sys._getframe(1))
+        elif self._number == 1 or not self._waiter.stop_on_exception:
+            return self._wait_in_loan(None, needs, needs)
+        else:
+            pending = needs if len(needs) == self._number else ()
         if len(pending) > FEW:
             if self._wait_in_loan(PATIENCE, needs, ()):
                 return True
             needs = []
-        ours = all(issubclass(type(future), Task) for future in pending)
-        return self._wait_in_loan(None, needs, AnyOf(pending) if ours else ())
+        if not pending or not all(issubclass(type(future), Task) for future in pending):
+            return self._wait_in_loan(None, needs, ())
+        if not self._every:
+            return self._wait_in_loan(None, needs, AnyOf(pending))
+        return self._wait_for_failure(needs, pending)
+
+    def _wait_for_failure(self, needs: list[Task], pending: Collection[Any]) -> bool:
+        """Wait for the first failure of several; that others have ended well may leave those that close a circle."""
+        patience = PATIENCE
+        while True:
+            left = [future for future in pending if not future._settled]
+            alone = len(left) <= 1
+            if self._wait_in_loan(None if alone else patience, needs, AnyOf(left)):
+                return True
+            needs, patience = [], min(2 * patience, 16 * PATIENCE)
 
     def _wait_in_loan(self, timeout: float | None, needs: list[Task], exact: Sequence[Task]) -> bool:
-        with self._task._owner.lent(self._task, self._wait, needs, exact=exact) as loan:
+        with here.task._owner.lent(here.task, self._wait, needs, exact=exact) as loan:
             found = super().wait(timeout)
             loan.at_once = not found
         return found

@@ -21,7 +21,8 @@ class Capabilities(NamedTuple):
     """What a backend can do, by which the conformance suite knows what to ask of it.
 
     :param shares_memory: arguments and values are passed by reference.
-    :param submits_run: a task runs inside ``submit``, in the thread that submits.
+    :param submits_run: a task runs inside ``submit``, in the thread that submits; such a backend has ``wake_aside``
+        as well, for threads that have others to see to.
     :param kills: a running task can be stopped.
     :param keeps_values: values stay where they were made.
     :param makes_workers: its workers are its own, so that it gives them names and initializes them.

@@ -236,7 +236,9 @@ class Wrapped(Ringing):
     def _hand_over(self, hub: Exchange, future: GraphFuture[Any]) -> None:
         number, worker, start = future.attempt, len(self._handed), perf_counter()
         future._worker, future._started = worker, start
-        again = (future._fn, future._args, future._rest) if future.special and future.terms is not None else None
+        again = None
+        if future.special and future.terms is not None:
+            again = future._fn, future._args, future._rest, future.tolerated
         try:
             fn, args, kwargs, context = call_of(future)
         except BaseException as error:  # of a container that cannot be rebuilt

@@ -53,7 +53,7 @@ class Inline:
         self._initializer = initializer
         self._initargs = initargs
         self._mine = _Mine()
-        #: threads that run what the clerk has made ready, who has others to see to
+        #: threads that run what was made ready by one who has others to see to
         self._aside: list[Thread] = []
 
     def start(self, hub: Exchange) -> None:
@@ -64,8 +64,14 @@ class Inline:
         """See ``Backend``."""
         if self._hub.inside():
             return  # a finalizer, inside an exchange that will see to it
-        if here.clerk and self._wakes_aside():
-            return
+        if here.clerk:
+            self.wake_aside()
+        else:
+            self._work()
+
+    attend = nudge = wake
+
+    def _work(self) -> None:
         stack, my = self._mine.stack, here.__dict__  # of this thread; quicker than the attribute
         started, outer = stack.started, my.get("task")
         depth = len(started)
@@ -109,22 +115,19 @@ class Inline:
                     continue  # another one
             raise
 
-    attend = nudge = wake
-
-    def _wakes_aside(self) -> bool:
-        """Run what is ready in a thread of its own; False if none can be started."""
+    def wake_aside(self) -> None:
+        """As ``wake``, for a thread that has others to see to: what is ready is run in a thread of its own."""
         thread = Thread(self._work_aside, name="inline")
         self._aside = [*(other for other in self._aside if other.is_alive()), thread]
         try:
             thread.start()
         except RuntimeError:
             self._aside.remove(thread)
-            return False
-        return True
+            self._work()  # the interpreter exits, and no thread can be started any more
 
     def _work_aside(self) -> None:
         here.ours = True
-        self.wake()
+        self._work()
 
     def _initialize(self) -> None:
         initializer, self._initializer = self._initializer, None

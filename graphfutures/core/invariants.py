@@ -80,6 +80,7 @@ def _check_tokens(scheduler: Scheduler, outstanding: list[tuple[Task, int, Place
     tokens = scheduler.tokens
     computing = {task for task, number, _ in outstanding if number == task.attempt}
     computing -= {task for task, number in scheduler._blocked if number == task.attempt}
+    computing -= scheduler.lent_tokens
     assert set(tokens.held) == {task for task in computing if task.resources}, "tokens are held by who does not compute"
     for name, number in tokens.declared.items():
         held = sum(wanted.get(name, 0) for wanted in tokens.held.values())

@@ -315,6 +315,7 @@ class Scheduler(Slots):
         self._lenders = {to: lender for to, lender in self._lenders.items() if to[0].place is not place}
         for task in [task for task in self.tokens.held if task.place is place]:
             self.tokens.give_back(task)
+        self.lent_tokens = {task for task in self.lent_tokens if task.place is not place}
         for task in [task for task in self.unsettled if task.state is RUNNING and task.place is place]:
             self._take_back(task)
         for task in [task for task in self.claims.kept if task.keeper is place]:

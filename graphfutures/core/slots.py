@@ -30,6 +30,8 @@ class Slots:
         self.policies = {"": self.policy}
         #: attempts that go on, since they have their slot back
         self.resumed: list[tuple[Task, int]] = []
+        #: running tasks that have lent their tokens alone
+        self.lent_tokens: set[Task] = set()
         #: attempts that still run although their task has settled
         self.overdue: set[tuple[Task, int]] = set()
         self._blocked: dict[tuple[Task, int], Place] = {}
@@ -79,6 +81,18 @@ class Slots:
                 place.resuming.append((task, number))
             self._resume(place)
         return True
+
+    def tokens_lent(self, task: Task, number: int) -> None:
+        """An attempt waits where it has no slot to lend, and lends its tokens."""
+        if task.attempt == number and task in self.tokens.held:
+            self.tokens.give_back(task)
+            self.lent_tokens.add(task)
+
+    def tokens_back(self, task: Task, number: int) -> None:
+        """Its wait is over: it has them back, whether or not they are free."""
+        if task.attempt == number and task in self.lent_tokens:
+            self.lent_tokens.discard(task)
+            self.tokens.take(task, forced=True)
 
     def urged(self, needs: Iterable[Task]) -> None:
         """Somebody has lent his slot and waits for these: what is ready of what they need goes first."""
@@ -143,7 +157,8 @@ class Slots:
             waiter, number = wait.attempt
             place = self._blocked.get(wait.attempt)
             if wait.missing <= 0 and place is not None and self._waits.get(wait.attempt) is wait:
-                self.unblocked(waiter, number, place)
+                # The slot of one whose time is over may be taken as long as this waiter waits.
+                self.unblocked(waiter, number, place, at_once=(task, task.attempt) in self.overdue)
 
     def _begins(self, task: Task, place: Place) -> None:
         task.state = RUNNING
@@ -163,8 +178,9 @@ class Slots:
 
     def _freed(self, task: Task, number: int, place: Place) -> None:
         """A slot is free, and with it what tokens went with it."""
-        if self.tokens.held and task.attempt == number:
+        if (self.tokens.held or self.lent_tokens) and task.attempt == number:
             self.tokens.give_back(task)
+            self.lent_tokens.discard(task)
             for where in {place, *self._blocked.values()}:
                 self._resume(where)
         elif place.resuming:

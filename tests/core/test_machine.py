@@ -232,6 +232,14 @@ class Machine(RuleBasedStateMachine):
             assert attempt[:2] not in self.scheduler._blocked
         self.blocked = [attempt for attempt in self.blocked if attempt[:2] in self.scheduler._blocked]
 
+    @precondition(lambda self: self.outstanding)
+    @rule(data=st.data(), back=st.booleans())
+    def tokens_only(self, data: st.DataObject, back: bool) -> None:
+        """An attempt waits where it lends no slot, or waits no more."""
+        task, number, _ = attempt = data.draw(st.sampled_from(self.outstanding))
+        if attempt not in self.blocked and not self.has_handed_on(attempt):
+            (self.scheduler.tokens_back if back else self.scheduler.tokens_lent)(task, number)
+
     def lent(self) -> set[tuple[Task, int]]:
         return {(task, number) for task, number, _ in self.blocked}
 
@@ -310,6 +318,7 @@ class Machine(RuleBasedStateMachine):
         assert not scheduler._spreading
         assert not scheduler._blocked
         assert not scheduler._lenders
+        assert not scheduler.lent_tokens
         assert all(where.held == 0 for where in self.places)
         assert not any(task.state is NEW for task in self.tasks)
         for task in list(self.tasks):
