@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, Self, TypeVar, Unpack
 from graphfutures import config, ending, errors
 from graphfutures.backends.base import Backend
 from graphfutures.backends.registry import ALIASES, BACKENDS, Request, make
-from graphfutures.core.states import READY, RUNNING, WAITING
+from graphfutures.core.states import DONE, READY, RUNNING, WAITING
 from graphfutures.current import here
 from graphfutures.door import Door, is_interrupt
 from graphfutures.explaining import explain
@@ -39,7 +39,11 @@ class Overview(Door):
 
     def put(self, value: T) -> GraphFuture[T]:
         """A future that has this value already; given to tasks, the value is not looked through."""
-        return self._hub.settled_with(value)
+        future: GraphFuture[T] = GraphFuture(self._hub, next(self._hub.serials), name="put")
+        future._outcome = value
+        future.state = DONE
+        future._announce()
+        return future
 
     def explain(self, future: GraphFuture[Any]) -> str:
         """Why a future is not done, or how it ended, in a sentence.

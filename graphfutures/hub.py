@@ -147,7 +147,7 @@ class Hub(Facts):
             others = self.exchange(place, (), 0 if batch else want)
             return batch or others
         if self.lanes:
-            self._wake_others(place)
+            self.wake_others(place)
         return batch
 
     def exchange(self, place: Any, finished: Sequence[Finished], want: int) -> list[GraphFuture[Any]] | None:
@@ -225,7 +225,7 @@ class Hub(Facts):
                 self._interrupted(error, told)
                 raise
             if self.lanes:
-                self._wake_others(place)
+                self.wake_others(place)
             if batch:
                 if self.knocked:
                     self.answer_door()
@@ -240,17 +240,6 @@ class Hub(Facts):
             if not more and not self.inbox:
                 return batch
             finished = ()
-
-    def _wake_others(self, place: Place | None) -> None:
-        """What an exchange has made ready may be for another backend."""
-        lane = None if place is None else place.lane
-        for name, policy in tuple(self.scheduler.policies.items()):
-            if name != lane and policy.has_any():
-                backend: Any = self.lanes[name]
-                if here.ours and backend.capabilities.submits_run:
-                    backend.wake_aside()  # this thread has others to see to
-                else:
-                    backend.wake()
 
     def revoked(self, future: GraphFuture[Any], number: int, place: Place) -> None:
         """A task that was handed over has not been started and is given back."""
@@ -362,15 +351,6 @@ class Hub(Facts):
         for start in range(0, len(futures), SLICE):
             self.inbox.append((self._cancel, (futures[start : start + SLICE], False)))
         self.ask(bool)  # applied after the others
-
-    def settled_with(self, value: Any) -> GraphFuture[Any]:
-        """A future that has its value already."""
-        future: GraphFuture[Any] = GraphFuture(self, next(self.serials))
-        future._name = "put"
-        future._outcome = value
-        future.state = DONE
-        future._announce()
-        return future
 
     def unpacked(self, future: GraphFuture[Any], n: int) -> list[GraphFuture[Any]]:
         """Futures for the n items of a value."""

@@ -167,6 +167,17 @@ class Lending(Guarded):
         if self.scheduler.lane(lane).has_any():
             self.lanes.get(lane, self).wake()
 
+    def wake_others(self, place: Place | None) -> None:
+        """What an exchange has made ready may be for another backend."""
+        lane = None if place is None else place.lane
+        for name, policy in tuple(self.scheduler.policies.items()):
+            if name != lane and policy.has_any():
+                backend: Any = self.lanes[name]
+                if here.ours and backend.capabilities.submits_run:
+                    backend.wake_aside()  # this thread has others to see to
+                else:
+                    backend.wake()
+
     def waited(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
         """Have a running task wait for a future, for as long as it takes.
 

@@ -128,13 +128,14 @@ class LentBell(Bell):
     :param waiter: of the standard library, whose event this is.
     """
 
-    __slots__ = ("_every", "_number", "_wait", "_waiter", "needs")
+    __slots__ = ("_every", "_number", "_until_failure", "_wait", "needs")
 
     def __init__(self, waiter: Any) -> None:
         super().__init__(is_set=waiter.event.is_set())
         #: whether all have to settle, or the first has to fail
         self._every = type(waiter) is _AllCompletedWaiter
-        self._waiter = waiter
+        # Of the waiter nothing more is kept, which keeps this: what goes is to go without the collector.
+        self._until_failure = self._every and waiter.stop_on_exception
         #: how many these are, those of others among them; not known to the other kinds of waiters
         self._number = waiter.num_pending_calls if self._every else None
         self._wait: Wait | None = None
@@ -153,7 +154,7 @@ class LentBell(Bell):
             return self._wait_in_loan(timeout, needs, ())
         if not self._every:
             pending = _pending(sys._getframe(1))
-        elif self._number == 1 or not self._waiter.stop_on_exception:
+        elif self._number == 1 or not self._until_failure:
             return self._wait_in_loan(None, needs, needs)
         else:
             pending = needs if len(needs) == self._number else ()
