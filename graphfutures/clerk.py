@@ -77,7 +77,7 @@ class Clerk:
 
     def _attend(self) -> None:
         me = threading.current_thread()
-        here.ours = here.clerk = True
+        here.ours = True
         due: list[Entry] = []
         try:
             while True:

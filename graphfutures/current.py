@@ -19,8 +19,6 @@ class _Here(local):
     lender: Any = None
     #: whether it is a thread of ours that does nothing for users but to run tasks
     ours = False
-    #: whether it is the one that sees to what is due at a time
-    clerk = False
     #: how many tasks that it runs were begun inside the wait of another one
     depth = 0
 

@@ -124,8 +124,9 @@ class GraphExecutor(Overview):
         if mp_context is not None and getattr(mp_context, "_name", None) != "loky":
             raise ValueError("mp_context must be loky's: loky.backend.get_context('loky')")
         for name, number in (("max_pending", max_pending), ("max_tasks_per_child", max_tasks_per_child)):
-            _above_zero(name, number)
-        if not isinstance(backends, (Mapping, type(None))):
+            if number is not None:
+                _above_zero(name, number)
+        if backends is not None and not isinstance(backends, Mapping):
             raise TypeError(
                 f"backends must map names to numbers of workers, as in {{'inline': 1}}, not {backends!r:.80}"
             )
@@ -419,12 +420,11 @@ def _dropped(reference: weakref.ref[Hub], _: object) -> None:
         hub.release()
 
 
-def _above_zero(name: str, number: int | None) -> Any:
-    if number is not None:
-        try:
-            index(number)
-        except TypeError:
-            raise errors.not_a_number(name, number) from None
-        if number <= 0:
-            raise ValueError(f"{name} must be greater than 0")
+def _above_zero(name: str, number: int) -> int:
+    try:
+        index(number)
+    except TypeError:
+        raise errors.not_a_number(name, number) from None
+    if number <= 0:
+        raise ValueError(f"{name} must be greater than 0")
     return number

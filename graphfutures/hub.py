@@ -271,7 +271,7 @@ class Hub(Facts):
             return  # a finalizer, inside an exchange that will see to it
         self.exchange(None, (), 0)
         if self.has_ready():
-            self.wake()
+            self.wake_from_here(self.backend)
 
     def ring_clerk(self) -> bool:
         """Have a thread of ours apply what was posted; False if none can be started."""

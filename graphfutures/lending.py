@@ -172,11 +172,14 @@ class Lending(Guarded):
         lane = None if place is None else place.lane
         for name, policy in tuple(self.scheduler.policies.items()):
             if name != lane and policy.has_any():
-                backend: Any = self.lanes[name]
-                if here.ours and backend.capabilities.submits_run:
-                    backend.wake_aside()  # this thread has others to see to
-                else:
-                    backend.wake()
+                self.wake_from_here(self.lanes[name])
+
+    def wake_from_here(self, backend: Any) -> None:
+        """Wake a backend, which may be one that runs tasks in the thread that wakes it."""
+        if here.ours and backend.capabilities.submits_run:
+            backend.wake_aside()  # this thread has others to see to
+        else:
+            backend.wake()
 
     def waited(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:
         """Have a running task wait for a future, for as long as it takes.

@@ -64,14 +64,6 @@ class Inline:
         """See ``Backend``."""
         if self._hub.inside():
             return  # a finalizer, inside an exchange that will see to it
-        if here.clerk:
-            self.wake_aside()
-        else:
-            self._work()
-
-    attend = nudge = wake
-
-    def _work(self) -> None:
         stack, my = self._mine.stack, here.__dict__  # of this thread; quicker than the attribute
         started, outer = stack.started, my.get("task")
         depth = len(started)
@@ -115,6 +107,8 @@ class Inline:
                     continue  # another one
             raise
 
+    attend = nudge = wake
+
     def wake_aside(self) -> None:
         """As ``wake``, for a thread that has others to see to: what is ready is run in a thread of its own."""
         thread = Thread(self._work_aside, name="inline")
@@ -123,11 +117,11 @@ class Inline:
             thread.start()
         except RuntimeError:
             self._aside.remove(thread)
-            self._work()  # the interpreter exits, and no thread can be started any more
+            self.wake()  # the interpreter exits, and no thread can be started any more
 
     def _work_aside(self) -> None:
         here.ours = True
-        self._work()
+        self.wake()
 
     def _initialize(self) -> None:
         initializer, self._initializer = self._initializer, None
