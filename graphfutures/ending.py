@@ -12,6 +12,7 @@ from time import sleep
 from typing import Any
 
 from graphfutures import errors, exits
+from graphfutures.core.states import SETTLED
 from graphfutures.externals import External
 from graphfutures.hub import Hub
 from graphfutures.lending import needs_of
@@ -103,7 +104,7 @@ def _waits_for_foreign(task: Any) -> bool:
     seen, stack = set(), [task]
     while stack:
         found = stack.pop()
-        if found in seen:
+        if found in seen or found.state in SETTLED:
             continue
         seen.add(found)
         if found.foreign or found.outside:
