@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from graphfutures.bells import Letters, Thread
 from graphfutures.futures import GraphFuture, run_callbacks
+from graphfutures.watching import FIRST
 
 LOGGER = logging.getLogger("graphfutures")
 _Unit: TypeAlias = "tuple[GraphFuture[Any], deque[Callable[[], object]]]"
@@ -34,18 +35,29 @@ class Callbacks:
     :param name: of the threads, before what they are.
     """
 
+    _is_open = False
+
     def __init__(self, name: str) -> None:
         self._name = name
-        self._units: deque[_Unit] = deque()
-        self._bell: Letters[None] = Letters()
         self._threads: set[threading.Thread] = set()
-        self._asleep: set[threading.Thread] = set()  # those who wait at the bell, or are about to
-        # Since when; whose callbacks, until that is logged.
-        self._busy: dict[threading.Thread, list[Any]] = {}
         self._closing = False
+
+    def _open(self) -> None:
+        """Make what an executor without callbacks has no use for."""
+        with FIRST:
+            if self._is_open:
+                return
+            self._bell: Letters[None] = Letters()
+            self._asleep: set[threading.Thread] = set()  # those who wait at the bell, or are about to
+            # Since when; whose callbacks, until that is logged.
+            self._busy: dict[threading.Thread, list[Any]] = {}
+            self._units: deque[_Unit] = deque()
+            self._is_open = True
 
     def add(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
         """Have the callbacks of a settled future run."""
+        if not self._is_open:
+            self._open()
         self._units.append((future, callbacks))
         if self._asleep:
             self._bell.put(None)

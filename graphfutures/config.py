@@ -11,9 +11,19 @@ DEFAULT_BACKEND = "threads"
 _told: set[str] = set()
 
 
+def _variable(name: str) -> str | None:
+    """A variable of the environment; where it is not set, ``os.environ.get`` takes two exceptions to say so."""
+    environ: Any = os.environ
+    found = getattr(environ, "_data", None)
+    if found is not None and environ.encodekey(name) not in found:
+        return None
+    value: str | None = environ.get(name)
+    return value
+
+
 def default_backend() -> str:
     """The backend named by ``GRAPHFUTURES_BACKEND``, else threads."""
-    name = os.environ.get("GRAPHFUTURES_BACKEND")
+    name = _variable("GRAPHFUTURES_BACKEND")
     if not name:
         return DEFAULT_BACKEND
     if name not in _told:
@@ -32,7 +42,7 @@ def default_max_workers() -> int:
 
     :raises ValueError: for a variable that is no number above 0.
     """
-    given = os.environ.get("GRAPHFUTURES_MAX_WORKERS")
+    given = _variable("GRAPHFUTURES_MAX_WORKERS")
     if given:
         if not given.isdecimal() or not int(given):
             raise ValueError(f"GRAPHFUTURES_MAX_WORKERS must be an integer greater than 0, not {given!r}")

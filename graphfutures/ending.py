@@ -17,24 +17,21 @@ from graphfutures.externals import External
 from graphfutures.hub import Hub
 from graphfutures.lending import needs_of
 
-_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+_hubs: dict[int, weakref.ref[Hub]] = {}
 _exiting: list[bool] = []  # not empty once the interpreter exits
 _held: dict[int, list[Hub]] = {}  # by the thread that forks
 
 
 def register(hub: Hub) -> None:
     """Have a hub drained before the interpreter exits, and begun afresh in a forked child."""
-    _hubs.add(hub)
+    key = id(hub)
+    _hubs[key] = weakref.ref(hub, partial(_hubs.pop, key))
     if _exiting:
         hub.refuse(RuntimeError(errors.AFTER_EXIT), inside=False)
 
 
 def _alive() -> list[Hub]:
-    while True:
-        try:
-            return list(_hubs)
-        except RuntimeError:
-            continue  # another thread has made an executor meanwhile
+    return [hub for reference in tuple(_hubs.values()) if (hub := reference()) is not None]
 
 
 def _at_exit() -> None:

@@ -416,7 +416,7 @@ def unpack(future: GraphFuture[Any], n: int) -> list[GraphFuture[Any]]:
 
 def _dropped(reference: weakref.ref[Hub], _: object) -> None:
     hub = reference()
-    if hub is not None:
+    if hub is not None and not hub.ended:
         hub.release()
 
 

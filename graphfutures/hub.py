@@ -231,7 +231,8 @@ class Hub(Facts):
                     self.answer_door()
                 return batch
             if self.ended:
-                wake_in(self.room, -1)
+                if self.room:
+                    wake_in(self.room, -1)
                 _draining.discard(self)
                 if not self._end_told and (place is None or self.lanes):
                     self._end_told = True

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 
 from graphfutures.core.graph import Task
 from graphfutures.core.states import READY
-from graphfutures.core.tokens import Tokens
+from graphfutures.core.tokens import NO_TOKENS, Tokens
 
 STREAK = 64
 
@@ -57,7 +57,7 @@ class Policy:
         self.full = False
         self._first: list[tuple[float, int, Task]] = []
         self._last: list[tuple[float, int, Task]] = []
-        self._tokens = Tokens() if tokens is None else tokens
+        self._tokens = NO_TOKENS if tokens is None else tokens
         self._freed = self._tokens.freed
         self._pushes = 0
         self._streak = 0  # of others than roots

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from graphfutures.core.graph import Place, Task, Wait
 from graphfutures.core.policy import Policy
 from graphfutures.core.states import READY, RUNNING, SETTLED, WAITING
-from graphfutures.core.tokens import Tokens
+from graphfutures.core.tokens import NO_TOKENS, Tokens
 
 #: so many may wait before nothing else is begun, as long as somebody computes; more would only be more threads
 CROWD = 64
@@ -24,7 +24,7 @@ class Slots:
     """
 
     def __init__(self, resources: Mapping[str, float] | None = None) -> None:
-        self.tokens = Tokens(resources)
+        self.tokens = Tokens(resources) if resources else NO_TOKENS
         self._holders = self.tokens.held
         self.policy = Policy("", self.tokens)
         self.policies = {"": self.policy}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from heapq import heappop, heappush
+from typing import Final
 
 from graphfutures.core.graph import Task
 from graphfutures.core.states import READY
@@ -74,3 +75,7 @@ class Tokens:
     def free(self) -> dict[str, float]:
         """How many tokens nobody holds, by name."""
         return dict(self._free)
+
+
+#: of everybody who has declared none: no task can hold any of these, so nothing in it ever changes
+NO_TOKENS: Final = Tokens()
