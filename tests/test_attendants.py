@@ -50,6 +50,7 @@ def test_what_comes_while_the_last_free_one_leaves_is_run(callbacks, monkeypatch
                 add(callbacks, released.set)
             raise Empty
 
+    callbacks._open()
     callbacks._bell = Bell()
     add(callbacks, lambda: released.wait(LIMIT))
     add(callbacks, lambda: None)
