@@ -12,10 +12,17 @@ from concurrent.futures import (
 )
 
 from graphfutures.arguments import allow_failure, quote, value
+from graphfutures.config import set_options
 from graphfutures.current import blocked, current_executor, current_task
 from graphfutures.errors import BrokenGraphError, DeadlockError, GraphFuturesError, TaskFailedError, TaskTimeoutError
 from graphfutures.executor import GraphExecutor, unpack
 from graphfutures.futures import GraphFuture
+from graphfutures.lazy import Delayed, compute, delayed
+from graphfutures.schedulers import get
+
+# Found as attributes, and not by ``import *``, which would hide a module of the standard library.
+from graphfutures import multiprocessing as multiprocessing  # isort: skip
+from graphfutures import synchronous as synchronous, threaded as threaded  # isort: skip
 
 __all__ = [
     "ALL_COMPLETED",
@@ -25,6 +32,7 @@ __all__ = [
     "BrokenGraphError",
     "CancelledError",
     "DeadlockError",
+    "Delayed",
     "GraphExecutor",
     "GraphFuture",
     "GraphFuturesError",
@@ -34,9 +42,13 @@ __all__ = [
     "allow_failure",
     "as_completed",
     "blocked",
+    "compute",
     "current_executor",
     "current_task",
+    "delayed",
+    "get",
     "quote",
+    "set_options",
     "unpack",
     "value",
     "wait",

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from graphfutures.calls import EACH, Allowed, Plan, Quote, find, futures_of
+from graphfutures.calls import EACH, Allowed, Lazy, Plan, Quote, find, futures_of
 from graphfutures.core.graph import Task
 from graphfutures.externals import External
 from graphfutures.futures import GraphFuture, Owner
@@ -42,6 +42,8 @@ def value(future: Future[T]) -> T:
 Found = tuple[Plan | None, tuple[Task, ...], tuple[Task, ...]]
 #: in a call without futures
 NOTHING: Final[Found] = (None, (), ())
+#: in a call with computations that are not begun yet: whoever looks is to begin them, and look again
+LAZY: Final[tuple[Task, ...]] = (Task(0),)
 
 
 def look(args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner) -> Found:
@@ -63,6 +65,8 @@ def look(args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner) -> Found:
     if plan is None:
         return NOTHING
     sources = futures_of(plan)
+    if any(isinstance(source, Lazy) for source in sources):
+        return plan, LAZY, ()
     kinds = set(map(id, map(type, sources)))  # a metaclass may forbid to hash a class
     if kinds == {id(GraphFuture)} and set(map(_owner, sources)) == {owner}:
         return plan, tuple(sources), ()

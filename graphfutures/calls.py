@@ -36,6 +36,16 @@ class Quote:
         return f"quote({self.value!r:.80})"
 
 
+class Lazy:
+    """What stands in an argument for a computation that is not begun yet: see ``graphfutures.lazy``."""
+
+    __slots__ = ()
+
+    def begun(self, door: Any, begun: dict[int, Any]) -> Any:
+        """Its future on an executor."""
+        raise NotImplementedError
+
+
 class Allowed:
     """A future whose exception, if it fails, is passed on as a value."""
 
@@ -121,7 +131,7 @@ def _learned(cls: type) -> str:
 def _kind(cls: type) -> str:
     if issubclass(cls, Future):
         return FUTURE
-    if issubclass(cls, (Quote, Allowed)):
+    if issubclass(cls, (Quote, Allowed, Lazy)):
         return MARKER
     if issubclass(cls, dict):
         return PAIRS

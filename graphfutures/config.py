@@ -1,14 +1,75 @@
-"""What holds where the caller says nothing: the environment, then our defaults."""
+"""What holds where the caller says nothing: what ``set_options`` says, the environment, then our defaults."""
 
 from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from threading import local
+from types import MappingProxyType
+from typing import Any, Self
+
+from graphfutures import errors
 
 LOGGER = logging.getLogger("graphfutures")
 DEFAULT_BACKEND = "threads"
 _told: set[str] = set()
+_NONE: Mapping[str, Any] = MappingProxyType({})
+#: what was set for the whole process, and for this context
+_set: dict[str, Any] = {}
+_set_here: ContextVar[Mapping[str, Any]] = ContextVar("graphfutures options", default=_NONE)
+
+
+class _Entered(local):
+    """The executors whose ``with`` blocks this thread is in, the innermost last."""
+
+    executors: tuple[Any, ...] = ()
+
+
+entered = _Entered()
+
+
+class set_options:
+    """Set defaults: as a statement for the whole process, as ``with set_options(…):`` in this context and undone.
+
+    :param scheduler: what runs graphs: a name of a backend, an executor, or a ``get`` function.
+    :param get: the same, by the name that it had in dask's first releases.
+    :param num_workers: how many workers, where an executor is made by name.
+    :raises TypeError: for an unknown option, or a number of workers that is none.
+    :raises ValueError: for a number of workers below 1.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        unknown = options.keys() - {"scheduler", "get", "num_workers"}
+        if unknown:
+            raise errors.unknown_parameter(unknown, ("scheduler", "get", "num_workers"))
+        workers = options.get("num_workers")
+        if workers is not None and not isinstance(workers, int):
+            raise errors.not_a_number("num_workers", workers)
+        if workers is not None and workers < 1:
+            raise ValueError("num_workers must be greater than 0")
+        if "get" in options:
+            options["scheduler"] = options.pop("get")
+        self._options = options
+        self._before = dict(_set)
+        self._token: Token[Mapping[str, Any]] | None = None
+        _set.update(options)
+
+    def __enter__(self) -> Self:
+        _set.clear()
+        _set.update(self._before)
+        self._token = _set_here.set({**_set_here.get(), **self._options})
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._token is not None:
+            _set_here.reset(self._token)
+
+
+def option(name: str) -> Any:
+    """What ``set_options`` says, None if it says nothing."""
+    return _set_here.get().get(name, _set.get(name))
 
 
 def _variable(name: str) -> str | None:
@@ -22,7 +83,10 @@ def _variable(name: str) -> str | None:
 
 
 def default_backend() -> str:
-    """The backend named by ``GRAPHFUTURES_BACKEND``, else threads."""
+    """The backend named by ``set_options``, else by ``GRAPHFUTURES_BACKEND``, else threads."""
+    chosen = option("scheduler")
+    if isinstance(chosen, str):
+        return chosen
     name = _variable("GRAPHFUTURES_BACKEND")
     if not name:
         return DEFAULT_BACKEND
@@ -38,10 +102,13 @@ def source_of(name: str) -> str:
 
 
 def default_max_workers() -> int:
-    """The number in ``GRAPHFUTURES_MAX_WORKERS``, else that of ThreadPoolExecutor.
+    """The number in ``set_options``, else in ``GRAPHFUTURES_MAX_WORKERS``, else that of ThreadPoolExecutor.
 
     :raises ValueError: for a variable that is no number above 0.
     """
+    chosen = option("num_workers")
+    if chosen is not None:
+        return int(chosen)
     given = _variable("GRAPHFUTURES_MAX_WORKERS")
     if given:
         if not given.isdecimal() or not int(given):

@@ -12,9 +12,9 @@ from time import monotonic
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from graphfutures import errors
-from graphfutures.arguments import NOTHING, look
+from graphfutures.arguments import LAZY, NOTHING, look
 from graphfutures.bells import Thread
-from graphfutures.calls import ATOMS, EACH
+from graphfutures.calls import ATOMS, EACH, Lazy, fill
 from graphfutures.core.states import DONE
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture, cancel_all, tell_loop
@@ -28,6 +28,7 @@ class Door(Executor):
     """What an executor and a view of it have in common: ``submit`` and ``map`` on a hub."""
 
     _hub: Hub
+    _max_workers: int
     _options: Mapping[str, Any] | None
 
     @overload
@@ -60,6 +61,10 @@ class Door(Executor):
             except TypeError:  # of a metaclass that forbids to hash its classes
                 plain = False
         plan, tasks, tolerated = NOTHING if plain else look(args, kwargs, hub)
+        if tasks is LAZY:
+            begun: dict[int, Any] = {}
+            given = fill(args, kwargs, plan or EACH, lambda x: x.begun(self, begun) if isinstance(x, Lazy) else x, None)
+            return self.submit(fn, *given[0], **given[1])
         context = copy_context()
         rest: Any = plan
         if kwargs or context or (plan is not None and plan is not EACH):
@@ -89,6 +94,32 @@ class Door(Executor):
             return future
         finally:
             del future  # the traceback of a task that ran inline leads here
+
+    def post(self, fn: Callable[..., R], args: tuple[Any, ...], name: str, **traits: Any) -> GraphFuture[R]:
+        """Schedule a call of positional arguments under a name.
+
+        :param traits: see ``Task.mark``.
+        """
+        hub = self._hub
+        if hub.refusal is not None:
+            self._check(fn)
+        plan, tasks, _ = look(args, {}, hub)
+        context = copy_context()
+        rest: Any = plan
+        if context or (plan is not None and plan is not EACH):
+            rest = None, plan, context or None
+        future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), fn, args, rest, tasks, name)
+        if traits:
+            future.mark(**traits)
+        task = here.task
+        if task is not None and task._owner is hub:
+            future.special = future.nested = True
+            hub.submitted(future)
+        elif hub.max_pending is not None:
+            hub.admit(future)
+        else:
+            hub.submitted(future)
+        return future
 
     def _check(self, fn: Any) -> None:
         """Raise what ``submit`` raises before it does anything."""

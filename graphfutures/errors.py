@@ -219,6 +219,39 @@ def asyncio_future(place: str) -> TypeError:
     )
 
 
+def graph_circle(keys: Iterable[object]) -> ValueError:
+    """For a graph of which some can never run."""
+    shown = [repr(key) for key in keys]
+    more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
+    return ValueError(f"the graph has a circle: {', '.join(shown[:10])}{more} need each other, or what does")
+
+
+def unknown_graph(found: object) -> TypeError:
+    """For a graph that is neither a mapping nor an expression of dask's."""
+    return TypeError(
+        f"a graph is a mapping of keys to tasks, or an expression of dask's with __dask_graph__, not {found!r:.80}"
+    )
+
+
+def warn_of_keyword(name: str, known: Iterable[str]) -> None:
+    """For a keyword of a computation that may be misspelt; others are for schedulers that we do not know."""
+    meant = _meant([name], known)
+    if meant:
+        from warnings import warn
+
+        warn(f"unknown keyword {name!r}{meant}", stacklevel=4)
+
+
+def no_scheduler(found: object) -> TypeError:
+    """For a scheduler that is none."""
+    return TypeError(f"scheduler must be a name of a backend, an executor or a get function, not {found!r:.80}")
+
+
+def cannot_be_pure(error: BaseException) -> TypeError:
+    """For ``pure=True`` and a call that has no hash."""
+    return TypeError(f"pure=True needs what can be hashed or pickled, but: {type(error).__name__}: {_text(error)}")
+
+
 def contains_itself(kind: str) -> ValueError:
     """For a container that holds both itself and a future."""
     return ValueError(f"an argument holds a {kind} that contains itself and a future, so it cannot be rebuilt")

@@ -73,6 +73,29 @@ class Overview(Door):
         """The last 10,000 attempts, or all of them with ``record=True``."""
         return self._hub.history.attempts()
 
+    def get(self, graph: Any, keys: Any, **keywords: Any) -> Any:
+        """The values of some keys of a graph as dask writes it, computed here.
+
+        :param graph: a mapping of keys to tasks (tuples of a function and its arguments, dask's own nodes), to data and
+            to other keys; or an expression of dask's.
+        :param keys: one key, or a list of them, nested at will, which gives a tuple.
+        :param keywords: as dask's schedulers take them, ``num_workers``, ``callbacks`` and ``retries`` among them.
+        :raises KeyError: for a key that the graph has not got.
+        :raises ValueError: for a graph in which keys need each other, or something that is not there.
+        :raises Exception: what a task has raised, with its key in the notes.
+        """
+        from graphfutures.integrations.dask import get_on
+
+        workers = keywords.get("num_workers")
+        if workers is None or workers >= self._max_workers:
+            return get_on(self, graph, keys, **keywords)
+        with GraphExecutor(workers, backend=self) as fewer:
+            return get_on(fewer, graph, keys, **keywords)
+
+    def __call__(self, graph: Any, keys: Any, **keywords: Any) -> Any:
+        """As ``get``: so dask hands over its graphs whole, and not its own batches of them."""
+        return self.get(graph, keys, **keywords)
+
 
 class GraphExecutor(Overview):
     """A :class:`concurrent.futures.Executor` whose tasks may depend on each other.
@@ -229,9 +252,16 @@ class GraphExecutor(Overview):
         if wait and not inside:
             hub.finish()
 
+    # -- ending -------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        config.entered.executors = (*config.entered.executors, self)
+        return self
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        config.entered.executors = tuple([one for one in config.entered.executors if one is not self])
         try:
             self.shutdown(cancel_futures=is_interrupt(kind))
         except KeyboardInterrupt as interrupt:

@@ -1,0 +1,220 @@
+"""Graphs that are known whole, as dask writes them: a mapping of keys to tasks, data and other keys.
+
+A task is a tuple of a function and its arguments, or one of dask's own nodes.  What a graph means is what
+``dask.get`` makes of it, by the standard of dask's ``convert_legacy_task``; plain tuples need no dask.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from graphfutures import errors
+from graphfutures.ordering import ordered
+
+#: anything that can be hashed
+Key: TypeAlias = Any
+
+
+class Ref:
+    """The value of a key, in an argument."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+
+
+class Piece(NamedTuple):
+    """What a graph has for one key.
+
+    :param fn: what is called; None where the argument is the value, be it data or a ``Ref``.
+    :param args: its arguments, with a ``Ref`` for each value of another key, also inside containers.
+    :param needs: those keys, each once.
+    """
+
+    fn: Callable[..., Any] | None
+    args: tuple[Any, ...]
+    needs: tuple[Key, ...]
+
+
+class Nested:
+    """Calls inside the arguments of a call, made when that is made.
+
+    :param fn: of the outermost call.
+    :param args: its arguments, with a ``Nested`` for each call, a ``Ref`` to an index for each value, and a
+        ``Container`` around what is to be built.
+    """
+
+    __slots__ = ("args", "fn")
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.fn = fn
+        self.args = args
+
+    def __call__(self, *values: Any) -> Any:
+        return self.fn(*[_filled(argument, values) for argument in self.args])
+
+
+class _Container:
+    """A container that holds calls or values."""
+
+    __slots__ = ("items", "kind")
+
+    def __init__(self, kind: Callable[[Any], Any], items: list[Any]) -> None:
+        self.kind = kind
+        self.items = items
+
+
+class _Node:
+    """One of dask's nodes, called with values in the order of its dependencies."""
+
+    __slots__ = ("keys", "node")
+
+    def __init__(self, node: Any, keys: tuple[Key, ...]) -> None:
+        self.node = node
+        self.keys = keys
+
+    def __call__(self, *values: Any) -> Any:
+        return self.node(dict(zip(self.keys, values, strict=True)))
+
+
+def _filled(argument: Any, values: tuple[Any, ...]) -> Any:
+    kind = type(argument)
+    if kind is Ref:
+        return values[argument.key]
+    if kind is Nested:
+        return argument(*values)
+    if kind is _Container:
+        return argument.kind([_filled(one, values) for one in argument.items])
+    return argument
+
+
+def pieces(graph: Mapping[Key, Any], wanted: Iterable[Key]) -> dict[Key, Piece]:
+    """What it takes to compute some keys, and nothing else, in an order in which to run it.
+
+    :raises KeyError: for a wanted key that the graph has not got.
+    :raises ValueError: for a dependency that it has not got, or keys that need each other.
+    """
+    module: Any = sys.modules.get("dask._task_spec")
+    node = module.GraphNode if module is not None else ()
+    found: dict[Key, Piece] = {}
+    stack = list(wanted)
+    for key in stack:
+        if key not in graph:
+            raise KeyError(key)
+    while stack:
+        key = stack.pop()
+        if key in found:
+            continue
+        try:
+            value = graph[key]
+        except KeyError:
+            user = next(user for user, piece in found.items() if key in piece.needs)
+            raise ValueError(f"{user!r} needs {key!r}, which is not in the graph") from None
+        found[key] = piece = _of_node(value, module) if isinstance(value, node) else _of_legacy(value, graph, node)
+        for need in piece.needs:
+            if need not in found:
+                stack.append(need)
+    return _in_order(found)
+
+
+def _in_order(found: dict[Key, Piece]) -> dict[Key, Piece]:
+    number = {key: index for index, key in enumerate(found)}
+    keys = list(found)
+    try:
+        order = ordered([[number[need] for need in piece.needs] for piece in found.values()])
+    except ValueError as error:
+        raise errors.graph_circle([keys[index] for index in error.args[1]]) from None
+    return {keys[index]: found[keys[index]] for index in order}
+
+
+def _of_node(node: Any, module: Any) -> Piece:
+    if isinstance(node, module.DataNode):
+        return Piece(None, (node.value,), ())
+    if isinstance(node, module.Alias):
+        return Piece(None, (Ref(node.target),), (node.target,))
+    needs = tuple(node.dependencies)
+    return Piece(_Node(node, needs), tuple(map(Ref, needs)), needs)
+
+
+def _of_legacy(value: Any, keys: Mapping[Key, Any], node: Any) -> Piece:
+    if type(value) is tuple and value and callable(value[0]):
+        args: list[Any] = []
+        needs: dict[Key, None] = {}
+        for argument in value[1:]:
+            kind = type(argument)
+            if kind is not str and ((kind is not int and kind is not float) or argument in keys):
+                return _Parser(keys, node).piece(value)
+            if kind is str and argument in keys:
+                needs[argument] = None
+                args.append(Ref(argument))
+            else:
+                args.append(argument)
+        return Piece(value[0], tuple(args), tuple(needs))
+    return _Parser(keys, node).piece(value)
+
+
+class _Parser:
+    """Goes through one task with what is nested in it.
+
+    :param keys: of the graph.
+    :param node: the class of dask's nodes.
+    """
+
+    def __init__(self, keys: Mapping[Key, Any], node: Any) -> None:
+        self._keys = keys
+        self._node = node
+        self._numbers: dict[Key, int] = {}
+
+    def piece(self, value: Any) -> Piece:
+        """The whole task."""
+        parsed = self._parsed(value)
+        needs = tuple(self._numbers)
+        if type(parsed) is Ref:
+            return Piece(None, (Ref(needs[0]),), needs)
+        refs = tuple(map(Ref, needs))
+        if type(parsed) is Nested:
+            if all(type(argument) is Ref or not isinstance(argument, (Nested, _Container)) for argument in parsed.args):
+                args = [Ref(needs[a.key]) if type(a) is Ref else a for a in parsed.args]
+                return Piece(parsed.fn, tuple(args), needs)
+            return Piece(parsed, refs, needs)
+        if type(parsed) is _Container:
+            return Piece(Nested(parsed.kind, (_Container(list, parsed.items),)), refs, needs)
+        return Piece(None, (parsed,), ())
+
+    def _parsed(self, value: Any) -> Any:
+        if isinstance(value, self._node):
+            return self._of_node(value)
+        if type(value) is tuple and value and callable(value[0]):
+            return Nested(value[0], tuple([self._argument(argument) for argument in value[1:]]))
+        if self._is_key(value):
+            return Ref(self._numbers.setdefault(value, len(self._numbers)))
+        if isinstance(value, (list, tuple, set, frozenset)):
+            items = [self._parsed(item) for item in value]
+            if all(new is old for new, old in zip(items, value, strict=True)):
+                return value
+            kind: Any = type(value)
+            return _Container(kind._make if hasattr(kind, "_make") else kind, items)
+        return value
+
+    def _argument(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return self._parsed(value)
+        if not self._node or not any(isinstance(part, self._node) for pair in value.items() for part in pair):
+            return value
+        pairs = [part for pair in value.items() for part in pair]
+        parsed = [self._of_node(part) if isinstance(part, self._node) else part for part in pairs]
+        return _Container(lambda parts: dict(zip(parts[::2], parts[1::2], strict=True)), parsed)
+
+    def _is_key(self, value: Any) -> bool:
+        try:
+            return isinstance(value, (int, float, str, tuple)) and value in self._keys
+        except TypeError:  # it cannot be hashed
+            return False
+
+    def _of_node(self, node: Any) -> Any:
+        needs = tuple(node.dependencies)
+        refs = [Ref(self._numbers.setdefault(need, len(self._numbers))) for need in needs]
+        return Nested(_Node(node, needs), tuple(refs))

@@ -1,0 +1,110 @@
+"""What dask asks of a scheduler, beyond a mapping and some keys."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from graphfutures.arguments import quote
+from graphfutures.computing import run
+from graphfutures.door import Door
+from graphfutures.errors import unknown_graph, warn_of_keyword
+from graphfutures.terms import Terms
+
+#: what dask's own schedulers, or distributed's, take
+KEYWORDS = (
+    *("num_workers", "pool", "scheduler", "get", "cache", "callbacks", "chunksize", "rerun_exceptions_locally"),
+    *(
+        "optimize_graph",
+        "traverse",
+        "retries",
+        "priority",
+        "resources",
+        "workers",
+        "allow_other_workers",
+        "fifo_timeout",
+    ),
+    *("actors", "sync", "direct", "asynchronous", "func_loads", "func_dumps", "initializer", "context", "key"),
+)
+
+
+def get_on(door: Door, graph: Any, keys: Any, **keywords: Any) -> Any:
+    """The values of some keys of a graph, which may be one of dask's expressions.
+
+    :param keywords: as dask's schedulers take them; those of no use here are accepted.
+    """
+    for name in keywords:
+        if name not in KEYWORDS:
+            warn_of_keyword(name, KEYWORDS)
+    mapping = graph if isinstance(graph, Mapping) else _mapping_of(graph)
+    callbacks = keywords.get("callbacks")
+    if callbacks or (callbacks is None and _some_are_active()):
+        return _get_with_callbacks(door, mapping, keys, callbacks, keywords)
+    traits = _Traits(graph, keywords)
+    return run(door, mapping, keys, traits.of if traits.any else None)
+
+
+def setting(name: str) -> Any:
+    """What dask's configuration says, if dask is there."""
+    config: Any = sys.modules.get("dask.config")
+    return config.get(name, None) if config is not None else None
+
+
+def _mapping_of(expression: Any) -> Mapping[Any, Any]:
+    try:
+        graph = expression.__dask_graph__()
+    except AttributeError:
+        raise unknown_graph(expression) from None
+    return graph  # type: ignore[no-any-return]
+
+
+class _Traits:
+    """Options that a computation gives to its tasks, by keyword or by ``dask.annotate``."""
+
+    def __init__(self, graph: Any, keywords: dict[str, Any]) -> None:
+        annotations = getattr(graph, "__dask_annotations__", None)
+        found = annotations() if annotations is not None else {}
+        self._retries = _of_all(keywords.get("retries"), found.get("retries"))
+        self._priorities = _of_all(keywords.get("priority"), found.get("priority"))
+        self.any = any((*self._retries, *self._priorities))
+
+    def of(self, key: Any) -> dict[str, Any]:
+        """The traits of the task of a key."""
+        traits: dict[str, Any] = {}
+        for name, (usual, special) in (("retries", self._retries), ("priority", self._priorities)):
+            value = special.get(key, usual)
+            if value and name == "retries":
+                traits["terms"] = Terms(retries=int(value))
+            elif value:
+                traits["priority"] = value
+        return traits
+
+
+def _of_all(given: Any, annotated: Any) -> tuple[Any, Mapping[Any, Any]]:
+    if isinstance(given, Mapping):  # distributed takes one by keys as well
+        return None, {**(annotated or {}), **given}
+    return given, annotated or {}
+
+
+def _some_are_active() -> bool:
+    module: Any = sys.modules.get("dask.callbacks")
+    return module is not None and bool(module.Callback.active)
+
+
+def _get_with_callbacks(door: Door, graph: Any, keys: Any, callbacks: Any, keywords: dict[str, Any]) -> Any:
+    """Dask's own loop, on our workers: its callbacks are called between its steps, and see its state."""
+    from threading import get_ident
+
+    import dask.local
+
+    local: Any = dask.local
+    return local.get_async(
+        lambda fn, batch: door.submit(fn, quote(batch)),
+        door._max_workers,
+        graph,
+        keys,
+        get_id=get_ident,
+        callbacks=callbacks,
+        **{name: keywords[name] for name in ("cache", "chunksize", "rerun_exceptions_locally") if name in keywords},
+    )

@@ -1,0 +1,332 @@
+"""Calls that are only noted, and made when somebody computes: ``delayed`` and ``compute``."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from hashlib import sha1
+from importlib import import_module
+from itertools import count
+from typing import Any, NoReturn
+
+from graphfutures import errors
+from graphfutures.calls import Lazy, Plan, Source, fill, find, futures_of, name_of
+from graphfutures.computing import begin
+from graphfutures.door import Door
+from graphfutures.futures import GraphFuture
+from graphfutures.schedulers import get
+
+_numbers = count(1)
+#: what is asked of an object without being meant as a step of the computation
+_NEVER_LAZY = ("visualise", "visualize")
+
+
+def delayed(value: Any, name: str | None = None, *, pure: bool | None = None, nout: int | None = None) -> Delayed:
+    """A function whose calls are noted instead of made, or a value as the beginning of a computation.
+
+    :param value: a function, or anything else; delayed objects and futures inside containers are found.
+    :param name: the key of a value; for a function, what its calls are called.
+    :param pure: whether equal calls are one: their keys are made of their arguments.
+    :param nout: how many items a call returns, so that the result can be unpacked.
+    :raises TypeError: for ``pure=True`` and something that cannot be hashed.
+    :raises ValueError: for an ``nout`` below 0.
+    """
+    if nout is not None and (not isinstance(nout, int) or nout < 0):
+        raise ValueError(f"nout must be None or an integer of at least 0, not {nout!r:.40}")
+    if isinstance(value, Delayed):
+        return value
+    plan = find((value,), None)
+    if plan is not None:
+        return Delayed(_key(name or "list", pure, _identity, (value,), {}), _identity, (value,), {}, plan, nout=nout)
+    if callable(value):
+        return _Function(name, value, pure, nout)
+    return Delayed(
+        name or _key(type(value).__name__, pure, _identity, (value,), {}), None, (value,), {}, None, nout=nout
+    )
+
+
+def compute(*things: Any, scheduler: Any = None, num_workers: int | None = None, **keywords: Any) -> tuple[Any, ...]:
+    """The things with values in the places of delayed objects and futures, at any depth; common pieces run once.
+
+    :param scheduler: see :func:`graphfutures.get`; ``get`` is the same.
+    :param num_workers: how many workers.
+    :raises Exception: what a call has raised, with its key in the notes.
+    """
+    plan = find(things, None)
+    if plan is None:
+        return things
+    sources = {id(source): source for source in futures_of(plan)}
+    keys = {number: _key_of(source) for number, source in sources.items()}
+    graph = graph_of([source for source in sources.values() if isinstance(source, Lazy)])
+    graph.update({keys[n]: source for n, source in sources.items() if not isinstance(source, Lazy)})
+    wanted = list(keys.values())
+    values = get(graph, wanted, scheduler=scheduler, num_workers=num_workers, **keywords)
+    found = dict(zip(keys, values, strict=True))
+    args, _ = fill(things, {}, plan, lambda source: _value(found, source), None)
+    return tuple(args)
+
+
+def graph_of(lazies: list[Any]) -> dict[str, Any]:
+    """What it takes to compute some delayed objects, as dask writes graphs."""
+    graph: dict[str, Any] = {}
+    stack = list(lazies)
+    while stack:
+        lazy = stack.pop()
+        if lazy.key in graph:
+            continue
+        graph[lazy.key], needs = lazy._entry()
+        for need in needs:
+            if isinstance(need, Lazy):
+                stack.append(need)
+            else:
+                graph[_key_of(need)] = need
+    return graph
+
+
+class _Call:
+    """A call whose delayed arguments come as values."""
+
+    __slots__ = ("args", "fn", "kwargs", "plan", "sources")
+
+    def __init__(
+        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan, sources: list[Source]
+    ) -> None:
+        self.fn = fn
+        self.args = args
+        self.kwargs = kwargs
+        self.plan = plan
+        self.sources = sources
+
+    def __call__(self, *values: Any) -> Any:
+        found = dict(zip(map(id, self.sources), values, strict=True))
+        args, kwargs = fill(self.args, self.kwargs, self.plan, lambda source: _value(found, source), None)
+        return self.fn(*args, **kwargs)
+
+
+class Delayed(Lazy):
+    """A value that is still to be computed.
+
+    Operators, items, attributes and calls of it are delayed objects again; ``compute``, ``key``, ``visualize`` and
+    what dask asks of a collection are not.
+
+    :param key: by which it is known in graphs.
+    """
+
+    __slots__ = ("_args", "_fn", "_kwargs", "_nout", "_plan", "key")
+
+    key: str
+    _args: tuple[Any, ...]
+    _fn: Any
+    _kwargs: dict[str, Any]
+    _nout: int | None
+    _plan: Plan | None
+
+    def __init__(
+        self,
+        key: str,
+        fn: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        plan: Plan | None,
+        *,
+        nout: int | None = None,
+    ) -> None:
+        for name, value in zip(Delayed.__slots__, (args, fn, kwargs, nout, plan, key), strict=True):
+            object.__setattr__(self, name, value)
+
+    # -- not lazy -----------------------------------------------------------------------------
+
+    def compute(self, **keywords: Any) -> Any:
+        """The value.
+
+        :param keywords: see :func:`compute`.
+        """
+        return compute(self, **keywords)[0]
+
+    def begun(self, door: Door, begun: dict[int, Any]) -> GraphFuture[Any]:
+        """Its future on an executor, where it is given to ``submit``."""
+        futures = begin(door, graph_of([self]), [self.key])
+        return futures[self.key]  # type: ignore[no-any-return]
+
+    @property
+    def dask(self) -> dict[str, Any]:
+        """Its graph."""
+        return graph_of([self])
+
+    def __dask_graph__(self) -> dict[str, Any]:
+        return graph_of([self])
+
+    def __dask_keys__(self) -> list[str]:
+        return [self.key]
+
+    def __dask_layers__(self) -> tuple[str]:
+        return (self.key,)
+
+    def __dask_tokenize__(self) -> str:
+        return self.key
+
+    __dask_scheduler__ = staticmethod(get)
+    __dask_optimize__ = None
+
+    def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[()]]:
+        return _first, ()
+
+    def __repr__(self) -> str:
+        return f"Delayed({self.key!r})"
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"whether {self.key} is true is not known before it is computed: call compute()")
+
+    def __iter__(self) -> Iterator[Delayed]:
+        if self._nout is None:
+            raise TypeError(f"{self.key} cannot be iterated over: its length is not known; say delayed(…, nout=…)")
+        return iter([_call(operator.getitem, (self, number), {}, name="getitem") for number in range(self._nout)])
+
+    def __len__(self) -> int:
+        if self._nout is None:
+            raise TypeError(f"the length of {self.key} is not known before it is computed; say delayed(…, nout=…)")
+        return self._nout
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise TypeError("a delayed object cannot be changed")
+
+    def __setitem__(self, place: Any, value: Any) -> NoReturn:
+        raise TypeError("a delayed object cannot be changed")
+
+    def __reduce__(self) -> Any:
+        return Delayed, (self.key, self._fn, self._args, self._kwargs, self._plan)
+
+    def _entry(self) -> tuple[Any, list[Source]]:
+        """What stands for it in a graph, and what that needs."""
+        if self._fn is None:
+            return self._args[0], []
+        if self._plan is None:
+            return (_Call(self._fn, self._args, self._kwargs, _NO_PLAN, []),), []
+        sources = list({id(source): source for source in futures_of(self._plan)}.values())
+        call = _Call(self._fn, self._args, self._kwargs, self._plan, sources)
+        return (call, *map(_key_of, sources)), sources
+
+    # -- lazy ---------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Delayed:
+        if name.startswith("_") or name in _NEVER_LAZY:
+            raise AttributeError(f"a delayed object has no {name!r} before it is computed")
+        return _call(getattr, (self, name), {}, name=f"getattr-{name}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
+        return _call(_called, (self, *args), kwargs, name="call")
+
+
+class _Function(Delayed):
+    """A function whose calls are noted."""
+
+    __slots__ = ("_name", "_pure")
+
+    _name: str
+    _pure: bool | None
+
+    def __init__(self, name: str | None, fn: Any, pure: bool | None, nout: int | None) -> None:
+        label = name or name_of(fn)
+        super().__init__(f"{label}-{next(_numbers)}", None, (fn,), {}, None, nout=nout)
+        object.__setattr__(self, "_name", label)
+        object.__setattr__(self, "_pure", pure)
+
+    def __call__(
+        self, *args: Any, pure: bool | None = None, dask_key_name: str | None = None, **kwargs: Any
+    ) -> Delayed:
+        pure = self._pure if pure is None else pure
+        return _call(self._args[0], args, kwargs, name=self._name, key=dask_key_name, pure=pure, nout=self._nout)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method of a class."""
+        return self if instance is None else lambda *args, **kwargs: self(instance, *args, **kwargs)
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"{self.key} is a function: call it")
+
+    def __reduce__(self) -> Any:
+        return _Function, (self._name, self._args[0], self._pure, self._nout)
+
+
+def _call(
+    fn: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    name: str,
+    key: str | None = None,
+    pure: bool | None = None,
+    nout: int | None = None,
+) -> Delayed:
+    return Delayed(key or _key(name, pure, fn, args, kwargs), fn, args, kwargs, find(args, kwargs), nout=nout)
+
+
+def _key(name: str, pure: bool | None, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    return f"{name}-{_token(fn, args, kwargs)}" if pure else f"{name}-{next(_numbers)}"
+
+
+def _token(*parts: Any) -> str:
+    """The same for equal calls."""
+    try:
+        tokenize: Any = import_module("dask.tokenize").tokenize
+    except ImportError:
+        tokenize = _pickled_token
+    try:
+        token: str = tokenize(*parts, ensure_deterministic=True)
+    except Exception as error:
+        raise errors.cannot_be_pure(error) from error
+    return token
+
+
+def _pickled_token(*parts: Any, ensure_deterministic: bool) -> str:
+    from cloudpickle import dumps
+
+    return sha1(dumps(parts), usedforsecurity=False).hexdigest()
+
+
+def _key_of(source: Any) -> str:
+    if isinstance(source, Lazy):
+        return source.key  # type: ignore[attr-defined, no-any-return]
+    return f"future-{id(getattr(source, 'future', source))}"
+
+
+def _value(found: dict[int, Any], source: Any) -> Any:
+    return found[id(source)]
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _called(fn: Any, *args: Any, **kwargs: Any) -> Any:
+    return fn(*args, **kwargs)
+
+
+def _first(values: Any) -> Any:
+    return values[0]
+
+
+_NO_PLAN: Plan = ([], [])
+
+
+def _lazily(fn: Callable[..., Any]) -> Callable[..., Delayed]:
+    name = fn.__name__.strip("_")
+    return lambda *args: _call(fn, args, {}, name=name)
+
+
+def _reversed(fn: Callable[..., Any]) -> Callable[..., Delayed]:
+    name = fn.__name__.strip("_")
+    return lambda self, other: _call(fn, (other, self), {}, name=name)
+
+
+_TWO = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift")
+for _name in ("abs", "neg", "pos", "invert", "eq", "ne", "lt", "le", "gt", "ge", "getitem", *_TWO):
+    setattr(Delayed, f"__{_name.strip('_')}__", _lazily(getattr(operator, _name)))
+for _name in _TWO:
+    setattr(Delayed, f"__r{_name.strip('_')}__", _reversed(getattr(operator, _name)))
+for _function in (divmod, round):
+    setattr(Delayed, f"__{_function.__name__}__", _lazily(_function))
+setattr(Delayed, "__rdivmod__", _reversed(divmod))  # noqa: B010

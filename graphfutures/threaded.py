@@ -1,0 +1,13 @@
+"""The ``threads`` backend as a scheduler of graphs, by the name that it has in dask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphfutures import schedulers
+
+
+def get(graph: Any, keys: Any, **keywords: Any) -> Any:
+    """The values of some keys of a graph, computed by the ``threads`` backend; see :func:`graphfutures.get`."""
+    pool = keywords.pop("pool", None)
+    return schedulers.get(graph, keys, **{**keywords, "scheduler": "threads" if pool is None else pool})

@@ -1,0 +1,178 @@
+"""``delayed`` and ``compute`` (CONTRACT 11), on each backend."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from operator import add
+from typing import Any
+
+import pytest
+from patience import LIMIT
+
+import graphfutures
+from graphfutures import Delayed, GraphExecutor, allow_failure, compute, delayed, quote, schedulers
+
+
+@pytest.fixture(autouse=True)
+def no_shared_executor_is_left():
+    yield
+    for executor in schedulers._shared.values():
+        executor.shutdown()
+    schedulers._shared.clear()
+
+
+@pytest.fixture(params=["threads", "inline", "a get function"])
+def scheduler(request):
+    if request.param == "a get function":
+        yield graphfutures.synchronous.get
+        return
+    with GraphExecutor(2, backend=request.param) as executor:
+        yield executor
+
+
+@delayed
+def plus(first: int, second: int = 1) -> int:
+    return first + second
+
+
+def test_calls_are_made_when_somebody_computes(scheduler):
+    calls: list[int] = []
+    total = plus(delayed(calls.append, name="note")(1) is None and 1, plus(2))
+    assert calls == []
+    assert total.compute(scheduler=scheduler) == 3 + int(calls == [1])
+
+
+def test_any_nesting_of_delayed_objects_and_futures(scheduler):
+    theirs: Future[int] = Future()
+    theirs.set_result(5)
+    one, two = plus(0), plus(plus(0))
+    things = compute(one, [two, {"three": plus(one, two)}, (theirs,)], 7, {one}, scheduler=scheduler)
+    assert things == (1, [2, {"three": 3}, (5,)], 7, {1})
+    assert compute(1, [2], scheduler=scheduler) == (1, [2])
+    assert compute(scheduler=scheduler) == ()
+
+
+def test_common_pieces_run_once(scheduler):
+    calls: list[int] = []
+    common = delayed(lambda: calls.append(1) or 3, name="common")()
+    assert compute(common + 1, [common + 2], plus(common, common), scheduler=scheduler) == (4, [5], 6)
+    assert calls == [1]
+
+
+def test_operators_items_attributes_and_methods(scheduler):
+    letters, number = delayed("ab"), delayed(5)
+    assert (letters + delayed("cd"))[0].upper().compute(scheduler=scheduler) == "A"
+    pairs: list[tuple[Any, Any]] = [
+        *((number + 2, 7), (2 + number, 7), (number - 2, 3), (2 - number, -3), (number * 2, 10), (2 * number, 10)),
+        *((number / 2, 2.5), (10 / number, 2), (number // 2, 2), (11 // number, 2), (number % 3, 2), (7 % number, 2)),
+        *((number**2, 25), (2**number, 32), (number << 1, 10), (1 << number, 32), (number >> 1, 2), (64 >> number, 2)),
+        *((number & 4, 4), (4 & number, 4), (number | 2, 7), (2 | number, 7), (number ^ 1, 4), (1 ^ number, 4)),
+        *((-number, -5), (+number, 5), (abs(-number), 5), (~number, -6), (divmod(number, 2), (2, 1))),
+        *((number == 5, True), (number != 5, False), (number < 6, True), (number <= 4, False), (number > 4, True)),
+        *((number >= 6, False), (divmod(11, number), (2, 1)), (round(delayed(2.6)), 3), (number.real, 5)),
+        *((number.bit_length(), 3), (delayed(lambda: max)()(number, 7), 7), (delayed({"a": 1})["a"], 1)),
+    ]
+    computed = compute(*[lazy for lazy, _ in pairs], scheduler=scheduler)
+    assert computed == tuple(value for _, value in pairs)
+
+
+def test_keywords_and_containers_in_arguments(scheduler):
+    made = delayed(dict)(a=plus(1), b=[plus(2), (plus(3),)])
+    assert made.compute(scheduler=scheduler) == {"a": 2, "b": [3, (4,)]}
+    assert delayed([plus(1), 2]).compute(scheduler=scheduler) == [2, 2]
+
+
+def test_what_is_never_lazy():
+    lazy = plus(1)
+    assert isinstance(lazy, Delayed)
+    assert lazy.key.startswith("plus-")
+    assert repr(lazy) == f"Delayed({lazy.key!r})"
+    assert list(lazy.__dask_graph__()) == [lazy.key]
+    assert delayed(lazy) is lazy
+    for name in ("_private", "__array__", "visualise"):
+        assert not hasattr(lazy, name)
+
+
+@pytest.mark.parametrize(
+    "wrong", [bool, len, list, lambda lazy: setattr(lazy, "x", 1), lambda lazy: lazy.__setitem__(0, 1)]
+)
+def test_what_cannot_be_known_before_or_done(wrong):
+    with pytest.raises(TypeError):
+        wrong(plus(1))
+
+
+def test_several_results(scheduler):
+    quotient, remainder = delayed(divmod, nout=2)(17, 5)
+    assert compute(quotient, remainder, scheduler=scheduler) == (3, 2)
+    assert len(delayed(divmod, nout=2)(17, 5)) == 2
+    with pytest.raises(ValueError, match="nout"):
+        delayed(divmod, nout=-1)
+
+
+def test_equal_pure_calls_are_one(scheduler):
+    calls: list[int] = []
+
+    def note(number: int) -> int:
+        calls.append(number)
+        return number
+
+    pure = delayed(note, pure=True)
+    assert pure(1).key == pure(1).key != pure(2).key
+    assert delayed(note)(1, pure=True).key == pure(1).key
+    assert delayed(note)(1).key != delayed(note)(1).key
+    assert compute(pure(1), [pure(1)], scheduler=scheduler) == (1, [1])
+    assert calls == [1]
+
+
+def test_what_has_no_hash_is_not_pure():
+    with pytest.raises(TypeError, match="pure=True needs what can be hashed or pickled"):
+        delayed(id, pure=True)(threading.Lock())
+
+
+def test_names(scheduler):
+    assert plus(1, dask_key_name="mine").key == "mine"
+    assert delayed(5, name="five").key == "five"
+    assert delayed(len, name="size")("abc").key.startswith("size-")
+    if isinstance(scheduler, GraphExecutor):
+        plus(1, dask_key_name="mine").compute(scheduler=scheduler)
+        assert [attempt.name for attempt in scheduler.attempts()] == ["mine"]
+
+
+def test_delayed_methods(scheduler):
+    class Account:
+        balance = 3
+
+        @delayed
+        def with_interest(self, rate: int) -> int:
+            return self.balance * rate
+
+    assert Account().with_interest(2).compute(scheduler=scheduler) == 6
+
+
+def test_a_failure_has_its_type_and_its_key(scheduler):
+    with pytest.raises(ZeroDivisionError) as raised:
+        plus(delayed(divmod, name="divide")(1, 0), 1).compute(scheduler=scheduler)
+    assert any("divide" in note for note in raised.value.__notes__)
+
+
+def test_a_long_chain(scheduler):
+    total = delayed(0)
+    for _ in range(3000):
+        total = plus(total)
+    assert total.compute(scheduler=scheduler) == 3000
+
+
+def test_delayed_objects_given_to_submit_and_futures_to_them():
+    with GraphExecutor(2) as executor:
+        future = executor.submit(abs, -3)
+        lazy = plus(future)
+        assert executor.submit(sum, [lazy, plus(lazy)]).result(LIMIT) == 9
+        assert executor.submit(dict, a=lazy).result(LIMIT) == {"a": 4}
+        assert [*executor.map(add, [lazy, 1], [1, lazy])] == [5, 5]
+        assert executor.submit(type, quote(lazy)).result(LIMIT) is Delayed
+        assert compute(future, [lazy], scheduler=executor) == (3, [4])
+        bad = executor.submit(int, "x")
+        with pytest.raises(ValueError, match="invalid literal"):
+            plus(bad).compute(scheduler=executor)
+        assert type(compute(allow_failure(bad), scheduler=executor)[0]) is ValueError

@@ -1,0 +1,156 @@
+"""Which scheduler runs a graph: by keyword, by ``set_options``, inside ``with``, or the shared one (CONTRACT 11)."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+
+import pytest
+from patience import LIMIT, until
+
+import graphfutures
+from graphfutures import GraphExecutor, compute, delayed, schedulers, set_options
+
+
+def where() -> str:
+    return threading.current_thread().name
+
+
+ASK = {"where": (where,)}
+HERE = threading.main_thread().name
+
+
+@pytest.fixture(autouse=True)
+def no_shared_executor_is_left():
+    yield
+    for executor in schedulers._shared.values():
+        executor.shutdown()
+    schedulers._shared.clear()
+
+
+def test_the_three_of_the_notebook():
+    assert graphfutures.synchronous.get(ASK, "where") == HERE
+    assert graphfutures.threaded.get(ASK, "where").startswith("shared-threads")
+    with pytest.raises(ValueError, match="planned"):
+        graphfutures.multiprocessing.get(ASK, "where")
+
+
+@pytest.mark.parametrize("name", ["sync", "synchronous", "single-threaded", "inline"])
+@pytest.mark.parametrize("keyword", ["scheduler", "get"])
+def test_a_name(name, keyword):
+    assert graphfutures.get(ASK, "where", **{keyword: name}) == HERE
+    assert delayed(where)().compute(**{keyword: name}) == HERE
+
+
+def test_an_unknown_name():
+    with pytest.raises(ValueError, match="unknown backend 'trheads'"):
+        graphfutures.get(ASK, "where", scheduler="trheads")
+    with pytest.raises(TypeError, match="scheduler must be a name of a backend, an executor or a get function"):
+        graphfutures.get(ASK, "where", scheduler=3)
+
+
+def test_an_executor_of_ours_or_of_others():
+    with GraphExecutor(1, "mine") as executor, ThreadPoolExecutor(1, "theirs") as pool:
+        for scheduler in (executor, executor.get, executor.options(priority=1)):
+            assert graphfutures.get(ASK, "where", scheduler=scheduler).startswith("mine")
+        assert graphfutures.get(ASK, "where", scheduler=pool).startswith("theirs")
+        assert graphfutures.threaded.get(ASK, "where", pool=pool).startswith("theirs")
+        assert pool.submit(int).result(LIMIT) == 0
+
+
+def test_set_options_as_a_statement_and_undone():
+    set_options(get=graphfutures.synchronous.get)
+    try:
+        assert graphfutures.get(ASK, "where") == HERE
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(graphfutures.get(ASK, "where")), name="other")
+        thread.start()
+        thread.join(LIMIT)
+        assert seen == ["other"], "it is process-wide"
+        with set_options(scheduler="threads"):
+            assert graphfutures.get(ASK, "where").startswith("shared-threads")
+            thread = threading.Thread(target=lambda: seen.append(graphfutures.get(ASK, "where")), name="another")
+            thread.start()
+            thread.join(LIMIT)
+            assert seen[-1] == "another", "it holds in this context alone"
+        assert graphfutures.get(ASK, "where") == HERE
+    finally:
+        set_options(scheduler=None)
+    assert graphfutures.get(ASK, "where").startswith("shared-threads")
+
+
+def test_an_argument_beats_set_options_beats_the_environment(monkeypatch):
+    monkeypatch.setenv("GRAPHFUTURES_BACKEND", "inline")
+    monkeypatch.setenv("GRAPHFUTURES_MAX_WORKERS", "3")
+    assert graphfutures.get(ASK, "where") == HERE
+    with set_options(scheduler="threads", num_workers=2):
+        assert graphfutures.get(ASK, "where").startswith("shared-threads")
+        assert schedulers.shared("threads")._max_workers == 2
+        assert graphfutures.get(ASK, "where", scheduler="sync") == HERE
+        assert graphfutures.get(ASK, "where", num_workers=1).startswith("shared-threads")
+    assert schedulers.shared("threads")._max_workers == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"schedular": "sync"}, TypeError, r"unknown option 'schedular' \(did you mean 'scheduler'\?\)"),
+        ({"num_workers": "2"}, TypeError, "num_workers must be an integer"),
+        ({"num_workers": 0}, ValueError, "num_workers must be greater than 0"),
+    ],
+)
+def test_wrong_options(options, kind, message):
+    with pytest.raises(kind, match=message):
+        set_options(**options)
+
+
+def test_inside_with_the_executor_is_the_default():
+    with GraphExecutor(1, "outer") as outer:
+        assert graphfutures.get(ASK, "where").startswith("outer")
+        with GraphExecutor(1, "inner"):
+            assert compute(delayed(where)())[0].startswith("inner")
+        assert graphfutures.get(ASK, "where").startswith("outer")
+        with set_options(scheduler="sync"):
+            assert graphfutures.get(ASK, "where") == HERE
+        seen = outer.submit(lambda: graphfutures.get(ASK, "where")).result(LIMIT)
+        assert seen.startswith("outer"), "a task's own executor is its default"
+    assert graphfutures.get(ASK, "where").startswith("shared-threads")
+
+
+def test_shared_executors_are_made_once_and_again_after_their_end():
+    first = schedulers.shared("threads", 2)
+    assert schedulers.shared("threading", 2) is first
+    assert schedulers.shared("threads", 3) is not first
+    first.shutdown()
+    assert graphfutures.threaded.get(ASK, "where", num_workers=2).startswith("shared-threads")
+
+
+def test_num_workers_limits_a_call():
+    running, most = [], []
+
+    def run(number):
+        running.append(number)
+        most.append(len(running))
+        until(lambda: len(running) > 1, 0.05)
+        running.remove(number)
+
+    graph = {number: (run, number + 100) for number in range(10)}
+    with GraphExecutor(4) as executor:
+        executor.get(graph, list(graph), num_workers=1)
+        assert max(most) == 1
+        assert executor.submit(int).result(LIMIT) == 0
+    graphfutures.threaded.get(graph, list(graph), num_workers=1)
+    assert max(most) == 1
+
+
+def test_keywords_of_others_are_accepted_and_misspelt_ones_warned_of():
+    assert graphfutures.synchronous.get({"x": 1}, "x", optimize_graph=True, something_else=3) == 1
+    with pytest.warns(UserWarning, match=r"unknown keyword 'num_worker' \(did you mean 'num_workers'\?\)"):
+        assert graphfutures.synchronous.get({"x": 1}, "x", num_worker=3) == 1
+
+
+def test_tasks_see_the_context_of_who_asks():
+    var: ContextVar[int] = ContextVar("var")
+    var.set(7)
+    assert graphfutures.threaded.get({"x": (var.get,)}, "x") == 7
