@@ -1,0 +1,348 @@
+"""dask's own suite for schedulers, its collections, its callbacks and annotations, and its orders, on ours."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import threading
+from contextvars import ContextVar
+from multiprocessing.pool import ThreadPool
+from operator import add
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import dask
+import dask.array as da
+import dask.bag as db
+import dask.dataframe as dd
+import dask.threaded
+import numpy as np
+import pandas as pd
+import pytest
+from dask._task_spec import Alias, DataNode, List, Task, TaskRef
+from dask.diagnostics import Profiler, ProgressBar
+from dask.utils_test import GetFunctionTestMixin
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import graphfutures
+from graphfutures import GraphExecutor, compute, delayed, schedulers
+from graphfutures.ordering import ordered
+
+
+class TestThreaded(GetFunctionTestMixin):
+    get = staticmethod(graphfutures.threaded.get)
+
+
+class TestSynchronous(GetFunctionTestMixin):
+    get = staticmethod(graphfutures.synchronous.get)
+
+
+class TestDefault(GetFunctionTestMixin):
+    get = staticmethod(graphfutures.get)
+
+
+class TestExecutor(GetFunctionTestMixin):
+    def get(self, graph, keys, **keywords):
+        with GraphExecutor(2) as executor:
+            return executor(graph, keys, **keywords)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dasks_own_pool() -> None:
+    """Its threads stay, and are there before those of each test are counted."""
+    dask.threaded.get({n: (abs, n) for n in range(20)}, [*range(20)])
+
+
+@pytest.fixture(autouse=True)
+def no_shared_executor_is_left():
+    yield
+    for executor in schedulers._shared.values():
+        executor.shutdown()
+    schedulers._shared.clear()
+
+
+@pytest.fixture(params=["threads", "inline"])
+def executor(request):
+    with GraphExecutor(2, backend=request.param) as executor:
+        yield executor
+
+
+def ways(executor: GraphExecutor) -> list[dict[str, Any]]:
+    """How a scheduler may be given to dask."""
+    return [
+        {"scheduler": executor},
+        {"scheduler": executor, "num_workers": 1},
+        {"scheduler": executor.get},
+        {"scheduler": graphfutures.get},
+        {"scheduler": graphfutures.threaded.get, "num_workers": 2},
+        {"scheduler": graphfutures.synchronous.get},
+    ]
+
+
+FRAME = pd.DataFrame(
+    {"key": [n % 7 for n in range(200)], "value": range(200), "text": [f"t{n % 5}" for n in range(200)]}
+)
+ASKED = {
+    "sum": lambda frame, array, bag: frame.value.sum(),
+    "length": lambda frame, array, bag: frame.map_partitions(len).sum(),
+    "filtered mean": lambda frame, array, bag: frame[frame.value > 20].groupby("key").value.mean(),
+    "count": lambda frame, array, bag: frame.groupby("text").key.count(),
+    "join": lambda frame, array, bag: frame.merge(frame.groupby("key").value.max().reset_index(), on="key"),
+    "sorted": lambda frame, array, bag: frame.sort_values("text"),
+    "shuffled": lambda frame, array, bag: frame.shuffle("key").groupby("key").value.sum(),
+    "matmul": lambda frame, array, bag: (array @ array.T).mean(),
+    "reduction": lambda frame, array, bag: array.std(axis=0),
+    "svd": lambda frame, array, bag: da.linalg.svd(array.rechunk((50, -1)))[1],
+    "grouped": lambda frame, array, bag: bag.groupby(lambda n: n % 3),
+    "folded": lambda frame, array, bag: bag.map(lambda n: n + 1).fold(add),
+}
+
+
+def collections() -> tuple[Any, Any, Any]:
+    array = da.from_array(np.arange(200.0 * 20).reshape(200, 20) % 13, chunks=(50, 20))
+    return dd.from_pandas(FRAME, npartitions=4), array, db.range(40, npartitions=4)
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    if isinstance(theirs, (pd.DataFrame, pd.Series)):
+        order = lambda found: found.sort_values([*found.columns] if found.ndim == 2 else None, ignore_index=True)  # noqa: E731
+        if isinstance(theirs, pd.DataFrame):
+            return order(ours).equals(order(theirs))
+        return ours.sort_index().equals(theirs.sort_index())
+    if isinstance(theirs, list):
+        return {key: sorted(group) for key, group in ours} == {key: sorted(group) for key, group in theirs}
+    return bool(np.allclose(ours, theirs))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("asked", ASKED)
+def test_collections_give_what_they_give_on_dask(executor, asked):
+    lazy = ASKED[asked](*collections())
+    theirs = lazy.compute(scheduler="sync")
+    assert same(lazy.compute(scheduler=executor), theirs)
+    with dask.config.set(scheduler=executor):
+        assert same(lazy.compute(), theirs)
+    assert same(lazy.persist(scheduler=executor).compute(scheduler="sync"), theirs)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_way_to_name_the_scheduler(executor):
+    frame, array, bag = collections()
+    for way in ways(executor):
+        found = dask.compute(frame.value.sum(), array.sum(), bag.sum(), dask.delayed(add)(1, 2), **way)
+        assert found == (19900, float(np.sum(np.arange(4000) % 13)), 780, 3)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_read_csv_in_partitions(executor, tmp_path):
+    for number in range(3):
+        FRAME.to_csv(tmp_path / f"part-{number}.csv", index=False)
+    frame = dd.read_csv(str(tmp_path / "part-*.csv"))
+    assert frame.groupby("key").value.sum().compute(scheduler=executor).sum() == 3 * FRAME.value.sum()
+    assert len(frame) == 600
+
+
+def test_callbacks_are_called_in_the_calling_thread(executor, capsys):
+    threads: set[int] = set()
+
+    class Noting(dask.callbacks.Callback):
+        def _pretask(self, key, dsk, state):
+            threads.add(threading.get_ident())
+
+        def _posttask(self, key, result, dsk, state, worker_id):
+            threads.add(threading.get_ident())
+
+    array = da.ones((40, 40), chunks=(10, 10)).sum()
+    with Profiler() as profile, ProgressBar(), Noting():
+        assert array.compute(scheduler=executor) == 1600
+    assert profile.results
+    assert "100%" in capsys.readouterr().out
+    assert threads == {threading.get_ident()}
+
+
+def test_annotations_are_kept(executor):
+    tries: list[int] = []
+
+    def flaky():
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError("not yet")
+        return 7
+
+    with dask.annotate(retries=2):
+        lazy = dask.delayed(flaky)()
+    assert dask.compute(lazy, scheduler=executor, optimize_graph=False) == (7,)
+    assert len(tries) == 3
+
+
+def test_a_pool_of_the_user():
+    with ThreadPool(2) as pool:
+        assert graphfutures.threaded.get({"x": (abs, -1)}, "x", pool=pool) == 1
+        with dask.config.set(pool=pool):
+            assert graphfutures.get({"x": (abs, -1)}, "x") == 1
+
+
+def test_contexts_reach_the_tasks(executor):
+    var: ContextVar[int] = ContextVar("var", default=0)
+    var.set(3)
+    assert dask.delayed(var.get)().compute(scheduler=executor) == 3
+
+
+def test_computations_inside_tasks():
+    def inner(number):
+        return da.ones(number, chunks=2).sum().compute(scheduler=graphfutures.get)
+
+    with GraphExecutor(1) as executor:
+        before = threading.active_count()
+        found = dask.compute(*[dask.delayed(inner)(number) for number in range(1, 9)], scheduler=executor)
+        assert found == tuple(range(1, 9))
+        assert threading.active_count() <= before + 3
+
+
+def test_a_failure_in_the_middle_of_a_collection(executor):
+    def fail(part):
+        raise LookupError("bad")
+
+    array = da.ones(10, chunks=2, name="ones").map_blocks(fail, dtype=float, name="failing").sum()
+    with pytest.raises(LookupError, match="bad") as raised:
+        array.compute(scheduler=executor, optimize_graph=False)
+    assert any("failing" in note for note in raised.value.__notes__)
+    assert executor.stats()["running"] == 0
+
+
+def test_our_delayed_objects_are_collections_of_dask(executor):
+    ours = delayed(add)(1, delayed(2))
+    assert dask.compute(ours, [ours + 1], scheduler=executor) == (3, [4])
+    assert compute(ours, scheduler=dask.get) == (3,)
+
+
+# -- graphs at random -------------------------------------------------------------------------
+
+
+def weigh(*needs: Any) -> int:
+    total = 1
+    for need in needs:
+        total += weigh(*need) if isinstance(need, (list, tuple)) else len(need) if hasattr(need, "__len__") else need
+    return total
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> dict[Any, Any]:
+    graph: dict[Any, Any] = {}
+    for number in range(draw(st.integers(1, 12))):
+        keys = [*graph]
+        key = draw(st.sampled_from([f"x{number}", ("t", number), number, f"{number}"]))
+        if key in graph:
+            continue
+        leaf = st.one_of(st.integers(100, 110), st.just("no key"), st.just({101}), st.just({"x0": "x1"}))
+        need = st.one_of(leaf, st.sampled_from(keys)) if keys else leaf
+        argument = st.recursive(
+            need, lambda inner: st.one_of(st.lists(inner, max_size=3), st.tuples(st.just(weigh), inner)), max_leaves=4
+        )
+        kind = draw(st.sampled_from(["call", "call", "data", "list", "alias", "node"]))
+        if kind == "call":
+            graph[key] = (weigh, *draw(st.lists(argument, max_size=3)))
+        elif kind == "list":
+            graph[key] = draw(st.lists(argument, max_size=3))
+        elif kind == "alias" and keys:
+            target = draw(st.sampled_from(keys))
+            graph[key] = draw(st.sampled_from([target, Alias(key, target)]))
+        elif kind == "node" and keys:
+            refs = [TaskRef(k) for k in draw(st.lists(st.sampled_from(keys), max_size=3))]
+            graph[key] = draw(st.sampled_from([Task(key, weigh, *refs), Task(key, weigh, List(*refs), 5)]))
+        else:
+            graph[key] = draw(st.sampled_from([7, "data", DataNode(key, [1, 2])]))
+    return graph
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(graphs(), st.booleans())
+def test_random_graphs_mean_what_they_mean_to_dask(graph: dict[Any, Any], nested: bool) -> None:
+    keys: list[Any] = [[key] for key in graph] if nested else [*graph]
+    theirs = dask.get(dict(graph), keys)
+    assert graphfutures.synchronous.get(graph, keys) == theirs
+    assert graphfutures.threaded.get(graph, keys) == theirs
+
+
+# -- orders -----------------------------------------------------------------------------------
+
+#: runs dask's tests of its order, and keeps every graph with the order that dask gave it
+CAPTURE = """
+import pickle, sys, pytest
+import dask.order as module
+import dask.tests.test_order as tests
+from dask.core import get_deps
+kept, real = [], module.order
+
+def noting(dsk, dependencies=None, *, return_stats=False):
+    found = real(dsk, dependencies, return_stats=return_stats)
+    needs = dependencies or get_deps(dsk)[0]
+    number = {key: index for index, key in enumerate(dsk)}
+    rank = {key: getattr(place, "priority", place) for key, place in found.items()}
+    ranks = [rank[key] for key in dsk]
+    order = sorted(range(len(ranks)), key=ranks.__getitem__)
+    kept.append(([[number[need] for need in needs[key]] for key in dsk], order))
+    return found
+
+module.order = tests.order = noting
+pytest.main(["-q", "-p", "no:cacheprovider", "-W", "ignore", tests.__file__])
+pickle.dump(kept, open(sys.argv[1], "wb"))
+"""
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[list[list[int]], list[int]]]:
+    file: Path = tmp_path_factory.mktemp("orders") / "kept"
+    subprocess.run([sys.executable, "-c", CAPTURE, str(file)], check=True, timeout=300, stdout=subprocess.DEVNULL)
+    kept: list[tuple[list[list[int]], list[int]]] = pickle.loads(file.read_bytes())
+    assert len(kept) > 80
+    return kept
+
+
+def alive(graph: list[list[int]], order: list[int]) -> list[int]:
+    """How many values are alive after each step."""
+    left = [0] * len(graph)
+    for needs in graph:
+        for need in needs:
+            left[need] += 1
+    over_time, now = [0], 0
+    for task in order:
+        now += left[task] > 0
+        for need in graph[task]:
+            left[need] -= 1
+            now -= not left[need]
+        over_time.append(now)
+    return over_time
+
+
+def test_no_more_values_are_alive_than_in_dasks_order(catalogue):
+    ours = theirs = 0
+    for graph, order in catalogue:
+        mine, dasks = alive(graph, ordered(graph)), alive(graph, order)
+        assert max(mine) <= 1.2 * max(dasks), graph[:20]
+        ours, theirs = ours + max(mine), theirs + max(dasks)
+    assert ours <= theirs
+
+
+def test_ordering_costs_no_more_time_than_dasks(catalogue):
+    from dask.order import order
+
+    def nothing(*needs):
+        pass
+
+    graphs = [graph for graph, _ in catalogue if len(graph) > 100]
+    specs = [{n: Task(n, nothing, *map(TaskRef, needs)) for n, needs in enumerate(graph)} for graph in graphs]
+
+    def seconds(run):
+        began = perf_counter()
+        run()
+        return perf_counter() - began
+
+    ratios = sorted(
+        seconds(lambda: [ordered(graph) for graph in graphs]) / seconds(lambda: [order(spec) for spec in specs])
+        for _ in range(5)
+    )
+    assert ratios[2] <= 1.0
