@@ -89,6 +89,28 @@ FIGURES: list[Figure] = [
         )
         for name, make in SHAPES.items()
     ),
+    *(
+        Figure(
+            f"{name}_graph",
+            f"{name} of 20,000 as a dictionary: per task / dask.threaded.get, parsing and ordering included",
+            partial(graphs.whole_threads, make),
+            partial(graphs.dask_threads, make),
+            0.35,
+            requires="dask",
+        )
+        for name, make in SHAPES.items()
+    ),
+    *(
+        Figure(
+            f"{name}_graph_inline",
+            f"{name} of 20,000 as a dictionary, inline: per task / dask.get",
+            partial(graphs.whole_inline, make),
+            partial(graphs.dask_inline, make),
+            0.7,
+            requires="dask",
+        )
+        for name, make in SHAPES.items()
+    ),
     Figure(
         "pending_bytes",
         "memory per pending task, of 100,000 / ThreadPoolExecutor",

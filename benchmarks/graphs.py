@@ -133,6 +133,19 @@ def by_dask(get: Callable[..., Any], graph: Graph, function: Step, **options: ob
     return cost / len(graph.inputs)
 
 
+def whole_threads(make: MakeGraph, scale: float) -> float:
+    """The graph as dask's, on our threads."""
+    with GraphExecutor(WORKERS) as executor:
+        start_workers(executor, WORKERS)
+        return by_dask(executor.get, make(count(TASKS, scale)), step)
+
+
+def whole_inline(make: MakeGraph, scale: float) -> float:
+    """The graph as dask's, in this thread."""
+    with GraphExecutor(backend="inline") as executor:
+        return by_dask(executor.get, make(count(TASKS, scale)), step_here)
+
+
 def dask_threads(make: MakeGraph, scale: float) -> float:
     """The graph by ``dask.threaded.get``, on a pool whose threads run already."""
     import dask.threaded
