@@ -15,7 +15,16 @@ ROOT = Path(__file__).parents[2]
 RUNNER = Path(__file__).with_name("run_examples.py")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 WITH_EXAMPLES = {
-    *("README.md", "architecture.md", "backends.md", "index.md", "porting.md", "quickstart.md", "testing.md"),
+    *(
+        "README.md",
+        "architecture.md",
+        "backends.md",
+        "graphs.md",
+        "index.md",
+        "porting.md",
+        "quickstart.md",
+        "testing.md",
+    ),
 }
 LIMIT = 60
 
