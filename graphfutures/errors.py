@@ -252,6 +252,11 @@ def cannot_be_pure(error: BaseException) -> TypeError:
     return TypeError(f"pure=True needs what can be hashed or pickled, but: {type(error).__name__}: {_text(error)}")
 
 
+def missing_extra(what: str, *packages: str) -> ImportError:
+    """For what needs a package that is not there."""
+    return ImportError(f"{what} needs {' and '.join(packages)}: pip install {' '.join(packages)}")
+
+
 def contains_itself(kind: str) -> ValueError:
     """For a container that holds both itself and a future."""
     return ValueError(f"an argument holds a {kind} that contains itself and a future, so it cannot be rebuilt")

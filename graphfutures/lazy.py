@@ -18,7 +18,7 @@ from graphfutures.schedulers import get
 
 _numbers = count(1)
 #: what is asked of an object without being meant as a step of the computation
-_NEVER_LAZY = ("visualise", "visualize")
+_NEVER_LAZY = ("visualise",)
 
 
 def delayed(value: Any, name: str | None = None, *, pure: bool | None = None, nout: int | None = None) -> Delayed:
@@ -142,6 +142,19 @@ class Delayed(Lazy):
         :param keywords: see :func:`compute`.
         """
         return compute(self, **keywords)[0]
+
+    def visualize(self, filename: str = "graph", **options: Any) -> Any:
+        """Draw its graph, by dask's means.
+
+        :param filename: of the picture, its ending saying the format.
+        :param options: see ``dask.visualize``.
+        :raises ImportError: if dask or graphviz is missing.
+        """
+        try:
+            draw: Any = import_module("dask.base").visualize_dsk
+        except ImportError as error:
+            raise errors.missing_extra("visualize", "dask", "graphviz") from error
+        return draw(self.__dask_graph__(), filename=filename, **options)
 
     def begun(self, door: Door, begun: dict[int, Any]) -> GraphFuture[Any]:
         """Its future on an executor, where it is given to ``submit``."""

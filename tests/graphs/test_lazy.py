@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import Future
 from operator import add
@@ -81,6 +82,12 @@ def test_keywords_and_containers_in_arguments(scheduler):
     made = delayed(dict)(a=plus(1), b=[plus(2), (plus(3),)])
     assert made.compute(scheduler=scheduler) == {"a": 2, "b": [3, (4,)]}
     assert delayed([plus(1), 2]).compute(scheduler=scheduler) == [2, 2]
+
+
+def test_a_picture_needs_dask(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask.base", None)
+    with pytest.raises(ImportError, match="pip install dask graphviz"):
+        plus(1).visualize()
 
 
 def test_what_is_never_lazy():
