@@ -11,7 +11,8 @@ import pytest
 TOP = Path(__file__).parents[2]
 TIME_LIMIT = 120  # seconds; some ten are usual
 QUICK = ("--rounds", "1", "--scale", "0.001")
-DASK_ROWS = {f"{shape}_{peer}" for shape in ("chain", "tree", "fan", "layered") for peer in ("dask", "inline")}
+BESIDE_DASK = ("dask", "inline", "graph", "graph_inline")
+DASK_ROWS = {f"{shape}_{peer}" for shape in ("chain", "tree", "fan", "layered") for peer in BESIDE_DASK}
 NO_PEER = {"long_list", "nested_threads"}
 
 
@@ -71,7 +72,7 @@ def test_every_figure_has_a_row_of_positive_numbers(names: set[str]) -> None:
 def test_without_dask_its_rows_say_so(tmp_path: Path, names: set[str]) -> None:
     assert names >= DASK_ROWS
     (tmp_path / "dask.py").write_text("raise ModuleNotFoundError('hidden by the test', name='dask')\n")
-    table = rows(benchmarks("*_dask", "*_inline", *QUICK, first_on_path=tmp_path))
+    table = rows(benchmarks("*_dask", "*_inline", "*_graph", *QUICK, first_on_path=tmp_path))
     assert set(table) == DASK_ROWS
     assert {verdict for *_, verdict in table.values()} == {"dask not installed"}
 
