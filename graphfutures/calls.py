@@ -41,7 +41,7 @@ class Lazy:
 
     __slots__ = ()
 
-    def begun(self, door: Any, begun: dict[int, Any]) -> Any:
+    def begun_on(self, door: Any) -> Any:
         """Its future on an executor."""
         raise NotImplementedError
 

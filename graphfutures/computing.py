@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Any
 
 from graphfutures.arguments import quote
 from graphfutures.calls import ATOMS, Allowed
+from graphfutures.core.states import DONE
 from graphfutures.door import Door
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.graphs import Key, Piece, Ref, pieces
@@ -27,7 +28,9 @@ def run(door: Door, graph: Mapping[Key, Any], keys: Any, traits: Traits | None =
     wanted = _flat(keys)
     serials: set[int] = set()
     try:
-        return _gathered(keys, begin(door, graph, wanted, traits, serials))
+        values = begin(door, graph, wanted, traits, serials)
+        _see_to_failures([value for value in values.values() if type(value) is GraphFuture])
+        return _gathered(keys, values)
     except BaseException:
         _stop(door, serials)
         raise
@@ -88,6 +91,13 @@ def _flat(keys: Any) -> list[Key]:
     return flat
 
 
+def _see_to_failures(futures: list[GraphFuture[Any]]) -> None:
+    """Wait until all are done or the first has failed, and raise what that has."""
+    for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+        if getattr(future, "state", None) is not DONE:
+            _value(future)
+
+
 def _gathered(keys: Any, values: dict[Key, Any]) -> Any:
     if isinstance(keys, list):
         return tuple([_gathered(key, values) for key in keys])
@@ -96,6 +106,10 @@ def _gathered(keys: Any, values: dict[Key, Any]) -> Any:
         return value.future.exception() or value.future.result()
     if not isinstance(value, Future):
         return getattr(value, "value", value) if type(value) is type(_QUOTED) else value
+    return _value(value)
+
+
+def _value(value: Any) -> Any:
     try:
         return value.result()
     except Exception as error:

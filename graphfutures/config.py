@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from threading import local
+from threading import Lock, local
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ _told: set[str] = set()
 _NONE: Mapping[str, Any] = MappingProxyType({})
 #: what was set for the whole process, and for this context
 _set: dict[str, Any] = {}
+_SETTING = Lock()
 _set_here: ContextVar[Mapping[str, Any]] = ContextVar("graphfutures options", default=_NONE)
 
 
@@ -52,19 +53,26 @@ class set_options:
         if "get" in options:
             options["scheduler"] = options.pop("get")
         self._options = options
-        self._before = dict(_set)
         self._token: Token[Mapping[str, Any]] | None = None
-        _set.update(options)
+        with _SETTING:
+            self._before = {name: _set.get(name) for name in options}
+            _set.update(options)
 
     def __enter__(self) -> Self:
-        _set.clear()
-        _set.update(self._before)
+        with _SETTING:  # it was no statement: what nobody has set since is as it was
+            for name, value in self._options.items():
+                if _set.get(name) is value:
+                    _set[name] = self._before[name]
         self._token = _set_here.set({**_set_here.get(), **self._options})
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._token is not None:
-            _set_here.reset(self._token)
+        token, self._token = self._token, None
+        if token is not None:
+            try:
+                _set_here.reset(token)
+            except ValueError:
+                pass  # a generator that is closed in another context, where nothing was set
 
 
 def option(name: str) -> Any:

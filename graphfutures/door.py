@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 from graphfutures import errors
 from graphfutures.arguments import LAZY, NOTHING, look
 from graphfutures.bells import Thread
-from graphfutures.calls import ATOMS, EACH, Lazy, fill
+from graphfutures.calls import ATOMS, EACH, Lazy, Plan, fill
 from graphfutures.core.states import DONE
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture, cancel_all, tell_loop
@@ -62,9 +62,8 @@ class Door(Executor):
                 plain = False
         plan, tasks, tolerated = NOTHING if plain else look(args, kwargs, hub)
         if tasks is LAZY:
-            begun: dict[int, Any] = {}
-            given = fill(args, kwargs, plan or EACH, lambda x: x.begun(self, begun) if isinstance(x, Lazy) else x, None)
-            return self.submit(fn, *given[0], **given[1])
+            given, named = self._begin(args, kwargs, plan)
+            return self.submit(fn, *given, **named)
         context = copy_context()
         rest: Any = plan
         if kwargs or context or (plan is not None and plan is not EACH):
@@ -95,6 +94,14 @@ class Door(Executor):
         finally:
             del future  # the traceback of a task that ran inline leads here
 
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
+        """The arguments with futures in the places of computations that were not begun."""
+
+        def begun(source: Any) -> Any:
+            return source.begun_on(self) if isinstance(source, Lazy) else source
+
+        return fill(args, kwargs, plan or EACH, begun, None)
+
     def post(self, fn: Callable[..., R], args: tuple[Any, ...], name: str, **traits: Any) -> GraphFuture[R]:
         """Schedule a call of positional arguments under a name.
 
@@ -104,6 +111,8 @@ class Door(Executor):
         if hub.refusal is not None:
             self._check(fn)
         plan, tasks, _ = look(args, {}, hub)
+        if tasks is LAZY:
+            return self.post(fn, tuple(self._begin(args, {}, plan)[0]), name, **traits)
         context = copy_context()
         rest: Any = plan
         if context or (plan is not None and plan is not EACH):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeAlias
 
 from graphfutures import errors
+from graphfutures.calls import Allowed
 from graphfutures.ordering import ordered
 
 #: anything that can be hashed
@@ -24,6 +26,42 @@ class Ref:
 
     def __init__(self, key: Key) -> None:
         self.key = key
+
+
+class Value:
+    """What stands for a value that is no graph, whatever it looks like: called, it gives that."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self) -> Any:
+        return self.value
+
+
+class Waiting:
+    """A future, for schedulers that know nothing of futures: called, it waits for its value.
+
+    :param future: or an ``Allowed`` around one.
+    """
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+    def __call__(self) -> Any:
+        if isinstance(self.future, Allowed):
+            error = self.future.future.exception()
+            return self.future.future.result() if error is None else error
+        return self.future.result()
+
+
+def without_futures(graph: Mapping[Key, Any]) -> Mapping[Key, Any]:
+    """A graph in which tasks wait for the futures that stand in it as data."""
+    found = {key: (Waiting(value),) for key, value in graph.items() if isinstance(value, (Future, Allowed))}
+    return {**graph, **found} if found else graph
 
 
 class Piece(NamedTuple):
@@ -98,7 +136,7 @@ def pieces(graph: Mapping[Key, Any], wanted: Iterable[Key]) -> dict[Key, Piece]:
     :raises ValueError: for a dependency that it has not got, or keys that need each other.
     """
     module: Any = sys.modules.get("dask._task_spec")
-    node = module.GraphNode if module is not None else ()
+    node = (module.GraphNode, module.TaskRef) if module is not None else ()
     found: dict[Key, Piece] = {}
     stack = list(wanted)
     for key in stack:
@@ -114,6 +152,8 @@ def pieces(graph: Mapping[Key, Any], wanted: Iterable[Key]) -> dict[Key, Piece]:
             user = next(user for user, piece in found.items() if key in piece.needs)
             raise ValueError(f"{user!r} needs {key!r}, which is not in the graph") from None
         found[key] = piece = _of_node(value, module) if isinstance(value, node) else _of_legacy(value, graph, node)
+        if piece.fn is None and piece.needs == (key,):
+            raise KeyError(key)  # as dask has it: what stands for itself is not there
         for need in piece.needs:
             if need not in found:
                 stack.append(need)
@@ -133,14 +173,17 @@ def _in_order(found: dict[Key, Piece]) -> dict[Key, Piece]:
 def _of_node(node: Any, module: Any) -> Piece:
     if isinstance(node, module.DataNode):
         return Piece(None, (node.value,), ())
-    if isinstance(node, module.Alias):
-        return Piece(None, (Ref(node.target),), (node.target,))
+    if isinstance(node, (module.Alias, module.TaskRef)):
+        target = node.target if isinstance(node, module.Alias) else node.key
+        return Piece(None, (Ref(target),), (target,))
     needs = tuple(node.dependencies)
     return Piece(_Node(node, needs), tuple(map(Ref, needs)), needs)
 
 
 def _of_legacy(value: Any, keys: Mapping[Key, Any], node: Any) -> Piece:
     if type(value) is tuple and value and callable(value[0]):
+        if type(value[0]) is Value:
+            return Piece(None, (value[0].value,), ())
         args: list[Any] = []
         needs: dict[Key, None] = {}
         for argument in value[1:]:
@@ -160,7 +203,7 @@ class _Parser:
     """Goes through one task with what is nested in it.
 
     :param keys: of the graph.
-    :param node: the class of dask's nodes.
+    :param node: the classes of dask's nodes and of its references.
     """
 
     def __init__(self, keys: Mapping[Key, Any], node: Any) -> None:
@@ -215,6 +258,8 @@ class _Parser:
             return False
 
     def _of_node(self, node: Any) -> Any:
+        if not hasattr(node, "dependencies"):  # a TaskRef
+            return Ref(self._numbers.setdefault(node.key, len(self._numbers)))
         needs = tuple(node.dependencies)
         refs = [Ref(self._numbers.setdefault(need, len(self._numbers))) for need in needs]
         return Nested(_Node(node, needs), tuple(refs))

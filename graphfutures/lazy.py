@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha1
 from importlib import import_module
 from itertools import count
+from os import urandom
 from typing import Any, NoReturn
 
 from graphfutures import errors
@@ -14,9 +17,14 @@ from graphfutures.calls import Lazy, Plan, Source, fill, find, futures_of, name_
 from graphfutures.computing import begin
 from graphfutures.door import Door
 from graphfutures.futures import GraphFuture
+from graphfutures.graphs import Value
 from graphfutures.schedulers import get
 
 _numbers = count(1)
+#: so that keys of this process are of no other, nor of a forked child
+_process = [urandom(4).hex()]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, urandom(4).hex()))
 #: what is asked of an object without being meant as a step of the computation
 _NEVER_LAZY = ("visualise",)
 
@@ -52,6 +60,10 @@ def compute(*things: Any, scheduler: Any = None, num_workers: int | None = None,
     :param num_workers: how many workers.
     :raises Exception: what a call has raised, with its key in the notes.
     """
+    if any(hasattr(type(thing), "__dask_graph__") and not isinstance(thing, Lazy) for thing in things):
+        by_us = partial(get, scheduler=scheduler, num_workers=num_workers)
+        found_by_dask: Any = import_module("dask").compute(*things, scheduler=by_us, **keywords)
+        return tuple(found_by_dask)
     plan = find(things, None)
     if plan is None:
         return things
@@ -156,7 +168,7 @@ class Delayed(Lazy):
             raise errors.missing_extra("visualize", "dask", "graphviz") from error
         return draw(self.__dask_graph__(), filename=filename, **options)
 
-    def begun(self, door: Door, begun: dict[int, Any]) -> GraphFuture[Any]:
+    def begun_on(self, door: Door) -> GraphFuture[Any]:
         """Its future on an executor, where it is given to ``submit``."""
         futures = begin(door, graph_of([self]), [self.key])
         return futures[self.key]  # type: ignore[no-any-return]
@@ -184,11 +196,13 @@ class Delayed(Lazy):
     def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[()]]:
         return _first, ()
 
+    def __dask_postpersist__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return _persisted, (self.key,)
+
     def __repr__(self) -> str:
         return f"Delayed({self.key!r})"
 
-    def __hash__(self) -> int:
-        return hash(self.key)
+    __hash__ = object.__hash__  # since whether two are equal is a computation
 
     def __bool__(self) -> NoReturn:
         raise TypeError(f"whether {self.key} is true is not known before it is computed: call compute()")
@@ -209,13 +223,16 @@ class Delayed(Lazy):
     def __setitem__(self, place: Any, value: Any) -> NoReturn:
         raise TypeError("a delayed object cannot be changed")
 
+    def __delattr__(self, name: str) -> NoReturn:
+        raise TypeError("a delayed object cannot be changed")
+
     def __reduce__(self) -> Any:
-        return Delayed, (self.key, self._fn, self._args, self._kwargs, self._plan)
+        return _delayed, (self.key, self._fn, self._args, self._kwargs, self._plan, self._nout)
 
     def _entry(self) -> tuple[Any, list[Source]]:
         """What stands for it in a graph, and what that needs."""
         if self._fn is None:
-            return self._args[0], []
+            return (Value(self._args[0]),), []
         if self._plan is None:
             return (_Call(self._fn, self._args, self._kwargs, _NO_PLAN, []),), []
         sources = list({id(source): source for source in futures_of(self._plan)}.values())
@@ -229,7 +246,7 @@ class Delayed(Lazy):
             raise AttributeError(f"a delayed object has no {name!r} before it is computed")
         return _call(getattr, (self, name), {}, name=f"getattr-{name}")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed:
         return _call(_called, (self, *args), kwargs, name="call")
 
 
@@ -243,7 +260,7 @@ class _Function(Delayed):
 
     def __init__(self, name: str | None, fn: Any, pure: bool | None, nout: int | None) -> None:
         label = name or name_of(fn)
-        super().__init__(f"{label}-{next(_numbers)}", None, (fn,), {}, None, nout=nout)
+        super().__init__(_key(label, None, fn, (), {}), None, (fn,), {}, None, nout=nout)
         object.__setattr__(self, "_name", label)
         object.__setattr__(self, "_pure", pure)
 
@@ -278,7 +295,7 @@ def _call(
 
 
 def _key(name: str, pure: bool | None, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    return f"{name}-{_token(fn, args, kwargs)}" if pure else f"{name}-{next(_numbers)}"
+    return f"{name}-{_token(fn, args, kwargs)}" if pure else f"{name}-{_process[0]}-{next(_numbers)}"
 
 
 def _token(*parts: Any) -> str:
@@ -314,7 +331,15 @@ def _identity(value: Any) -> Any:
     return value
 
 
-def _called(fn: Any, *args: Any, **kwargs: Any) -> Any:
+def _delayed(key: str, fn: Any, args: Any, kwargs: Any, plan: Plan | None, nout: int | None) -> Delayed:
+    return Delayed(key, fn, args, kwargs, plan, nout=nout)
+
+
+def _persisted(graph: dict[str, Any], key: str) -> Delayed:
+    return Delayed(key, None, (graph[key],), {}, None)
+
+
+def _called(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     return fn(*args, **kwargs)
 
 
@@ -335,11 +360,12 @@ def _reversed(fn: Callable[..., Any]) -> Callable[..., Delayed]:
     return lambda self, other: _call(fn, (other, self), {}, name=name)
 
 
-_TWO = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift")
+_TWO = ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "and_", "or_", "xor", "lshift", "rshift")
 for _name in ("abs", "neg", "pos", "invert", "eq", "ne", "lt", "le", "gt", "ge", "getitem", *_TWO):
     setattr(Delayed, f"__{_name.strip('_')}__", _lazily(getattr(operator, _name)))
 for _name in _TWO:
     setattr(Delayed, f"__r{_name.strip('_')}__", _reversed(getattr(operator, _name)))
-for _function in (divmod, round):
+for _function in (divmod, round, pow):
     setattr(Delayed, f"__{_function.__name__}__", _lazily(_function))
-setattr(Delayed, "__rdivmod__", _reversed(divmod))  # noqa: B010
+for _function in (divmod, pow):
+    setattr(Delayed, f"__r{_function.__name__}__", _reversed(_function))

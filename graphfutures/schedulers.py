@@ -8,6 +8,7 @@ first use and shared by all.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from threading import Lock
 from typing import Any
@@ -18,6 +19,7 @@ from graphfutures.current import here
 from graphfutures.door import Door
 from graphfutures.errors import no_scheduler
 from graphfutures.executor import GraphExecutor
+from graphfutures.graphs import without_futures
 from graphfutures.integrations.dask import setting
 
 _MAKING = Lock()
@@ -39,6 +41,8 @@ def get(graph: Any, keys: Any, *, scheduler: Any = None, num_workers: int | None
     if isinstance(found, Executor) and not isinstance(found, Door):
         with GraphExecutor(num_workers, backend=found) as around:
             return around.get(graph, keys, **keywords)
+    if not isinstance(found, Door) and isinstance(graph, Mapping):
+        graph = without_futures(graph)
     return found(graph, keys, num_workers=num_workers, **keywords)
 
 
@@ -50,6 +54,8 @@ def scheduler_of(chosen: Any = None, num_workers: int | None = None) -> Any:
     """
     if chosen is None:
         chosen = config.option("scheduler")
+    if chosen is get:
+        chosen = None
     if chosen is None and config.entered.executors:
         chosen = config.entered.executors[-1]
     if chosen is None and here.task is not None and here.task.place.hosts:

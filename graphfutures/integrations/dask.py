@@ -10,6 +10,7 @@ from graphfutures.arguments import quote
 from graphfutures.computing import run
 from graphfutures.door import Door
 from graphfutures.errors import unknown_graph, warn_of_keyword
+from graphfutures.graphs import without_futures
 from graphfutures.terms import Terms
 
 #: what dask's own schedulers, or distributed's, take
@@ -40,7 +41,7 @@ def get_on(door: Door, graph: Any, keys: Any, **keywords: Any) -> Any:
     mapping = graph if isinstance(graph, Mapping) else _mapping_of(graph)
     callbacks = keywords.get("callbacks")
     if callbacks or (callbacks is None and _some_are_active()):
-        return _get_with_callbacks(door, mapping, keys, callbacks, keywords)
+        return _get_with_callbacks(door, without_futures(mapping), keys, callbacks, keywords)
     traits = _Traits(graph, keywords)
     return run(door, mapping, keys, traits.of if traits.any else None)
 

@@ -94,8 +94,9 @@ def test_keys_in_any_nesting(executor):
 
 @pytest.mark.parametrize("keys", ["missing", ["x", "missing"], [["missing"]]])
 def test_a_key_that_is_not_there(executor, keys):
-    with pytest.raises(KeyError, match="missing"):
-        executor.get(GRAPH, keys)
+    for graph in (GRAPH, {**GRAPH, "missing": "missing"}):
+        with pytest.raises(KeyError, match="missing"):
+            executor.get(graph, keys)
 
 
 def test_a_long_chain(executor):
@@ -197,3 +198,22 @@ def test_graphs_inside_tasks():
         graph = {f"graph {n}": (inner, n) for n in range(20)}
         assert executor.get(graph, list(graph)) == tuple(n + 2 for n in range(20))
         assert threading.active_count() <= before + 2
+
+
+def test_a_failure_is_told_before_what_takes_long():
+    gate = threading.Event()
+    with GraphExecutor(2) as executor:
+        graph = {"long": (gate.wait, LIMIT), "later": (str, "long"), "fails": (fail,)}
+        failed = []
+
+        def ask():
+            with pytest.raises(ValueError, match="bad"):
+                executor.get(graph, ["later", "fails"])
+            failed.append(True)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert until(lambda: executor.stats()["cancelled"])
+        gate.set()
+        asking.join(LIMIT)
+        assert failed

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
+import pickle
+import subprocess
 import sys
 import threading
 from concurrent.futures import Future
 from operator import add
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,3 +188,63 @@ def test_delayed_objects_given_to_submit_and_futures_to_them():
         with pytest.raises(ValueError, match="invalid literal"):
             plus(bad).compute(scheduler=executor)
         assert type(compute(allow_failure(bad), scheduler=executor)[0]) is ValueError
+
+
+# -- what was found wrong -----------------------------------------------------------------------
+
+
+def test_values_are_values_whatever_they_look_like(scheduler):
+    assert delayed((abs, -2)).compute(scheduler=scheduler) == (abs, -2)
+    ten = plus(9)
+    assert compute(delayed(ten.key), delayed([ten.key]), ten, scheduler=scheduler) == (ten.key, [ten.key], 10)
+    with GraphExecutor(1) as executor:
+        assert executor.submit(list, delayed((abs, -2))).result(LIMIT) == [abs, -2]
+
+
+def test_keys_of_another_process_are_others():
+    code = "import sys, pickle, math; from graphfutures import delayed; "
+    code += "sys.stdout.buffer.write(pickle.dumps(delayed(math.sqrt)(16)))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(graphfutures.__file__).parents[1])}
+    theirs = pickle.loads(subprocess.check_output([sys.executable, "-c", code], env=environment, timeout=LIMIT))
+    assert compute(theirs, delayed(math.sqrt)(81), theirs + delayed(math.sqrt)(81)) == (4, 9, 13)
+
+
+def test_copies_keep_what_they_are():
+    pair = pickle.loads(pickle.dumps(delayed(divmod, nout=2)(17, 5)))
+    assert len(pair) == 2
+    assert compute(*pair) == (3, 2)
+
+
+def test_keywords_of_any_name(scheduler):
+    class Thing:
+        def take(this, **names: int) -> dict[str, int]:
+            return names
+
+    lazy = delayed(Thing()).take(fn=3, self=4)
+    assert lazy.compute(scheduler=scheduler) == {"fn": 3, "self": 4}
+
+
+def test_three_arguments_of_pow(scheduler):
+    assert pow(delayed(3), 2, 5).compute(scheduler=scheduler) == 4
+
+
+def test_equal_objects_in_sets_and_dicts():
+    one, same = delayed(5, name="x"), delayed(5, name="x")
+    assert len({one, same}) == 2
+    with pytest.raises(TypeError):
+        del one.key
+
+
+def test_futures_for_schedulers_that_know_none_of_them():
+    with GraphExecutor(1) as executor:
+        future, bad = executor.submit(abs, -3), executor.submit(int, "x")
+
+        def get(graph, keys, **keywords):
+            return graphfutures.synchronous.get({**graph, "unused": 1}, keys)
+
+        assert compute(plus(future), [future], scheduler=get) == (4, [3])
+        assert type(compute(allow_failure(bad), scheduler=get)[0]) is ValueError
+
+
+def test_a_delayed_object_in_a_graph_of_others():
+    assert graphfutures.synchronous.get({"x": (abs, plus(-3)), "y": (sum, [plus(1), 2])}, ["x", "y"]) == (2, 4)

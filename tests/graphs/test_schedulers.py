@@ -154,3 +154,27 @@ def test_tasks_see_the_context_of_who_asks():
     var: ContextVar[int] = ContextVar("var")
     var.set(7)
     assert graphfutures.threaded.get({"x": (var.get,)}, "x") == 7
+
+
+def test_the_default_as_an_option_is_the_default():
+    with set_options(scheduler=graphfutures.get):
+        assert graphfutures.get(ASK, "where").startswith("shared-threads")
+
+
+def test_options_of_several_threads_do_not_get_into_each_other():
+    def use(number):
+        for _ in range(300):
+            with set_options(num_workers=number + 1):
+                pass
+
+    users = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join(LIMIT)
+    later = set_options(num_workers=3)
+    set_options(scheduler="sync")
+    with later:
+        assert graphfutures.get(ASK, "where") == HERE
+    set_options(scheduler=None, num_workers=None)
+    assert graphfutures.get(ASK, "where").startswith("shared-threads")

@@ -53,7 +53,7 @@ class TestExecutor(GetFunctionTestMixin):
 @pytest.fixture(scope="module", autouse=True)
 def dasks_own_pool() -> None:
     """Its threads stay, and are there before those of each test are counted."""
-    dask.threaded.get({n: (abs, n) for n in range(20)}, [*range(20)])
+    dask.threaded.get({f"x{n}": (abs, n) for n in range(20)}, [f"x{n}" for n in range(20)])
 
 
 @pytest.fixture(autouse=True)
@@ -219,6 +219,24 @@ def test_our_delayed_objects_are_collections_of_dask(executor):
     assert compute(ours, scheduler=dask.get) == (3,)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_collections_inside_delayed_objects(executor):
+    array = da.from_array(np.arange(4), chunks=2)
+    assert dask.delayed(array).compute(scheduler=executor).tolist() == [0, 1, 2, 3]
+    parts = [delayed(pd.DataFrame)({"a": [number]}) for number in (1, 2)]
+    frame = dd.from_delayed(parts, meta=pd.DataFrame({"a": [1]}))
+    assert frame.a.sum().compute(scheduler=executor) == 3
+    assert compute(array.sum(), delayed(abs)(-1), scheduler=executor) == (6, 1)
+    (kept,) = dask.persist(delayed(abs)(-1), scheduler=executor)
+    assert kept.compute() == 1
+
+
+def test_futures_in_delayed_calls_under_callbacks(executor):
+    with Profiler() as profile:
+        assert delayed(abs)(executor.submit(abs, -4)).compute(scheduler=executor) == 4
+    assert profile.results
+
+
 # -- graphs at random -------------------------------------------------------------------------
 
 
@@ -242,6 +260,8 @@ def graphs(draw: st.DrawFn) -> dict[Any, Any]:
         argument = st.recursive(
             need, lambda inner: st.one_of(st.lists(inner, max_size=3), st.tuples(st.just(weigh), inner)), max_leaves=4
         )
+        if keys:
+            argument = st.one_of(argument, st.sampled_from(keys).map(TaskRef))
         kind = draw(st.sampled_from(["call", "call", "data", "list", "alias", "node"]))
         if kind == "call":
             graph[key] = (weigh, *draw(st.lists(argument, max_size=3)))
@@ -254,7 +274,7 @@ def graphs(draw: st.DrawFn) -> dict[Any, Any]:
             refs = [TaskRef(k) for k in draw(st.lists(st.sampled_from(keys), max_size=3))]
             graph[key] = draw(st.sampled_from([Task(key, weigh, *refs), Task(key, weigh, List(*refs), 5)]))
         else:
-            graph[key] = draw(st.sampled_from([7, "data", DataNode(key, [1, 2])]))
+            graph[key] = draw(st.sampled_from([77, "data", DataNode(key, [1, 2])]))
     return graph
 
 
