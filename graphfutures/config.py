@@ -92,9 +92,10 @@ def _variable(name: str) -> str | None:
 
 def default_backend() -> str:
     """The backend named by ``set_options``, else by ``GRAPHFUTURES_BACKEND``, else threads."""
-    chosen = option("scheduler")
-    if isinstance(chosen, str):
-        return chosen
+    if _set or _set_here.get() is not _NONE:
+        chosen = option("scheduler")
+        if isinstance(chosen, str):
+            return chosen
     name = _variable("GRAPHFUTURES_BACKEND")
     if not name:
         return DEFAULT_BACKEND

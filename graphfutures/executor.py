@@ -261,7 +261,11 @@ class GraphExecutor(Overview):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        config.entered.executors = tuple([one for one in config.entered.executors if one is not self])
+        executors = config.entered.executors
+        if executors and executors[-1] is self:
+            config.entered.executors = executors[:-1]
+        else:  # two that were entered one after the other are left in that order
+            config.entered.executors = tuple([one for one in executors if one is not self])
         try:
             self.shutdown(cancel_futures=is_interrupt(kind))
         except KeyboardInterrupt as interrupt:

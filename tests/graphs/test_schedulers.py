@@ -178,3 +178,12 @@ def test_options_of_several_threads_do_not_get_into_each_other():
         assert graphfutures.get(ASK, "where") == HERE
     set_options(scheduler=None, num_workers=None)
     assert graphfutures.get(ASK, "where").startswith("shared-threads")
+
+
+def test_executors_that_are_left_in_the_order_in_which_they_were_entered():
+    first, second = GraphExecutor(1, "first"), GraphExecutor(1, "second")
+    with first:
+        second.__enter__()
+    assert graphfutures.get(ASK, "where").startswith("second")
+    second.__exit__(None, None, None)
+    assert graphfutures.get(ASK, "where").startswith("shared-threads")
