@@ -117,15 +117,16 @@ class Hub(Facts):
                 usual = bool(self.inbox) and self._entered(place, batch)
             else:
                 future, number, good, outcome, _, record = fact
-                again = not good and outcome is AT_ONCE
-                usual = (
-                    (good or again) and not self.inbox and self.scheduler.turned(future, number, place, batch, again)
-                )
-                if usual and good:
-                    future._outcome = outcome
-                    future._settled = True
-                    if future._watch is not None:
-                        self._telling[get_ident()] = None
+                if good:
+                    usual = not self.inbox and self.scheduler.turned(future, number, place, batch)
+                    if usual:
+                        future._outcome = outcome
+                        future._settled = True
+                        if future._watch is not None:
+                            self._telling[get_ident()] = None
+                else:
+                    again = outcome is AT_ONCE and not self.inbox
+                    usual = again and self.scheduler.turned(future, number, place, batch, True)
             lock.release()
             if not usual:
                 return self.exchange(place, (fact,) if fact is not None else (), want)
