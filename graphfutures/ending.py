@@ -12,6 +12,7 @@ from time import sleep
 from typing import Any
 
 from graphfutures import errors, exits
+from graphfutures.core.circles import reached
 from graphfutures.core.states import SETTLED
 from graphfutures.externals import External
 from graphfutures.hub import Hub
@@ -98,16 +99,8 @@ def _waits_in_vain(hub: Hub, task: Any) -> bool:
 
 
 def _waits_for_foreign(task: Any) -> bool:
-    seen, stack = set(), [task]
-    while stack:
-        found = stack.pop()
-        if found in seen or found.state in SETTLED:
-            continue
-        seen.add(found)
-        if found.foreign or found.outside:
-            return True
-        stack.extend(needs_of(found))
-    return False
+    waited_for: Any = (found for found in reached(task, needs_of) if found.state not in SETTLED)
+    return any(found.foreign or found.outside for found in waited_for)
 
 
 def _give_up_foreign(hub: Hub) -> None:

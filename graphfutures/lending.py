@@ -15,7 +15,7 @@ from typing import Any, Self
 from weakref import WeakSet
 
 from graphfutures import errors
-from graphfutures.core.circles import AnyOf, circle
+from graphfutures.core.circles import AnyOf, circle, reached
 from graphfutures.core.graph import Place, Task, Wait
 from graphfutures.core.states import NEW, READY, RUNNING, SETTLED
 from graphfutures.current import here
@@ -285,21 +285,22 @@ class Lending(Guarded):
         return bool(needs) and (all if type(needs) is AnyOf else any)(self._has_no_slot(place, need) for need in needs)
 
     def _has_no_slot(self, place: Place, need: Task) -> bool:
-        seen, stack = set(), [need]
-        while stack:
-            task = stack.pop()
-            if task in seen or task.state in SETTLED:
-                continue
-            seen.add(task)
-            if task.state is RUNNING:
-                if task.place is place:
-                    return True  # it waits as well
-                continue
-            missing = [need for need in task.dependencies if need.state not in SETTLED]
-            if not missing and not task.outside and not task.derived and task.lane == place.lane:
-                return getattr(task, "_owner", None) is self
-            stack += missing
-        return False
+        """Whether a task waits for one that runs at a place, and waits as well, or that only this place could run."""
+        return any(
+            task.place is place if task.state is RUNNING else self._is_next_at(place, task)
+            for task in reached(need, _unmet)
+        )
+
+    def _is_next_at(self, place: Place, task: Any) -> bool:
+        ready = task.state not in SETTLED and not _unmet(task) and not task.outside and not task.derived
+        return ready and task.lane == place.lane and getattr(task, "_owner", None) is self
+
+
+def _unmet(task: Task) -> list[Task]:
+    """What a task that has not begun still needs."""
+    if task.state is RUNNING or task.state in SETTLED:
+        return []
+    return [need for need in task.dependencies if need.state not in SETTLED]
 
 
 def _has_room() -> bool:

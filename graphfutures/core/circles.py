@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from graphfutures.core.graph import Task
 
@@ -13,6 +13,18 @@ class AnyOf(tuple[Task, ...]):
     """Needs of which one is enough."""
 
     __slots__ = ()
+
+
+def reached(task: Task, edges: Edges) -> Iterator[Task]:
+    """A task and all that it leads to, each once."""
+    seen: set[Task] = set()
+    stack = [task]
+    while stack:
+        found = stack.pop()
+        if found not in seen:
+            seen.add(found)
+            yield found
+            stack.extend(edges(found))
 
 
 def circle(task: Task, needs: Collection[Task], edges: Edges) -> list[Task]:
