@@ -62,19 +62,39 @@ class Bell:
         self._parked.clear()
 
 
-class Letters(Generic[T]):
-    """What was put and nobody has got yet, for threads of ours, which no signal handler interrupts, to wait for.
+class Doorbell:
+    """For threads of ours that wait at one bell, which no signal handler interrupts.
+
+    The bell is a lock that is held as long as nothing is to be heard: ringing it is one release, which nothing can
+    interrupt halfway, and a ring that comes before anybody waits is not lost.
+    """
+
+    __slots__ = ("_bell",)
+
+    def _hang_bell(self) -> None:
+        self._bell = allocate_lock()
+        self._bell.acquire()
+
+    def _ring(self) -> None:
+        if self._bell.locked():
+            try:
+                self._bell.release()
+            except RuntimeError:
+                pass  # somebody else has just rung it
+
+
+class Letters(Doorbell, Generic[T]):
+    """What was put and nobody has got yet, for threads of ours to wait for.
 
     A timed ``get`` of ``queue.SimpleQueue`` may wait for ever (CPython 3.11 to 3.13): one that is woken, but finds
     that another thread was quicker, waits again for the rest of its time, and takes a negative rest for no limit.
     """
 
-    __slots__ = ("_kept", "_news")
+    __slots__ = ("_kept",)
 
     def __init__(self) -> None:
         self._kept: deque[T] = deque()
-        self._news = allocate_lock()  # held as long as nothing was put
-        self._news.acquire()
+        self._hang_bell()
 
     def put(self, letter: T) -> None:
         """Add one, and wake one who waits."""
@@ -92,7 +112,7 @@ class Letters(Generic[T]):
             try:
                 letter = self._kept.popleft()
             except IndexError:
-                if not self._news.acquire(True, max(0.0, end - monotonic())) and not self._kept:
+                if not self._bell.acquire(True, max(0.0, end - monotonic())) and not self._kept:
                     raise Empty from None
             else:
                 if self._kept:
@@ -102,13 +122,6 @@ class Letters(Generic[T]):
     def empty(self) -> bool:
         """Whether there is none."""
         return not self._kept
-
-    def _ring(self) -> None:
-        if self._news.locked():
-            try:
-                self._news.release()
-            except RuntimeError:
-                pass  # somebody else has just rung
 
 
 class Thread(threading.Thread):

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 import weakref
-from _thread import allocate_lock, get_ident
+from _thread import get_ident
 from collections.abc import Sized
 
 from graphfutures.backends.base import Exchange
+from graphfutures.bells import Doorbell
 
 
-class Ringing:
-    """Serves one hub by threads that wait at one bell.
-
-    The bell is a lock that is held as long as nothing is to be heard: ringing it is one release, which nothing can
-    interrupt halfway, and a ring that comes before anybody waits is not lost.
-    """
+class Ringing(Doorbell):
+    """Serves one hub by threads that wait at one bell."""
 
     #: not empty, or true, while a thread waits or is about to
     _idle: Sized | bool
@@ -37,14 +34,3 @@ class Ringing:
             self._ring()
         elif threading.main_thread().ident != get_ident() or not self._hub.ring_clerk():
             self._hub.apply()
-
-    def _hang_bell(self) -> None:
-        self._bell = allocate_lock()
-        self._bell.acquire()
-
-    def _ring(self) -> None:
-        if self._bell.locked():
-            try:
-                self._bell.release()
-            except RuntimeError:
-                pass  # somebody else has just rung it
