@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Any
 
-from graphfutures.arguments import quote
-from graphfutures.calls import ATOMS, Allowed
+from graphfutures.calls import ATOMS, Allowed, Quote
 from graphfutures.core.states import DONE
 from graphfutures.door import Door
 from graphfutures.futures import GraphFuture, cancel_all
-from graphfutures.graphs import Key, Piece, Ref, pieces
+from graphfutures.graphs import Key, Piece, Ref, pieces, settled_value
 from graphfutures.outcomes import Inherited
 
 Traits = Callable[[Key], dict[str, Any]]
@@ -70,7 +69,7 @@ def _begun(door: Door, key: Key, piece: Piece, values: dict[Key, Any], traits: T
         (value,) = piece.args
         if type(value) is Ref:
             return values[value.key]
-        return value if type(value) in ATOMS or isinstance(value, (Future, Allowed)) else quote(value)
+        return value if type(value) in ATOMS or isinstance(value, (Future, Allowed)) else Quote(value)
     args = tuple([values[a.key] if type(a) is Ref else a for a in piece.args])
     return door.post(piece.fn, args, str(key), **(traits(key) if traits is not None else {}))
 
@@ -94,7 +93,7 @@ def _flat(keys: Any) -> list[Key]:
 def _see_to_failures(futures: list[GraphFuture[Any]]) -> None:
     """Wait until all are done or the first has failed, and raise what that has."""
     for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-        if getattr(future, "state", None) is not DONE:
+        if isinstance(future, GraphFuture) and future.state is not DONE:
             _value(future)
 
 
@@ -102,11 +101,11 @@ def _gathered(keys: Any, values: dict[Key, Any]) -> Any:
     if isinstance(keys, list):
         return tuple([_gathered(key, values) for key in keys])
     value = values[keys]
+    if isinstance(value, Quote):
+        return value.value
     if isinstance(value, Allowed):
-        return value.future.exception() or value.future.result()
-    if not isinstance(value, Future):
-        return getattr(value, "value", value) if type(value) is type(_QUOTED) else value
-    return _value(value)
+        return settled_value(value)
+    return _value(value) if isinstance(value, Future) else value
 
 
 def _value(value: Any) -> Any:
@@ -118,9 +117,6 @@ def _value(value: Any) -> Any:
         if not any(key in note for note in getattr(error, "__notes__", ())):
             error.add_note(f"raised by the task {key}")
         raise
-
-
-_QUOTED: Any = quote(None)
 
 
 def _stop(door: Door, serials: set[int]) -> None:

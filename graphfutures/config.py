@@ -115,13 +115,21 @@ def default_max_workers() -> int:
 
     :raises ValueError: for a variable that is no number above 0.
     """
-    chosen = option("num_workers")
+    chosen = option("num_workers") or max_workers_of_environment()
     if chosen is not None:
         return int(chosen)
+    count: Any = getattr(os, "process_cpu_count", os.cpu_count)
+    return min(32, (count() or 1) + 4)
+
+
+def max_workers_of_environment() -> int | None:
+    """The number in ``GRAPHFUTURES_MAX_WORKERS``, None if there is none.
+
+    :raises ValueError: for a variable that is no number above 0.
+    """
     given = _variable("GRAPHFUTURES_MAX_WORKERS")
     if given:
         if not given.isdecimal() or not int(given):
             raise ValueError(f"GRAPHFUTURES_MAX_WORKERS must be an integer greater than 0, not {given!r}")
         return int(given)
-    count: Any = getattr(os, "process_cpu_count", os.cpu_count)
-    return min(32, (count() or 1) + 4)
+    return None

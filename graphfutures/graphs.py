@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, NamedTuple, TypeAlias
 
 from graphfutures import errors
 from graphfutures.calls import Allowed
 from graphfutures.ordering import ordered
+from graphfutures.running import value_of
 
 #: anything that can be hashed
 Key: TypeAlias = Any
@@ -52,10 +53,14 @@ class Waiting:
         self.future = future
 
     def __call__(self) -> Any:
-        if isinstance(self.future, Allowed):
-            error = self.future.future.exception()
-            return self.future.future.result() if error is None else error
-        return self.future.result()
+        return settled_value(self.future)
+
+
+def settled_value(source: Any) -> Any:
+    """The value of a future, or of an ``Allowed`` around one, when it is there."""
+    if isinstance(source, Allowed):
+        wait([source.future])
+    return value_of(source)
 
 
 def without_futures(graph: Mapping[Key, Any]) -> Mapping[Key, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from hashlib import sha1
 from importlib import import_module
@@ -67,31 +67,27 @@ def compute(*things: Any, scheduler: Any = None, num_workers: int | None = None,
     plan = find(things, None)
     if plan is None:
         return things
-    sources = {id(source): source for source in futures_of(plan)}
-    keys = {number: _key_of(source) for number, source in sources.items()}
-    graph = graph_of([source for source in sources.values() if isinstance(source, Lazy)])
-    graph.update({keys[n]: source for n, source in sources.items() if not isinstance(source, Lazy)})
-    wanted = list(keys.values())
-    values = get(graph, wanted, scheduler=scheduler, num_workers=num_workers, **keywords)
-    found = dict(zip(keys, values, strict=True))
-    args, _ = fill(things, {}, plan, lambda source: _value(found, source), None)
-    return tuple(args)
+    call = _Call(_together, things, {}, plan)
+    keys = [_key_of(source) for source in call.sources]
+    values = get(graph_of(call.sources), keys, scheduler=scheduler, num_workers=num_workers, **keywords)
+    computed: tuple[Any, ...] = call(*values)
+    return computed
 
 
-def graph_of(lazies: list[Any]) -> dict[str, Any]:
-    """What it takes to compute some delayed objects, as dask writes graphs."""
+def graph_of(sources: Iterable[Source]) -> dict[str, Any]:
+    """What it takes to compute some delayed objects and futures, as dask writes graphs."""
     graph: dict[str, Any] = {}
-    stack = list(lazies)
+    stack = list(sources)
     while stack:
-        lazy = stack.pop()
-        if lazy.key in graph:
+        source = stack.pop()
+        key = _key_of(source)
+        if key in graph:
             continue
-        graph[lazy.key], needs = lazy._entry()
-        for need in needs:
-            if isinstance(need, Lazy):
-                stack.append(need)
-            else:
-                graph[_key_of(need)] = need
+        if isinstance(source, Delayed):
+            graph[key], needs = source._entry()
+            stack += needs
+        else:
+            graph[key] = source
     return graph
 
 
@@ -100,18 +96,17 @@ class _Call:
 
     __slots__ = ("args", "fn", "kwargs", "plan", "sources")
 
-    def __init__(
-        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan, sources: list[Source]
-    ) -> None:
+    def __init__(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan) -> None:
         self.fn = fn
         self.args = args
         self.kwargs = kwargs
         self.plan = plan
-        self.sources = sources
+        #: what the values are of, each once
+        self.sources: list[Source] = list({id(source): source for source in futures_of(plan)}.values())
 
     def __call__(self, *values: Any) -> Any:
         found = dict(zip(map(id, self.sources), values, strict=True))
-        args, kwargs = fill(self.args, self.kwargs, self.plan, lambda source: _value(found, source), None)
+        args, kwargs = fill(self.args, self.kwargs, self.plan, lambda source: found[id(source)], None)
         return self.fn(*args, **kwargs)
 
 
@@ -179,7 +174,7 @@ class Delayed(Lazy):
         return graph_of([self])
 
     def __dask_graph__(self) -> dict[str, Any]:
-        return graph_of([self])
+        return self.dask
 
     def __dask_keys__(self) -> list[str]:
         return [self.key]
@@ -233,11 +228,8 @@ class Delayed(Lazy):
         """What stands for it in a graph, and what that needs."""
         if self._fn is None:
             return (Value(self._args[0]),), []
-        if self._plan is None:
-            return (_Call(self._fn, self._args, self._kwargs, _NO_PLAN, []),), []
-        sources = list({id(source): source for source in futures_of(self._plan)}.values())
-        call = _Call(self._fn, self._args, self._kwargs, self._plan, sources)
-        return (call, *map(_key_of, sources)), sources
+        call = _Call(self._fn, self._args, self._kwargs, self._plan or _NO_PLAN)
+        return (call, *map(_key_of, call.sources)), call.sources
 
     # -- lazy ---------------------------------------------------------------------------------
 
@@ -323,10 +315,6 @@ def _key_of(source: Any) -> str:
     return f"future-{id(getattr(source, 'future', source))}"
 
 
-def _value(found: dict[int, Any], source: Any) -> Any:
-    return found[id(source)]
-
-
 def _identity(value: Any) -> Any:
     return value
 
@@ -341,6 +329,10 @@ def _persisted(graph: dict[str, Any], key: str) -> Delayed:
 
 def _called(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     return fn(*args, **kwargs)
+
+
+def _together(*things: Any) -> tuple[Any, ...]:
+    return things
 
 
 def _first(values: Any) -> Any:

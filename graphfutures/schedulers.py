@@ -7,7 +7,6 @@ first use and shared by all.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from threading import Lock
@@ -78,7 +77,8 @@ def scheduler_of(chosen: Any = None, num_workers: int | None = None) -> Any:
 
 def shared(backend: str, num_workers: int | None = None) -> GraphExecutor:
     """The executor of a backend that all share, with so many workers."""
-    workers = num_workers or config.option("num_workers") or setting("num_workers") or _cpus()
+    workers = num_workers or config.option("num_workers") or setting("num_workers")
+    workers = workers or config.max_workers_of_environment() or _cpus()
     key = ALIASES.get(backend, backend), workers
     with _MAKING:
         executor = _shared.get(key)
@@ -88,9 +88,6 @@ def shared(backend: str, num_workers: int | None = None) -> GraphExecutor:
 
 
 def _cpus() -> int:
-    given = os.environ.get("GRAPHFUTURES_MAX_WORKERS")
-    if given:
-        return config.default_max_workers()
     from loky import cpu_count
 
     return cpu_count()  # type: ignore[no-any-return]

@@ -73,12 +73,12 @@ class _Traits:
     def of(self, key: Any) -> dict[str, Any]:
         """The traits of the task of a key."""
         traits: dict[str, Any] = {}
-        for name, (usual, special) in (("retries", self._retries), ("priority", self._priorities)):
-            value = special.get(key, usual)
-            if value and name == "retries":
-                traits["terms"] = Terms(retries=int(value))
-            elif value:
-                traits["priority"] = value
+        usual, special = self._retries
+        if retries := special.get(key, usual):
+            traits["terms"] = Terms(retries=int(retries))
+        usual, special = self._priorities
+        if priority := special.get(key, usual):
+            traits["priority"] = priority
         return traits
 
 

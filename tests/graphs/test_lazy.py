@@ -8,7 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -244,6 +244,13 @@ def test_futures_for_schedulers_that_know_none_of_them():
 
         assert compute(plus(future), [future], scheduler=get) == (4, [3])
         assert type(compute(allow_failure(bad), scheduler=get)[0]) is ValueError
+
+
+def test_a_cancelled_future_that_is_allowed_to_fail(scheduler):
+    cancelled: Future[int] = Future()
+    cancelled.cancel()
+    cancelled.set_running_or_notify_cancel()
+    assert type(compute(allow_failure(cancelled), scheduler=scheduler)[0]) is CancelledError
 
 
 def test_a_delayed_object_in_a_graph_of_others():
