@@ -41,8 +41,8 @@ class Lazy:
 
     __slots__ = ()
 
-    def begun_on(self, door: Any) -> Any:
-        """Its future on an executor."""
+    def begun_on(self, door: Any, others: list[Any]) -> list[Any]:
+        """The futures of these on an executor, itself among them; what they have in common is begun once."""
         raise NotImplementedError
 
 

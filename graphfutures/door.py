@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 from graphfutures import errors
 from graphfutures.arguments import LAZY, NOTHING, look
 from graphfutures.bells import Thread
-from graphfutures.calls import ATOMS, EACH, Lazy, Plan, fill
+from graphfutures.calls import ATOMS, EACH, Lazy, Plan, fill, futures_of
 from graphfutures.core.states import DONE
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture, cancel_all, tell_loop
@@ -96,11 +96,10 @@ class Door(Executor):
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
         """The arguments with futures in the places of computations that were not begun."""
-
-        def begun(source: Any) -> Any:
-            return source.begun_on(self) if isinstance(source, Lazy) else source
-
-        return fill(args, kwargs, plan or EACH, begun, None)
+        plan = plan or EACH
+        lazies = [source for source in futures_of(plan) if isinstance(source, Lazy)]
+        begun = dict(zip(map(id, lazies), lazies[0].begun_on(self, lazies), strict=True))
+        return fill(args, kwargs, plan, lambda source: begun.get(id(source), source), None)
 
     def post(self, fn: Callable[..., R], args: tuple[Any, ...], name: str, **traits: Any) -> GraphFuture[R]:
         """Schedule a call of positional arguments under a name.

@@ -16,7 +16,6 @@ from graphfutures import errors
 from graphfutures.calls import Lazy, Plan, Source, fill, find, futures_of, name_of
 from graphfutures.computing import begin
 from graphfutures.door import Door
-from graphfutures.futures import GraphFuture
 from graphfutures.graphs import Value
 from graphfutures.schedulers import get
 
@@ -163,10 +162,11 @@ class Delayed(Lazy):
             raise errors.missing_extra("visualize", "dask", "graphviz") from error
         return draw(self.__dask_graph__(), filename=filename, **options)
 
-    def begun_on(self, door: Door) -> GraphFuture[Any]:
-        """Its future on an executor, where it is given to ``submit``."""
-        futures = begin(door, graph_of([self]), [self.key])
-        return futures[self.key]  # type: ignore[no-any-return]
+    def begun_on(self, door: Door, others: list[Any]) -> list[Any]:
+        """The futures of these on an executor, where they are given to ``submit``."""
+        keys = [other.key for other in others]
+        begun = begin(door, graph_of(others), keys)
+        return [begun[key] for key in keys]
 
     @property
     def dask(self) -> dict[str, Any]:

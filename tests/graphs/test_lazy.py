@@ -246,6 +246,16 @@ def test_futures_for_schedulers_that_know_none_of_them():
         assert type(compute(allow_failure(bad), scheduler=get)[0]) is ValueError
 
 
+def test_what_delayed_arguments_have_in_common_runs_once():
+    calls: list[int] = []
+    common = delayed(lambda: calls.append(1) or 3, name="common")()
+    with GraphExecutor(2) as executor:
+        assert executor.submit(sum, [common, plus(common), common]).result(LIMIT) == 10
+        assert calls == [1]
+        assert executor.get({"x": (add, common, plus(common))}, "x") == 7
+    assert calls == [1, 1]
+
+
 def test_a_cancelled_future_that_is_allowed_to_fail(scheduler):
     cancelled: Future[int] = Future()
     cancelled.cancel()
