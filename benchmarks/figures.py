@@ -27,6 +27,23 @@ def beside_pool(name: str, what: str, side: threads.OnExecutor, limit: float, un
     return Figure(name, what, partial(side, GraphExecutor), partial(side, ThreadPoolExecutor), limit, unit)
 
 
+def of_each_shape(
+    suffix: str, what: str, ours: graphs.OfShape, dasks: graphs.OfShape | None, limit: float
+) -> list[Figure]:
+    """A figure for each shape of graph, beside dask with the same graph or ThreadPoolExecutor without one."""
+    return [
+        Figure(
+            name + suffix,
+            f"{name} {what}",
+            partial(ours, make),
+            partial(dasks, make) if dasks is not None else POOL_ALONE,
+            limit,
+            requires="dask" if dasks is not None else None,
+        )
+        for name, make in SHAPES.items()
+    ]
+
+
 FIGURES: list[Figure] = [
     beside_pool(
         "independent",
@@ -38,27 +55,10 @@ FIGURES: list[Figure] = [
     beside_pool("as_completed", "the same through an as_completed loop", threads.completed, 0.55),
     beside_pool("run_in_executor", "20,000 × loop.run_in_executor, gathered", threads.gathered, 0.9),
     beside_pool("with_one_task", "`with` an executor around one task", threads.one_task, 1.1),
-    *(
-        Figure(
-            name,
-            f"{name} of 20,000: per task / ThreadPoolExecutor's independent per task",
-            partial(graphs.on_threads, make),
-            POOL_ALONE,
-            0.50,
-        )
-        for name, make in SHAPES.items()
+    *of_each_shape(
+        "", "of 20,000: per task / ThreadPoolExecutor's independent per task", graphs.on_threads, None, 0.50
     ),
-    *(
-        Figure(
-            f"{name}_dask",
-            f"{name} of 20,000: per task / dask.threaded.get",
-            partial(graphs.on_threads, make),
-            partial(graphs.dask_threads, make),
-            0.12,
-            requires="dask",
-        )
-        for name, make in SHAPES.items()
-    ),
+    *of_each_shape("_dask", "of 20,000: per task / dask.threaded.get", graphs.on_threads, graphs.dask_threads, 0.12),
     beside_pool("round_trip", "submit, result, one at a time", threads.round_trip, 0.90),
     beside_pool("event", "submit, then an Event that the task sets, one at a time", threads.event, 1.0),
     Figure(
@@ -78,38 +78,20 @@ FIGURES: list[Figure] = [
         0.030,
         "ms",
     ),
-    *(
-        Figure(
-            f"{name}_inline",
-            f"{name} of 20,000 inline: per task / dask.get",
-            partial(graphs.inline, make),
-            partial(graphs.dask_inline, make),
-            0.20,
-            requires="dask",
-        )
-        for name, make in SHAPES.items()
+    *of_each_shape("_inline", "of 20,000 inline: per task / dask.get", graphs.inline, graphs.dask_inline, 0.20),
+    *of_each_shape(
+        "_graph",
+        "of 20,000 as a dictionary: per task / dask.threaded.get, parsing and ordering included",
+        graphs.whole_threads,
+        graphs.dask_threads,
+        0.35,
     ),
-    *(
-        Figure(
-            f"{name}_graph",
-            f"{name} of 20,000 as a dictionary: per task / dask.threaded.get, parsing and ordering included",
-            partial(graphs.whole_threads, make),
-            partial(graphs.dask_threads, make),
-            0.35,
-            requires="dask",
-        )
-        for name, make in SHAPES.items()
-    ),
-    *(
-        Figure(
-            f"{name}_graph_inline",
-            f"{name} of 20,000 as a dictionary, inline: per task / dask.get",
-            partial(graphs.whole_inline, make),
-            partial(graphs.dask_inline, make),
-            0.7,
-            requires="dask",
-        )
-        for name, make in SHAPES.items()
+    *of_each_shape(
+        "_graph_inline",
+        "of 20,000 as a dictionary, inline: per task / dask.get",
+        graphs.whole_inline,
+        graphs.dask_inline,
+        0.7,
     ),
     Figure(
         "pending_bytes",

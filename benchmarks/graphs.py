@@ -58,6 +58,7 @@ class Graph:
 
 
 MakeGraph = Callable[[int], Graph]
+OfShape = Callable[[MakeGraph, float], float]
 
 
 @lru_cache

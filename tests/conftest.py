@@ -7,12 +7,17 @@ from collections.abc import Iterator
 import pytest
 from patience import LIMIT
 
+from graphfutures import schedulers
+
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     """After a test, all threads that it started leave, of ours and of its own."""
     before = set(threading.enumerate())
     yield
+    for executor in schedulers._shared.values():  # which nobody else shuts before the end of the interpreter
+        executor.shutdown()
+    schedulers._shared.clear()
     if set(threading.enumerate()) - before:
         gc.collect()  # an executor in a circle of references is only dropped now
     left = [thread for thread in threading.enumerate() if thread not in before and not _leaves(thread)]

@@ -17,15 +17,7 @@ import pytest
 from patience import LIMIT
 
 import graphfutures
-from graphfutures import Delayed, GraphExecutor, allow_failure, compute, delayed, quote, schedulers
-
-
-@pytest.fixture(autouse=True)
-def no_shared_executor_is_left():
-    yield
-    for executor in schedulers._shared.values():
-        executor.shutdown()
-    schedulers._shared.clear()
+from graphfutures import Delayed, GraphExecutor, allow_failure, compute, delayed, quote
 
 
 @pytest.fixture(params=["threads", "inline", "a get function"])

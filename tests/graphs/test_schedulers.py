@@ -21,14 +21,6 @@ ASK = {"where": (where,)}
 HERE = threading.main_thread().name
 
 
-@pytest.fixture(autouse=True)
-def no_shared_executor_is_left():
-    yield
-    for executor in schedulers._shared.values():
-        executor.shutdown()
-    schedulers._shared.clear()
-
-
 def test_the_three_of_the_notebook():
     assert graphfutures.synchronous.get(ASK, "where") == HERE
     assert graphfutures.threaded.get(ASK, "where").startswith("shared-threads")

@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import graphfutures
-from graphfutures import GraphExecutor, compute, delayed, schedulers
+from graphfutures import GraphExecutor, compute, delayed
 from graphfutures.ordering import ordered
 
 
@@ -54,14 +54,6 @@ class TestExecutor(GetFunctionTestMixin):
 def dasks_own_pool() -> None:
     """Its threads stay, and are there before those of each test are counted."""
     dask.threaded.get({f"x{n}": (abs, n) for n in range(20)}, [f"x{n}" for n in range(20)])
-
-
-@pytest.fixture(autouse=True)
-def no_shared_executor_is_left():
-    yield
-    for executor in schedulers._shared.values():
-        executor.shutdown()
-    schedulers._shared.clear()
 
 
 @pytest.fixture(params=["threads", "inline"])
