@@ -132,7 +132,7 @@ class Hub(Facts):
                 return self.exchange(place, (fact,) if fact is not None else (), want)
             if future is None:
                 if self.knocked:
-                    self.answer_door()
+                    self.answer_door(place)
                 return batch
             self.remember(record)
             if good:
@@ -173,6 +173,7 @@ class Hub(Facts):
                 scheduler = self.scheduler
                 if self.inbox or self._posts:  # first: what was submitted before an end is not to go behind it
                     self._apply_posts()
+                if self._answers:  # to what was applied here, or by who hands on
                     answers, self._answers = self._answers, []
                 for future, number, good, result, kept, record in finished:
                     outcome: Any = result
@@ -229,7 +230,7 @@ class Hub(Facts):
                 self.wake_others(place)
             if batch:
                 if self.knocked:
-                    self.answer_door()
+                    self.answer_door(place)
                 return batch
             if self.ended:
                 if self.room:

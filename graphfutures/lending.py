@@ -157,10 +157,10 @@ class Lending(Guarded):
         """For a ``with`` block in which a running task waits."""
         return Loan(self, task, wait, needs, exact=exact)
 
-    def answer_door(self) -> None:
-        """See to what was posted while this thread had the lock."""
+    def answer_door(self, place: Place) -> None:
+        """See to what was posted while this thread had the lock, and to what follows from it; never gives up."""
         self.knocked = False
-        self.exchange(None, (), 0)
+        self.exchange(place, (), 0)
 
     def wake_lane(self, lane: str) -> None:
         """Have what is ready of a lane seen to."""
@@ -209,7 +209,7 @@ class Lending(Guarded):
             self._interrupted(error, [])
             raise
         if self._answers or self.scheduler.news or self.scheduler.resumed or self.knocked:
-            self.answer_door()
+            self.answer_door(task.place)
         return handed
 
     def _run_here(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> None:

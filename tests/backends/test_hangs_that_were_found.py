@@ -223,3 +223,48 @@ def test_a_dict_that_others_add_to_during_submit():
         finally:
             over.set()
             user.join(LIMIT)
+
+
+def test_who_hands_a_task_on_answers_those_who_ask_though_another_holds_the_graph():
+    """As where a worker's quick step comes between: it looks at what is posted, not at what was taken from there."""
+    answered, held = [], threading.Event()
+
+    class Lock:
+        """The hub's, which another thread takes for a moment as soon as the task has let go of it."""
+
+        def __init__(self, lock):
+            self.lock, self.armed = lock, False
+            self.acquire, self._is_owned = lock.acquire, lock._is_owned
+
+        def hold(self):
+            with self.lock:
+                held.set()
+                threading.Event().wait(0.05)
+
+        def release(self):
+            self.lock.release()
+            if self.armed:
+                self.armed = False
+                threading.Thread(target=self.hold).start()
+                held.wait(LIMIT)
+
+        def __enter__(self):
+            self.acquire()
+
+        def __exit__(self, *exc):
+            self.release()
+
+    with GraphExecutor(1) as executor:
+        hub, answer = executor._hub, threading.Lock()
+        answer.acquire()
+
+        def outer():
+            inner = executor.submit(lambda: answered.append(not answer.locked()))
+            hub.inbox.append((hub._answer, (answer, bool, ())))
+            hub._lock = Lock(hub._lock)
+            hub._lock.armed = True
+            inner.result()
+
+        executor.submit(outer).result(LIMIT)
+    assert held.is_set()
+    assert answered == [True]
