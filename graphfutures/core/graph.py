@@ -113,6 +113,11 @@ class Task:
             setattr(self, name, value)
 
 
+def by_serial(task: Task) -> int:
+    """The order of submission, so that what is found in a set is done in the same order each time."""
+    return task.serial
+
+
 class Wait:
     """What an attempt waits for, perhaps several times one after the other.
 

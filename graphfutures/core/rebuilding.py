@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from graphfutures.core.graph import Place, Task, Tasks
+from graphfutures.core.graph import Place, Task, Tasks, by_serial
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, NEW, READY, RUNNING, SETTLED, WAITING
 
@@ -24,13 +24,14 @@ def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collec
     fresh._lenders = old._lenders
     fresh._awaited, fresh._waits = old._awaited, old._waits
     fresh.resumed = old.resumed
+    fresh.lent_tokens = {task for task in old.lent_tokens if task.place is not place}
     for lane in old.policies:
         fresh.lane(lane)
     for task in old.tokens.held:
         if task.place is not place:
             fresh.tokens.take(task, forced=True)
     again: Tasks = []
-    for task in sorted(tasks, key=lambda task: task.serial):
+    for task in sorted(tasks, key=by_serial):
         task.dependents = None
         runs = task in started and task.state is not CANCELLED
         if runs or (task.state is RUNNING and task.place is not place):
@@ -52,7 +53,7 @@ def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collec
                 if dependency.outside:
                     dependency.dependents = None
     fresh.submitted(again)
-    for task in old.postponed:
+    for task in sorted(old.postponed, key=by_serial):
         if task.state is READY or task.state is WAITING:
             task.unmet += 1
             if task.state is READY:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from graphfutures.core.claims import Claims
-from graphfutures.core.graph import Place, Task, Tasks
+from graphfutures.core.graph import Place, Task, Tasks, by_serial
 from graphfutures.core.slots import Slots
 from graphfutures.core.states import CANCELLED, DONE, FAILED, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
 
@@ -189,7 +189,7 @@ class Scheduler(Slots):
         :param again: whether it returned without a value, and is to be repeated.
         :return: False if this is not usual: nothing has changed then.
         """
-        if self.keeping or self._spreading or self._holders:
+        if self.keeping or self._spreading or self._holders or self.lent_tokens:
             return False
         if self._blocked and (place.resuming or (task, number) in self._blocked):
             return False
@@ -316,12 +316,13 @@ class Scheduler(Slots):
         for task in [task for task in self.tokens.held if task.place is place]:
             self.tokens.give_back(task)
         self.lent_tokens = {task for task in self.lent_tokens if task.place is not place}
-        for task in [task for task in self.unsettled if task.state is RUNNING and task.place is place]:
+        there = [task for task in self.unsettled if task.state is RUNNING and task.place is place]
+        for task in sorted(there, key=by_serial, reverse=True):  # the last one put back is the next one taken
             self._take_back(task)
-        for task in [task for task in self.claims.kept if task.keeper is place]:
-            if task.secured:
-                continue
-            self.value_lost(task)
+        kept = [task for task in self.claims.kept if task.keeper is place]
+        for task in sorted(kept, key=by_serial, reverse=True):
+            if not task.secured:
+                self.value_lost(task)
 
     def value_lost(self, task: Task) -> None:
         """A kept value cannot be had any more; it is made again, with all that this takes."""
@@ -332,7 +333,7 @@ class Scheduler(Slots):
             child.unmet += 1
             if child.state is READY:
                 child.state = WAITING
-        again = [task]
+        again, known = [task], {task}
         for lost in again:
             if lost.state is FORGOTTEN:
                 lost.dependents = None
@@ -341,7 +342,10 @@ class Scheduler(Slots):
             self.claims.kept.discard(lost)
             self.unsettled.add(lost)
             self.claims.claim(lost)
-            again.extend({child for child in lost.dependencies if child.state is FORGOTTEN} - set(again))
+            for need in lost.dependencies:
+                if need.state is FORGOTTEN and need not in known:
+                    known.add(need)
+                    again.append(need)
         for lost in again:
             self._remake(lost)
 

@@ -181,7 +181,7 @@ class Slots:
         if (self.tokens.held or self.lent_tokens) and task.attempt == number:
             self.tokens.give_back(task)
             self.lent_tokens.discard(task)
-            for where in {place, *self._blocked.values()}:
+            for where in dict.fromkeys((place, *self._blocked.values())):
                 self._resume(where)
         elif place.resuming:
             self._resume(place)

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphfutures.core.graph import Task
+from graphfutures.core.graph import Place, Task
+from graphfutures.core.invariants import check
+from graphfutures.core.rebuilding import rebuilt
+from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, READY
 from graphfutures.core.tokens import Tokens
 
@@ -211,3 +214,32 @@ def test_a_look_at_many_who_wait_is_one_look(number: int) -> None:
     looks = 0
     assert tokens.pop("") is None
     assert looks <= 4
+
+
+def test_a_graph_begun_anew_knows_who_has_lent_his_tokens() -> None:
+    scheduler = Scheduler(resources={"gpu": 1})
+    there, here = Place("there", 1, lane="there"), Place("here", 1)
+    task = Task(1)
+    task.mark(resources={"gpu": 1}, lane="there")
+    scheduler.submitted([task])
+    assert scheduler.taken(there) == [task]
+    scheduler.tokens_lent(task, task.attempt)
+    scheduler = rebuilt(scheduler, [task], here, [])
+    check(scheduler, [task], [(task, 1, there)])
+    scheduler.tokens_back(task, task.attempt)
+    assert scheduler.tokens.free() == {"gpu": 0}
+    check(scheduler, [task], [(task, 1, there)])
+
+
+def test_what_returns_while_it_has_lent_its_tokens_has_not_lent_them_when_it_runs_again() -> None:
+    scheduler = Scheduler(resources={"gpu": 1})
+    here = Place("here", 1)
+    task = Task(1)
+    task.mark(resources={"gpu": 1})
+    scheduler.submitted([task])
+    assert scheduler.taken(here) == [task]
+    scheduler.tokens_lent(task, task.attempt)
+    assert scheduler.turned(task, task.attempt, here, [], again=True) or scheduler.revoked(task, task.attempt, here)
+    assert scheduler.taken(here) == [task]
+    assert not scheduler.lent_tokens
+    check(scheduler, [task], [(task, 2, here)])
