@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
-from threading import Lock, local
+from contextvars import Context, ContextVar, Token
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, Self
+from weakref import ref
 
 from graphfutures import errors
 
@@ -22,13 +23,47 @@ _SETTING = Lock()
 _set_here: ContextVar[Mapping[str, Any]] = ContextVar("graphfutures options", default=_NONE)
 
 
-class _Entered(local):
-    """The executors whose ``with`` blocks this thread is in, the innermost last."""
-
-    executors: tuple[Any, ...] = ()
+#: weak references to the executors whose ``with`` blocks this context is in, the innermost last
+entered: ContextVar[tuple[ref[Any], ...]] = ContextVar("graphfutures executors", default=())
 
 
-entered = _Entered()
+def enter(executor: Any) -> None:
+    """Make an executor the default in this context."""
+    executor._entered = entered.set((*entered.get(), ref(executor)))
+
+
+def leave(executor: Any) -> None:
+    """Make it the default nowhere: also in contexts that were copied meanwhile, and if this is another one."""
+    token, executor._entered = executor._entered, None
+    left = tuple([one for one in entered.get() if _executor(one) is not None])
+    if not left and token is not None:
+        try:
+            entered.reset(token)  # an empty context makes tasks cheaper than one in which something is empty
+        except (RuntimeError, ValueError):
+            pass  # it was entered in another context, or twice
+    if entered.get() != left:
+        entered.set(left)
+
+
+def innermost() -> Any:
+    """The executor whose ``with`` block this is in, None if it is in none."""
+    for one in reversed(entered.get()):
+        if (executor := _executor(one)) is not None:
+            return executor
+    return None
+
+
+def _executor(reference: ref[Any]) -> Any:
+    executor = reference()
+    return executor if executor is not None and executor._entered is not None else None
+
+
+def handed_down(context: Context) -> Context | None:
+    """What a task inherits of a context in which executors are entered: all but these, for it has its own."""
+    if len(context) > 1:
+        context.run(entered.set, ())
+        return context
+    return None
 
 
 class set_options:

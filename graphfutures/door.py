@@ -7,7 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from time import monotonic
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
@@ -15,6 +15,7 @@ from graphfutures import errors
 from graphfutures.arguments import LAZY, NOTHING, look
 from graphfutures.bells import Thread
 from graphfutures.calls import ATOMS, EACH, Lazy, Plan, fill, futures_of
+from graphfutures.config import entered, handed_down
 from graphfutures.core.states import DONE
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture, cancel_all, tell_loop
@@ -64,7 +65,9 @@ class Door(Executor):
         if tasks is LAZY:
             given, named = self._begin(args, kwargs, plan)
             return self.submit(fn, *given, **named)
-        context = copy_context()
+        context: Context | None = copy_context()
+        if context and entered in context:
+            context = handed_down(context)
         rest: Any = plan
         if kwargs or context or (plan is not None and plan is not EACH):
             rest = kwargs or None, plan, context or None
@@ -112,7 +115,9 @@ class Door(Executor):
         plan, tasks, _ = look(args, {}, hub)
         if tasks is LAZY:
             return self.post(fn, tuple(self._begin(args, {}, plan)[0]), name, **traits)
-        context = copy_context()
+        context: Context | None = copy_context()
+        if context and entered in context:
+            context = handed_down(context)
         rest: Any = plan
         if context or (plan is not None and plan is not EACH):
             rest = None, plan, context or None

@@ -162,6 +162,7 @@ class GraphExecutor(Overview):
         self._options = None
         self._max_workers = hands.max_workers
         self._shutdown = False
+        self._entered: Any = None
         self._hub = hub = Hub(hands, name, History((), None if record else REMEMBERED), max_pending, counted(resources))
         hands.start(hub)
         for lane, what in (backends or {}).items():
@@ -255,17 +256,13 @@ class GraphExecutor(Overview):
     # -- ending -------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        config.entered.executors = (*config.entered.executors, self)
+        config.enter(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        executors = config.entered.executors
-        if executors and executors[-1] is self:
-            config.entered.executors = executors[:-1]
-        else:  # two that were entered one after the other are left in that order
-            config.entered.executors = tuple([one for one in executors if one is not self])
+        config.leave(self)
         try:
             self.shutdown(cancel_futures=is_interrupt(kind))
         except KeyboardInterrupt as interrupt:
@@ -274,6 +271,13 @@ class GraphExecutor(Overview):
             else:
                 self.__exit__(KeyboardInterrupt, interrupt, None)
             raise
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        config.leave(self)
+        await super().__aexit__(kind, error, trace)
 
     # -- seeing it ----------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Which executor a graph runs on: the one that the call names, or a default.
 
-First comes what the call says, then ``set_options``, then the innermost ``with executor:`` of this thread, then the
+First comes what the call says, then ``set_options``, then the innermost ``with executor:`` of this context, then the
 executor of the task that asks, then dask's own configuration of a pool, and last one executor for each backend, made on
 first use and shared by all.
 """
@@ -55,8 +55,8 @@ def scheduler_of(chosen: Any = None, num_workers: int | None = None) -> Any:
         chosen = config.option("scheduler")
     if chosen is get:
         chosen = None
-    if chosen is None and config.entered.executors:
-        chosen = config.entered.executors[-1]
+    if chosen is None:
+        chosen = config.innermost()
     if chosen is None and here.task is not None and here.task.place.hosts:
         chosen = here.task._owner.door()
     if chosen is None:

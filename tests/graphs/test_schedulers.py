@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 
 import pytest
 from patience import LIMIT, until
@@ -179,3 +180,59 @@ def test_executors_that_are_left_in_the_order_in_which_they_were_entered():
     assert graphfutures.get(ASK, "where").startswith("second")
     second.__exit__(None, None, None)
     assert graphfutures.get(ASK, "where").startswith("shared-threads")
+
+
+def test_each_asyncio_task_is_in_its_own_blocks():
+    async def use(name, mine, other):
+        async with GraphExecutor(1, name):
+            mine.set()
+            await asyncio.wait_for(other.wait(), LIMIT)
+            child = asyncio.create_task(later())
+            seen = graphfutures.get(ASK, "where"), await asyncio.to_thread(graphfutures.get, ASK, "where")
+        left.set()
+        return *seen, graphfutures.get(ASK, "where"), await child
+
+    async def later():
+        await asyncio.wait_for(left.wait(), LIMIT)
+        return graphfutures.get(ASK, "where")
+
+    async def both():
+        first, second = asyncio.Event(), asyncio.Event()
+        return await asyncio.gather(use("first", first, second), use("second", second, first))
+
+    left = asyncio.Event()
+    for name, found in zip(["first", "second"], asyncio.run(both()), strict=True):
+        begins = [place.split("_")[0].split("-")[0] for place in found[:2]]
+        assert begins == [name, name]
+        assert found[2].startswith("shared-threads")
+    assert graphfutures.get(ASK, "where").startswith("shared-threads")
+
+
+def test_an_executor_is_left_in_another_context_than_it_was_entered_in():
+    executor = GraphExecutor(1, "mine")
+    context = copy_context()
+    context.run(executor.__enter__)
+    assert context.run(graphfutures.get, ASK, "where").startswith("mine")
+    assert graphfutures.get(ASK, "where").startswith("shared-threads")
+    executor.__exit__(None, None, None)
+    assert context.run(graphfutures.get, ASK, "where").startswith("shared-threads")
+
+
+def test_tasks_are_in_no_block_of_who_submits_them():
+    var: ContextVar[int] = ContextVar("var")
+    with GraphExecutor(1, "outer") as outer, GraphExecutor(1, "inner"):
+        for _ in range(2):
+            found = outer.submit(graphfutures.get, ASK, "where").result(LIMIT)
+            assert found.startswith("outer")
+            assert graphfutures.get({"x": (graphfutures.get, ASK, "where")}, "x", scheduler=outer).startswith("outer")
+            token = var.set(1)
+        var.reset(token)
+
+
+def test_nothing_is_left_in_the_context():
+    def use():
+        with GraphExecutor(1), GraphExecutor(1):
+            pass
+        return len(copy_context())
+
+    assert Context().run(use) == 0
