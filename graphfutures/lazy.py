@@ -13,7 +13,7 @@ from os import urandom
 from typing import Any, NoReturn
 
 from graphfutures import errors
-from graphfutures.calls import Lazy, Plan, Source, fill, find, futures_of, name_of
+from graphfutures.calls import Lazy, Plan, Quote, Source, fill, find, futures_of, name_of
 from graphfutures.computing import begin
 from graphfutures.door import Door
 from graphfutures.graphs import Value
@@ -26,6 +26,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, urandom(4).hex()))
 #: what is asked of an object without being meant as a step of the computation
 _NEVER_LAZY = ("visualise",)
+#: what a delayed function has of its function
+_WRAPPED = ("__name__", "__qualname__", "__annotations__")
+_NO_PLAN: Plan = ([], [])
 
 
 def delayed(value: Any, name: str | None = None, *, pure: bool | None = None, nout: int | None = None) -> Delayed:
@@ -44,12 +47,12 @@ def delayed(value: Any, name: str | None = None, *, pure: bool | None = None, no
         return value
     plan = find((value,), None)
     if plan is not None:
-        return Delayed(_key(name or "list", pure, _identity, (value,), {}), _identity, (value,), {}, plan, nout=nout)
+        key = _key(name or "list", pure, _identity, (value,), {}, plan)
+        return Delayed(key, _identity, (value,), {}, plan, pure, nout)
     if callable(value):
         return _Function(name, value, pure, nout)
-    return Delayed(
-        name or _key(type(value).__name__, pure, _identity, (value,), {}), None, (value,), {}, None, nout=nout
-    )
+    key = name or _key(type(value).__name__, pure, _identity, (value,), {}, None)
+    return Delayed(key, None, (value,), {}, None, pure, nout)
 
 
 def compute(*things: Any, scheduler: Any = None, num_workers: int | None = None, **keywords: Any) -> tuple[Any, ...]:
@@ -105,7 +108,11 @@ class _Call:
 
     def __call__(self, *values: Any) -> Any:
         found = dict(zip(map(id, self.sources), values, strict=True))
-        args, kwargs = fill(self.args, self.kwargs, self.plan, lambda source: found[id(source)], None)
+
+        def value_of(source: Source) -> Any:
+            return source.value if type(source) is Quote else found[id(source)]
+
+        args, kwargs = fill(self.args, self.kwargs, self.plan, value_of, None)
         return self.fn(*args, **kwargs)
 
 
@@ -118,7 +125,7 @@ class Delayed(Lazy):
     :param key: by which it is known in graphs.
     """
 
-    __slots__ = ("_args", "_fn", "_kwargs", "_nout", "_plan", "key")
+    __slots__ = ("_args", "_fn", "_kwargs", "_nout", "_plan", "_pure", "key")
 
     key: str
     _args: tuple[Any, ...]
@@ -126,6 +133,7 @@ class Delayed(Lazy):
     _kwargs: dict[str, Any]
     _nout: int | None
     _plan: Plan | None
+    _pure: bool | None
 
     def __init__(
         self,
@@ -134,10 +142,10 @@ class Delayed(Lazy):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         plan: Plan | None,
-        *,
+        pure: bool | None = None,
         nout: int | None = None,
     ) -> None:
-        for name, value in zip(Delayed.__slots__, (args, fn, kwargs, nout, plan, key), strict=True):
+        for name, value in zip(Delayed.__slots__, (args, fn, kwargs, nout, plan, pure, key), strict=True):
             object.__setattr__(self, name, value)
 
     # -- not lazy -----------------------------------------------------------------------------
@@ -205,7 +213,7 @@ class Delayed(Lazy):
     def __iter__(self) -> Iterator[Delayed]:
         if self._nout is None:
             raise TypeError(f"{self.key} cannot be iterated over: its length is not known; say delayed(…, nout=…)")
-        return iter([_call(operator.getitem, (self, number), {}, name="getitem") for number in range(self._nout)])
+        return iter([self._step(operator.getitem, (self, number), name="getitem") for number in range(self._nout)])
 
     def __len__(self) -> int:
         if self._nout is None:
@@ -222,7 +230,7 @@ class Delayed(Lazy):
         raise TypeError("a delayed object cannot be changed")
 
     def __reduce__(self) -> Any:
-        return _delayed, (self.key, self._fn, self._args, self._kwargs, self._plan, self._nout)
+        return _unpacked, (_packed(self),)
 
     def _entry(self) -> tuple[Any, list[Source]]:
         """What stands for it in a graph, and what that needs."""
@@ -236,28 +244,44 @@ class Delayed(Lazy):
     def __getattr__(self, name: str) -> Delayed:
         if name.startswith("_") or name in _NEVER_LAZY:
             raise AttributeError(f"a delayed object has no {name!r} before it is computed")
-        return _call(getattr, (self, name), {}, name=f"getattr-{name}")
+        return self._step(getattr, (self, name), name=f"getattr-{name}")
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed:
-        return _call(_called, (self, *args), kwargs, name="call")
+    def __call__(self, /, *args: Any, dask_key_name: str | None = None, **kwargs: Any) -> Delayed:
+        return self._step(_called, (self, *args), kwargs, name="call", key=dask_key_name)
+
+    def _step(
+        self, fn: Any, args: tuple[Any, ...], kwargs: Any = None, *, name: str, key: str | None = None
+    ) -> Delayed:
+        """What is made of it: pure if it is, and if it can be."""
+        try:
+            return _call(fn, args, kwargs or {}, name=name, key=key, pure=self._pure)
+        except TypeError:
+            return _call(fn, args, kwargs or {}, name=name, key=key)
 
 
 class _Function(Delayed):
     """A function whose calls are noted."""
 
-    __slots__ = ("_name", "_pure")
+    __slots__ = ("_name",)
 
     _name: str
-    _pure: bool | None
 
     def __init__(self, name: str | None, fn: Any, pure: bool | None, nout: int | None) -> None:
         label = name or name_of(fn)
-        super().__init__(_key(label, None, fn, (), {}), None, (fn,), {}, None, nout=nout)
+        super().__init__(_key(label, pure, fn, (), {}, None), None, (fn,), {}, None, pure, nout)
         object.__setattr__(self, "_name", label)
-        object.__setattr__(self, "_pure", pure)
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return self._args[0].__doc__  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _WRAPPED:
+            return getattr(self._args[0], name)
+        return self._args[0] if name == "__wrapped__" else super().__getattr__(name)
 
     def __call__(
-        self, *args: Any, pure: bool | None = None, dask_key_name: str | None = None, **kwargs: Any
+        self, /, *args: Any, pure: bool | None = None, dask_key_name: str | None = None, **kwargs: Any
     ) -> Delayed:
         pure = self._pure if pure is None else pure
         return _call(self._args[0], args, kwargs, name=self._name, key=dask_key_name, pure=pure, nout=self._nout)
@@ -283,11 +307,14 @@ def _call(
     pure: bool | None = None,
     nout: int | None = None,
 ) -> Delayed:
-    return Delayed(key or _key(name, pure, fn, args, kwargs), fn, args, kwargs, find(args, kwargs), nout=nout)
+    plan = find(args, kwargs)
+    return Delayed(key or _key(name, pure, fn, args, kwargs, plan), fn, args, kwargs, plan, pure, nout)
 
 
-def _key(name: str, pure: bool | None, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    return f"{name}-{_token(fn, args, kwargs)}" if pure else f"{name}-{_process[0]}-{next(_numbers)}"
+def _key(name: str, pure: bool | None, fn: Any, args: Any, kwargs: dict[str, Any], plan: Plan | None) -> str:
+    if not pure:
+        return f"{name}-{_process[0]}-{next(_numbers)}"
+    return f"{name}-{_token(fn, *_changed(args, kwargs, plan, lambda lazy: (Delayed, lazy.key)))}"
 
 
 def _token(*parts: Any) -> str:
@@ -319,8 +346,61 @@ def _identity(value: Any) -> Any:
     return value
 
 
-def _delayed(key: str, fn: Any, args: Any, kwargs: Any, plan: Plan | None, nout: int | None) -> Delayed:
-    return Delayed(key, fn, args, kwargs, plan, nout=nout)
+class _Place(Lazy):
+    """Stands for a delayed object among arguments that travel: the number of another one."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> Any:
+        return _Place, (self.number,)
+
+
+def _changed(args: Any, kwargs: Any, plan: Plan | None, change: Callable[[Any], Any]) -> tuple[Any, dict[str, Any]]:
+    """Arguments with something else in the places of delayed objects."""
+    if plan is None:
+        return args, kwargs
+    args, kwargs = fill(args, kwargs, plan, lambda source: change(source) if isinstance(source, Lazy) else source, None)
+    return tuple(args), kwargs
+
+
+def _packed(last: Delayed) -> list[tuple[Any, ...]]:
+    """Delayed objects that need each other, the given one last, without the objects: pickling them would recurse."""
+    numbers: dict[int, int] = {}
+    packed: list[tuple[Any, ...]] = []
+
+    def change(lazy: Any) -> Any:
+        return _Place(numbers[id(lazy)]) if type(lazy) is Delayed else lazy
+
+    stack = [last]
+    while stack:
+        lazy = stack[-1]
+        if id(lazy) not in numbers:
+            needs = [one for one in futures_of(lazy._plan or _NO_PLAN) if type(one) is Delayed]
+            missing = [one for one in needs if id(one) not in numbers]
+            if missing:
+                stack += missing
+                continue
+            args, kwargs = _changed(lazy._args, lazy._kwargs, lazy._plan, change)
+            numbers[id(lazy)] = len(packed)
+            packed.append((lazy.key, lazy._fn, args, kwargs, lazy._pure, lazy._nout))
+        stack.pop()
+    return packed
+
+
+def _unpacked(packed: list[tuple[Any, ...]]) -> Delayed:
+    found: list[Delayed] = []
+
+    def change(place: Any) -> Any:
+        return found[place.number] if type(place) is _Place else place
+
+    for key, fn, places, named, pure, nout in packed:
+        args, kwargs = _changed(places, named, find(places, named), change)
+        plan = find(args, kwargs) if fn is not None else None
+        found.append(Delayed(key, fn, args, kwargs, plan, pure, nout))
+    return found[-1]
 
 
 def _persisted(graph: dict[str, Any], key: str) -> Delayed:
@@ -339,17 +419,14 @@ def _first(values: Any) -> Any:
     return values[0]
 
 
-_NO_PLAN: Plan = ([], [])
-
-
 def _lazily(fn: Callable[..., Any]) -> Callable[..., Delayed]:
     name = fn.__name__.strip("_")
-    return lambda *args: _call(fn, args, {}, name=name)
+    return lambda *args: args[0]._step(fn, args, name=name)
 
 
 def _reversed(fn: Callable[..., Any]) -> Callable[..., Delayed]:
     name = fn.__name__.strip("_")
-    return lambda self, other: _call(fn, (other, self), {}, name=name)
+    return lambda self, other: self._step(fn, (other, self), name=name)
 
 
 _TWO = ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "and_", "or_", "xor", "lshift", "rshift")

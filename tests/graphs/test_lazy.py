@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import math
 import os
 import pickle
@@ -11,12 +13,14 @@ import threading
 from concurrent.futures import CancelledError, Future
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import cloudpickle
 import pytest
 from patience import LIMIT
 
 import graphfutures
+import graphfutures.lazy
 from graphfutures import Delayed, GraphExecutor, allow_failure, compute, delayed, quote
 
 
@@ -257,3 +261,96 @@ def test_a_cancelled_future_that_is_allowed_to_fail(scheduler):
 
 def test_a_delayed_object_in_a_graph_of_others():
     assert graphfutures.synchronous.get({"x": (abs, plus(-3)), "y": (sum, [plus(1), 2])}, ["x", "y"]) == (2, 4)
+
+
+@pytest.mark.parametrize("by", [pickle, cloudpickle], ids=lambda by: by.__name__)
+def test_a_long_chain_travels(by):
+    total = delayed(add)(0, {"x": 0}["x"])
+    for _ in range(5000):
+        total = delayed(add)(total, 1)
+    again = by.loads(by.dumps(total))
+    assert again.key == total.key
+    assert again.compute() == 5000
+
+
+@pytest.mark.parametrize("by", [pickle, cloudpickle], ids=lambda by: by.__name__)
+def test_what_is_in_arguments_travels(by):
+    one = delayed(abs)(-1)
+    both = delayed(divmod, nout=2, pure=True)(one, 1)
+    lazy = delayed(dict)(a={one: [one, (both, {one})]}, b=delayed(map)(delayed(abs), [one]), c=quote([one]), d=both[0])
+    again = by.loads(by.dumps(lazy))
+    found = again.compute()
+    assert (found["a"], [*found["b"]], found["c"][0].compute(), found["d"]) == ({1: [1, ((1, 0), {1})]}, [1], 1, 1)
+    pair = copy.deepcopy(both)
+    assert len(pair) == 2
+    assert pair[0].key == both[0].key
+    assert len(again.dask) == len(lazy.dask)
+
+
+def test_quoted_arguments_beside_delayed_ones(scheduler):
+    one = plus(0)
+    inside, value = delayed(lambda *args: args)(quote([one]), one).compute(scheduler=scheduler)
+    assert (type(inside[0]), value) == (Delayed, 1)
+    assert compute(quote([one]), one, scheduler=scheduler) == ([one], 1)
+
+
+class Thing:
+    calls: ClassVar[list[str]] = []
+    value = 3
+
+    def method(self, number: int = 0, pure: int = 0) -> int:
+        self.calls.append("method")
+        return number + pure
+
+    def __add__(self, other: int) -> int:
+        self.calls.append("add")
+        return self.value + other
+
+    def __getitem__(self, place: int) -> int:
+        self.calls.append("item")
+        return place
+
+
+def test_what_is_made_of_pure_things_is_pure(scheduler):
+    del Thing.calls[:]
+    for make in (delayed(Thing, pure=True), delayed(Thing)):
+        steps = [lambda x: x + 1, lambda x: x[2], lambda x: x.value, lambda x: x.method(1, pure=2), lambda x: -(x + 1)]
+        keys = [(step(make()).key, step(make()).key) for step in steps]
+        assert [one == other for one, other in keys] == 5 * [make().key == make().key]
+    things = [delayed(Thing, pure=True)() for _ in range(2)]
+    asked = [[thing + 1, thing[2], thing.method(1), -(thing + 1)] for thing in things]
+    assert compute(*asked, scheduler=scheduler) == ([4, 2, 1, -4], [4, 2, 1, -4])
+    assert sorted(Thing.calls) == ["add", "item", "method"]
+    assert things[0].method(1).key != things[0].method(2).key
+    assert [*delayed(divmod, pure=True, nout=2)(7, 2)][1].key == [*delayed(divmod, pure=True, nout=2)(7, 2)][1].key
+    assert things[0].method(threading.Lock()).key != things[0].method(threading.Lock()).key
+
+
+def test_a_long_pure_chain_costs_no_more_for_each_step(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask.tokenize", None)
+    seen: list[int] = []
+    total = delayed(0, pure=True)
+    for _ in range(1000):
+        total = total + 1
+    monkeypatch.setattr(graphfutures.lazy, "sha1", lambda data, **_: seen.append(len(data)) or math)
+    monkeypatch.setattr(math, "hexdigest", lambda: "x", raising=False)
+    assert (total + 1).compute() == 1001
+    assert seen[0] < 1000
+
+
+def test_the_key_of_a_method_call():
+    assert delayed("a").upper(dask_key_name="mine").key == "mine"
+    assert compute(delayed("a").upper(dask_key_name="mine")) == ("A",)
+
+
+def test_functions_are_called_what_they_wrap():
+    def add_up(first: int, self: int = 2) -> int:
+        """Their sum."""
+        return first + self
+
+    lazy = delayed(add_up, name="another")
+    assert (lazy.__name__, lazy.__doc__, lazy.__wrapped__) == ("add_up", "Their sum.", add_up)
+    assert lazy.__qualname__ == add_up.__qualname__
+    assert inspect.signature(lazy) == inspect.signature(add_up)
+    assert lazy(1, self=4).compute() == 5
+    assert not hasattr(lazy(1), "__name__")
