@@ -12,7 +12,7 @@ from concurrent.futures import Future, wait
 from typing import Any, NamedTuple, TypeAlias
 
 from graphfutures import errors
-from graphfutures.calls import Allowed
+from graphfutures.calls import ATOMS, Allowed, find
 from graphfutures.ordering import ordered
 from graphfutures.running import value_of
 
@@ -86,7 +86,7 @@ class Nested:
     """Calls inside the arguments of a call, made when that is made.
 
     :param fn: of the outermost call.
-    :param args: its arguments, with a ``Nested`` for each call, a ``Ref`` to an index for each value, and a
+    :param args: its arguments, with a ``Nested`` for each call, a ``Ref`` to an index for each value; and a
         ``Container`` around what is to be built.
     """
 
@@ -132,6 +132,22 @@ def _filled(argument: Any, values: tuple[Any, ...]) -> Any:
     if kind is _Container:
         return argument.kind([_filled(one, values) for one in argument.items])
     return argument
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _container(old: Any, items: list[Any]) -> Any:
+    """What makes a container with these items; the old one, if they are the same; a dict's items are its values."""
+    kind: Any = type(old)
+    if isinstance(old, dict):
+        keys = list(old)
+        if any(new is not value for new, value in zip(items, old.values(), strict=True)):
+            return _Container(lambda values: dict(zip(keys, values, strict=True)), items)
+    elif any(new is not item for new, item in zip(items, old, strict=True)):
+        return _Container(getattr(kind, "_make", kind), items)
+    return old
 
 
 def pieces(graph: Mapping[Key, Any], wanted: Iterable[Key]) -> dict[Key, Piece]:
@@ -215,24 +231,28 @@ class _Parser:
         self._keys = keys
         self._node = node
         self._numbers: dict[Key, int] = {}
+        #: arguments that hold futures, which are found only where they are arguments of the whole
+        self._given: list[Any] = []
 
     def piece(self, value: Any) -> Piece:
         """The whole task."""
         parsed = self._parsed(value)
         needs = tuple(self._numbers)
         if type(parsed) is Ref:
-            return Piece(None, (Ref(needs[0]),), needs)
-        refs = tuple(map(Ref, needs))
+            if needs or isinstance(value, (Future, Allowed)):
+                return Piece(None, (Ref(needs[0]) if needs else value,), needs)
+            return Piece(_same, (value,), ())
+        refs = (*map(Ref, needs), *reversed(self._given))  # whose numbers count from the end
         if type(parsed) is Nested:
             if all(type(argument) is Ref or not isinstance(argument, (Nested, _Container)) for argument in parsed.args):
-                args = [Ref(needs[a.key]) if type(a) is Ref else a for a in parsed.args]
+                args = [refs[a.key] if type(a) is Ref else a for a in parsed.args]
                 return Piece(parsed.fn, tuple(args), needs)
             return Piece(parsed, refs, needs)
         if type(parsed) is _Container:
             return Piece(Nested(parsed.kind, (_Container(list, parsed.items),)), refs, needs)
         return Piece(None, (parsed,), ())
 
-    def _parsed(self, value: Any) -> Any:
+    def _parsed(self, value: Any, named: bool = False) -> Any:
         if isinstance(value, self._node):
             return self._of_node(value)
         if type(value) is tuple and value and callable(value[0]):
@@ -240,18 +260,32 @@ class _Parser:
         if self._is_key(value):
             return Ref(self._numbers.setdefault(value, len(self._numbers)))
         if isinstance(value, (list, tuple, set, frozenset)):
-            items = [self._parsed(item) for item in value]
-            if all(new is old for new, old in zip(items, value, strict=True)):
-                return value
-            kind: Any = type(value)
-            return _Container(kind._make if hasattr(kind, "_make") else kind, items)
-        return value
+            named = named or hasattr(type(value), "_make")
+            return _container(value, [self._parsed(item, named) for item in value])
+        return self._input(value) if named and self._node and isinstance(value, dict) else self._plain(value)
+
+    def _input(self, value: Any) -> Any:
+        """What is in a dict in a named tuple, where nodes are looked for, and keys are not."""
+        if isinstance(value, self._node):
+            return self._of_node(value)
+        if isinstance(value, dict):
+            return _container(value, [self._input(item) for item in value.values()])
+        if isinstance(value, (list, tuple, set)):
+            return _container(value, [self._input(item) for item in value])
+        return self._plain(value)
+
+    def _plain(self, value: Any) -> Any:
+        """What holds no keys and no nodes."""
+        if type(value) in ATOMS or find((value,), None) is None:
+            return value
+        self._given.append(value)
+        return Ref(-len(self._given))
 
     def _argument(self, value: Any) -> Any:
         if not isinstance(value, dict):
             return self._parsed(value)
         if not self._node or not any(isinstance(part, self._node) for pair in value.items() for part in pair):
-            return value
+            return self._plain(value)
         pairs = [part for pair in value.items() for part in pair]
         parsed = [self._of_node(part) if isinstance(part, self._node) else part for part in pairs]
         return _Container(lambda parts: dict(zip(parts[::2], parts[1::2], strict=True)), parsed)

@@ -13,7 +13,7 @@ import pytest
 from patience import LIMIT, until
 
 import graphfutures
-from graphfutures import GraphExecutor
+from graphfutures import GraphExecutor, delayed, quote
 
 Pair = namedtuple("Pair", "first second")
 
@@ -217,3 +217,20 @@ def test_a_failure_is_told_before_what_takes_long():
         gate.set()
         asking.join(LIMIT)
         assert failed
+
+
+def test_futures_beside_keys(executor):
+    future, lazy, theirs = executor.submit(abs, -3), delayed(abs)(-4), Future()
+    theirs.set_result(5)
+    graph = {
+        "x": 1,
+        "list": (list, ["x", future, [lazy, "x"], theirs]),
+        "nested": (add, (sum, ["x", future]), (add, lazy, theirs)),
+        "data": ["x", future, lazy, future],
+        "dict": (list, [(len, {"a": future}), "x", (dict, {"a": future, "b": [lazy]})]),
+        "a dict": {"a": [future]},
+        "lazy": lazy,
+        "left alone": (list, ["x", quote({"a": 1})]),
+    }
+    found = executor.get(graph, [key for key in graph if key != "x"])
+    assert found == ([1, 3, [4, 1], 5], 13, [1, 3, 4, 3], [1, 1, {"a": 3, "b": [4]}], {"a": [3]}, 4, [1, {"a": 1}])
