@@ -5,18 +5,35 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from hashlib import sha1
 from importlib import import_module
-from itertools import count
+from itertools import count, groupby
 from os import urandom
 from typing import Any, NoReturn
 
 from graphfutures import errors
-from graphfutures.calls import Lazy, Plan, Quote, Source, fill, find, futures_of, name_of
+from graphfutures.calls import (
+    FIELDS,
+    FLAT,
+    OPAQUE,
+    PAIRS,
+    Allowed,
+    Lazy,
+    Plan,
+    Quote,
+    Source,
+    fill,
+    find,
+    futures_of,
+    kind_of,
+    name_of,
+)
 from graphfutures.computing import begin
 from graphfutures.door import Door
-from graphfutures.graphs import Value
+from graphfutures.graphs import Value, settled_value
+from graphfutures.integrations.dask import annotations_for, traits_of
 from graphfutures.schedulers import get
 
 _numbers = count(1)
@@ -29,6 +46,7 @@ _NEVER_LAZY = ("visualise",)
 #: what a delayed function has of its function
 _WRAPPED = ("__name__", "__qualname__", "__annotations__")
 _NO_PLAN: Plan = ([], [])
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def delayed(value: Any, name: str | None = None, *, pure: bool | None = None, nout: int | None = None) -> Delayed:
@@ -62,10 +80,11 @@ def compute(*things: Any, scheduler: Any = None, num_workers: int | None = None,
     :param num_workers: how many workers.
     :raises Exception: what a call has raised, with its key in the notes.
     """
-    if any(hasattr(type(thing), "__dask_graph__") and not isinstance(thing, Lazy) for thing in things):
+    if _some_are_of_dask(things):
         by_us = partial(get, scheduler=scheduler, num_workers=num_workers)
-        found_by_dask: Any = import_module("dask").compute(*things, scheduler=by_us, **keywords)
-        return tuple(found_by_dask)
+        given = _changed(things, {}, find(things, None), _settled)[0]
+        found: Any = import_module("dask").compute(*given, scheduler=by_us, **keywords)
+        return _changed(found, {}, find(found, None), _unquoted)[0]
     plan = find(things, None)
     if plan is None:
         return things
@@ -76,9 +95,59 @@ def compute(*things: Any, scheduler: Any = None, num_workers: int | None = None,
     return computed
 
 
-def graph_of(sources: Iterable[Source]) -> dict[str, Any]:
+def _some_are_of_dask(things: Iterable[Any]) -> bool:
+    """Whether there are dask's collections in what dask looks through."""
+    stack: list[Any] = [things]
+    seen: set[int] = set()
+    while stack:
+        container = stack.pop()
+        if id(container) in seen:
+            continue
+        seen.add(id(container))
+        kind = kind_of(type(container))
+        if kind is PAIRS:
+            items: Any = [*container, *container.values()]
+        else:
+            items = (
+                container
+                if kind is FLAT
+                else [getattr(container, name, None) for name in container.__dataclass_fields__]
+            )
+        for cls, run in groupby(items, type):
+            kind = kind_of(cls)
+            if kind is FLAT or kind is PAIRS or kind is FIELDS:
+                stack += run
+            elif kind is OPAQUE and hasattr(cls, "__dask_graph__"):
+                return True
+    return False
+
+
+def _settled(source: Source) -> Any:
+    return settled_value(source) if isinstance(source, (Future, Allowed)) else source
+
+
+def _unquoted(source: Source) -> Any:
+    return source.value if type(source) is Quote else source
+
+
+class _Graph(dict[str, Any]):
+    """A graph with what ``dask.annotate`` has said of its keys."""
+
+    def __init__(self) -> None:
+        self._annotations: dict[str, dict[str, Any]] = {}
+
+    def annotate(self, key: str, annotations: dict[str, Any]) -> None:
+        """Note what holds for a key."""
+        for name, value in annotations.items():
+            self._annotations.setdefault(name, {})[key] = value
+
+    def __dask_annotations__(self) -> dict[str, dict[str, Any]]:
+        return self._annotations
+
+
+def graph_of(sources: Iterable[Source]) -> _Graph:
     """What it takes to compute some delayed objects and futures, as dask writes graphs."""
-    graph: dict[str, Any] = {}
+    graph = _Graph()
     stack = list(sources)
     while stack:
         source = stack.pop()
@@ -88,6 +157,8 @@ def graph_of(sources: Iterable[Source]) -> dict[str, Any]:
         if isinstance(source, Delayed):
             graph[key], needs = source._entry()
             stack += needs
+            if source._annotations is not None:
+                graph.annotate(key, source._annotations)
         else:
             graph[key] = source
     return graph
@@ -125,9 +196,10 @@ class Delayed(Lazy):
     :param key: by which it is known in graphs.
     """
 
-    __slots__ = ("_args", "_fn", "_kwargs", "_nout", "_plan", "_pure", "key")
+    __slots__ = ("_annotations", "_args", "_fn", "_kwargs", "_nout", "_plan", "_pure", "key")
 
     key: str
+    _annotations: dict[str, Any] | None
     _args: tuple[Any, ...]
     _fn: Any
     _kwargs: dict[str, Any]
@@ -144,8 +216,9 @@ class Delayed(Lazy):
         plan: Plan | None,
         pure: bool | None = None,
         nout: int | None = None,
+        annotations: dict[str, Any] | None = None,
     ) -> None:
-        for name, value in zip(Delayed.__slots__, (args, fn, kwargs, nout, plan, pure, key), strict=True):
+        for name, value in zip(Delayed.__slots__, (annotations, args, fn, kwargs, nout, plan, pure, key), strict=True):
             object.__setattr__(self, name, value)
 
     # -- not lazy -----------------------------------------------------------------------------
@@ -173,7 +246,8 @@ class Delayed(Lazy):
     def begun_on(self, door: Door, others: list[Any]) -> list[Any]:
         """The futures of these on an executor, where they are given to ``submit``."""
         keys = [other.key for other in others]
-        begun = begin(door, graph_of(others), keys)
+        graph = graph_of(others)
+        begun = begin(door, graph, keys, traits_of(graph))
         return [begun[key] for key in keys]
 
     @property
@@ -308,13 +382,18 @@ def _call(
     nout: int | None = None,
 ) -> Delayed:
     plan = find(args, kwargs)
-    return Delayed(key or _key(name, pure, fn, args, kwargs, plan), fn, args, kwargs, plan, pure, nout)
+    key = key or _key(name, pure, fn, args, kwargs, plan)
+    return Delayed(key, fn, args, kwargs, plan, pure, nout, annotations_for(key))
 
 
 def _key(name: str, pure: bool | None, fn: Any, args: Any, kwargs: dict[str, Any], plan: Plan | None) -> str:
     if not pure:
         return f"{name}-{_process[0]}-{next(_numbers)}"
-    return f"{name}-{_token(fn, *_changed(args, kwargs, plan, lambda lazy: (Delayed, lazy.key)))}"
+    return f"{name}-{_token(fn, *_changed(args, kwargs, plan, _by_key))}"
+
+
+def _by_key(source: Source) -> Any:
+    return (Delayed, _key_of(source)) if isinstance(source, Lazy) else source
 
 
 def _token(*parts: Any) -> str:
@@ -358,11 +437,11 @@ class _Place(Lazy):
         return _Place, (self.number,)
 
 
-def _changed(args: Any, kwargs: Any, plan: Plan | None, change: Callable[[Any], Any]) -> tuple[Any, dict[str, Any]]:
-    """Arguments with something else in the places of delayed objects."""
+def _changed(args: Any, kwargs: Any, plan: Plan | None, change: Callable[[Any], Any]) -> _Arguments:
+    """Arguments with something else in the places of delayed objects, futures and what is quoted."""
     if plan is None:
         return args, kwargs
-    args, kwargs = fill(args, kwargs, plan, lambda source: change(source) if isinstance(source, Lazy) else source, None)
+    args, kwargs = fill(args, kwargs, plan, change, None)
     return tuple(args), kwargs
 
 
@@ -385,7 +464,7 @@ def _packed(last: Delayed) -> list[tuple[Any, ...]]:
                 continue
             args, kwargs = _changed(lazy._args, lazy._kwargs, lazy._plan, change)
             numbers[id(lazy)] = len(packed)
-            packed.append((lazy.key, lazy._fn, args, kwargs, lazy._pure, lazy._nout))
+            packed.append((lazy.key, lazy._fn, args, kwargs, lazy._pure, lazy._nout, lazy._annotations))
         stack.pop()
     return packed
 
@@ -396,10 +475,10 @@ def _unpacked(packed: list[tuple[Any, ...]]) -> Delayed:
     def change(place: Any) -> Any:
         return found[place.number] if type(place) is _Place else place
 
-    for key, fn, places, named, pure, nout in packed:
+    for key, fn, places, named, *others in packed:
         args, kwargs = _changed(places, named, find(places, named), change)
         plan = find(args, kwargs) if fn is not None else None
-        found.append(Delayed(key, fn, args, kwargs, plan, pure, nout))
+        found.append(Delayed(key, fn, args, kwargs, plan, *others))
     return found[-1]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from graphfutures.arguments import quote
-from graphfutures.computing import run
+from graphfutures.computing import Traits, run
 from graphfutures.door import Door
 from graphfutures.errors import unknown_graph, warn_of_keyword
 from graphfutures.graphs import without_futures
@@ -42,14 +43,28 @@ def get_on(door: Door, graph: Any, keys: Any, **keywords: Any) -> Any:
     callbacks = keywords.get("callbacks")
     if callbacks or (callbacks is None and _some_are_active()):
         return _get_with_callbacks(door, without_futures(mapping), keys, callbacks, keywords)
-    traits = _Traits(graph, keywords)
-    return run(door, mapping, keys, traits.of if traits.any else None)
+    return run(door, mapping, keys, traits_of(graph, keywords))
 
 
 def setting(name: str) -> Any:
     """What dask's configuration says, if dask is there."""
     config: Any = sys.modules.get("dask.config")
     return config.get(name, None) if config is not None else None
+
+
+def annotations_for(key: str) -> dict[str, Any] | None:
+    """What the ``dask.annotate`` around us says of a key, as far as it is kept; None if it says nothing."""
+    annotations: Any = getattr(sys.modules.get("dask"), "get_annotations", dict)()
+    if not annotations:
+        return None
+    found = {name: annotations[name] for name in ("retries", "priority") if name in annotations}
+    return {name: value(key) if callable(value) else value for name, value in found.items()}
+
+
+def traits_of(graph: Any, keywords: Mapping[str, Any] = MappingProxyType({})) -> Traits | None:
+    """What the tasks of a graph have by its annotations, or by keywords; None if nothing."""
+    traits = _Traits(graph, keywords)
+    return traits.of if traits.any else None
 
 
 def _mapping_of(expression: Any) -> Mapping[Any, Any]:
@@ -63,7 +78,7 @@ def _mapping_of(expression: Any) -> Mapping[Any, Any]:
 class _Traits:
     """Options that a computation gives to its tasks, by keyword or by ``dask.annotate``."""
 
-    def __init__(self, graph: Any, keywords: dict[str, Any]) -> None:
+    def __init__(self, graph: Any, keywords: Mapping[str, Any]) -> None:
         annotations = getattr(graph, "__dask_annotations__", None)
         found = annotations() if annotations is not None else {}
         self._retries = _of_all(keywords.get("retries"), found.get("retries"))

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections import namedtuple
 from contextvars import ContextVar
 from multiprocessing.pool import ThreadPool
 from operator import add
@@ -28,8 +29,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import graphfutures
-from graphfutures import GraphExecutor, compute, delayed
+from graphfutures import GraphExecutor, compute, delayed, quote
 from graphfutures.ordering import ordered
+
+Pair = namedtuple("Pair", "first second")
+TRIES: dict[int, list[int]] = {}
+
+
+class Flaky:
+    """Fails twice; copies share their tries."""
+
+    def __init__(self, tries):
+        self.number = id(tries)
+        TRIES[self.number] = tries
+
+    def __call__(self, number):
+        TRIES[self.number].append(number)
+        if len(TRIES[self.number]) < 3:
+            raise OSError("not yet")
+        return number
 
 
 class TestThreaded(GetFunctionTestMixin):
@@ -227,6 +245,49 @@ def test_futures_in_delayed_calls_under_callbacks(executor):
     with Profiler() as profile:
         assert delayed(abs)(executor.submit(abs, -4)).compute(scheduler=executor) == 4
     assert profile.results
+
+
+def test_collections_in_containers_given_to_our_compute(executor):
+    array, ours, theirs = da.ones(4, chunks=2).sum(), delayed(abs)(-1), dask.delayed(abs)(-2)
+    future = executor.submit(abs, -3)
+    found = compute([array, ours], {"a": (theirs, future), "q": quote(7)}, Pair({"b": array}, 8), scheduler=executor)
+    assert found == ([4, 1], {"a": (2, 3), "q": 7}, Pair({"b": 4}, 8))
+    knot: list[Any] = [ours]
+    assert compute(knot, scheduler=executor) == ([1],)
+    knot[0] = knot
+    assert compute(knot, scheduler=executor)[0] is knot
+
+
+def test_annotations_around_our_own_calls(executor):
+    tries: list[int] = []
+    lazy = delayed(Flaky(tries))(1)
+    with dask.annotate(retries=2, priority=lambda key: 1):
+        annotated = delayed(abs)(1)
+        assert annotated.dask.__dask_annotations__() == {"retries": {annotated.key: 2}, "priority": {annotated.key: 1}}
+    with pytest.raises(OSError, match="not yet"):
+        lazy.compute(scheduler=executor)
+    for run in (
+        lambda lazy: lazy.compute(scheduler=executor),
+        lambda lazy: executor.submit(abs, lazy).result(),
+        lambda lazy: pickle.loads(pickle.dumps(lazy + 0)).compute(scheduler=executor),
+        lambda lazy: compute(lazy, executor.submit(abs, 1), scheduler=executor)[0],
+    ):
+        tries.clear()
+        with dask.annotate(retries=2):
+            annotated = delayed(Flaky(tries))(1)
+        assert run(annotated) == 1
+
+
+def test_nodes_in_dicts_in_named_tuples(executor):
+    graph = {
+        "x": 1,
+        "named": (list, Pair({"a": Task(None, add, TaskRef("x"), 1)}, "x")),
+        "deep": (list, Pair({"a": [{"b": (Task(None, add, TaskRef("x"), 2), 0)}]}, [{"c": Alias("x")}])),
+        "in a list": [Pair({"a": Alias("x"), "k": "x"}, 3)],
+    }
+    keys = [*graph]
+    assert executor.get(graph, keys) == dask.get(dict(graph), keys)
+    assert executor.get(graph, "named") == [{"a": 2}, 1]
 
 
 # -- graphs at random -------------------------------------------------------------------------
