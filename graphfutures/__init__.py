@@ -12,13 +12,12 @@ from concurrent.futures import (
 )
 
 from graphfutures.arguments import allow_failure, quote, value
-from graphfutures.config import set_options
 from graphfutures.current import blocked, current_executor, current_task
 from graphfutures.errors import BrokenGraphError, DeadlockError, GraphFuturesError, TaskFailedError, TaskTimeoutError
 from graphfutures.executor import GraphExecutor, unpack
 from graphfutures.futures import GraphFuture
 from graphfutures.lazy import Delayed, compute, delayed
-from graphfutures.schedulers import get
+from graphfutures.schedulers import get, set_options
 
 # Found as attributes, and not by ``import *``, which would hide a module of the standard library.
 from graphfutures import multiprocessing as multiprocessing  # isort: skip

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextvars import Context, ContextVar, Token
+from operator import index
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Self
@@ -66,27 +67,10 @@ def handed_down(context: Context) -> Context | None:
     return None
 
 
-class set_options:
-    """Set defaults: as a statement for the whole process, as ``with set_options(…):`` in this context and undone.
-
-    :param scheduler: what runs graphs: a name of a backend, an executor, or a ``get`` function.
-    :param get: the same, by the name that it had in dask's first releases.
-    :param num_workers: how many workers, where an executor is made by name.
-    :raises TypeError: for an unknown option, or a number of workers that is none.
-    :raises ValueError: for a number of workers below 1.
-    """
+class Setting:
+    """Defaults, for the whole process, and as a ``with`` block for this context and undone; they are checked."""
 
     def __init__(self, **options: Any) -> None:
-        unknown = options.keys() - {"scheduler", "get", "num_workers"}
-        if unknown:
-            raise errors.unknown_parameter(unknown, ("scheduler", "get", "num_workers"))
-        workers = options.get("num_workers")
-        if workers is not None and not isinstance(workers, int):
-            raise errors.not_a_number("num_workers", workers)
-        if workers is not None and workers < 1:
-            raise ValueError("num_workers must be greater than 0")
-        if "get" in options:
-            options["scheduler"] = options.pop("get")
         self._options = options
         self._token: Token[Mapping[str, Any]] | None = None
         with _SETTING:
@@ -108,6 +92,24 @@ class set_options:
                 _set_here.reset(token)
             except ValueError:
                 pass  # a generator that is closed in another context, where nothing was set
+
+
+def check_num_workers(number: Any) -> None:
+    """Refuse what is no number of workers.
+
+    :raises TypeError: for anything but an integer or None.
+    :raises ValueError: for a number below 1.
+    """
+    if number is None:
+        return
+    try:
+        index(number)
+    except TypeError:
+        raise errors.not_a_number("num_workers", number) from None
+    if isinstance(number, bool):
+        raise errors.not_a_number("num_workers", number)
+    if number < 1:
+        raise ValueError("num_workers must be greater than 0")
 
 
 def option(name: str) -> Any:

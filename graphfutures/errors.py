@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Executor
+from types import ModuleType
 
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
@@ -206,8 +207,10 @@ def _meant(names: Iterable[str], known: Iterable[str]) -> str:
 
     known = list(known)
     close = list(dict.fromkeys(match for name in names for match in get_close_matches(name, known, 1, 0.7)))
-    ours = {"workers": "max_workers", "num_workers": "max_workers", "n_workers": "max_workers"}  # others' words
-    close += [ours[name] for name in names if name in ours and ours[name] in known and ours[name] not in close]
+    # others' words, and ours in other places
+    workers = {"workers": "max_workers", "num_workers": "max_workers", "n_workers": "max_workers"}
+    for words in (workers, {**dict.fromkeys([*workers, "max_workers"], "num_workers"), "backend": "scheduler"}):
+        close += [words[name] for name in names if words.get(name) in known and words[name] not in close]
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
@@ -222,6 +225,8 @@ def asyncio_future(place: str) -> TypeError:
 def graph_circle(keys: Iterable[object]) -> ValueError:
     """For a graph of which some can never run."""
     shown = [repr(key) for key in keys]
+    if len(shown) == 1:
+        return ValueError(f"the graph has a circle: {shown[0]} needs itself")
     more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
     return ValueError(f"the graph has a circle: {', '.join(shown[:10])}{more} need each other, or what does")
 
@@ -242,9 +247,35 @@ def warn_of_keyword(name: str, known: Iterable[str]) -> None:
         warn(f"unknown keyword {name!r}{meant}", stacklevel=4)
 
 
-def no_scheduler(found: object) -> TypeError:
-    """For a scheduler that is none."""
-    return TypeError(f"scheduler must be a name of a backend, an executor or a get function, not {found!r:.80}")
+def no_such_key(key: object, graph: Mapping[object, object]) -> KeyError:
+    """For a key that is asked for."""
+    error = KeyError(key)
+    if isinstance(key, tuple) and all(part in graph for part in key):
+        error.add_note(f"a tuple is one key; several are given as a list: {list(key)!r:.200}")
+    return error
+
+
+def unknown_setting(names: Iterable[str], known: Iterable[str]) -> TypeError:
+    """For keyword arguments of ``set_options`` that are none of ours."""
+    return TypeError(_unknown(names, known))
+
+
+def no_scheduler(found: object, called: str = "scheduler") -> TypeError:
+    """For a scheduler that is none.
+
+    :param called: the argument in which it came.
+    """
+    advice = ""
+    if isinstance(found, type):
+        advice = f": write {found.__name__}(…), with its arguments"
+    elif isinstance(found, ModuleType) and hasattr(found, "get"):
+        advice = f": did you mean {found.__name__}.get?"
+    return TypeError(f"{called} must be a name of a backend, an executor or a get function, not {found!r:.80}{advice}")
+
+
+def two_schedulers() -> TypeError:
+    """For a scheduler that is given by both its names."""
+    return TypeError("scheduler and get are two names of one option: give one of them")
 
 
 def cannot_be_pure(error: BaseException) -> TypeError:

@@ -87,6 +87,7 @@ class Overview(Door):
         from graphfutures.integrations.dask import get_on
 
         workers = keywords.get("num_workers")
+        config.check_num_workers(workers)
         if workers is None or workers >= self._max_workers:
             return get_on(self, graph, keys, **keywords)
         with GraphExecutor(workers, backend=self) as fewer:

@@ -162,7 +162,7 @@ def pieces(graph: Mapping[Key, Any], wanted: Iterable[Key]) -> dict[Key, Piece]:
     stack = list(wanted)
     for key in stack:
         if key not in graph:
-            raise KeyError(key)
+            raise errors.no_such_key(key, graph)
     while stack:
         key = stack.pop()
         if key in found:

@@ -34,7 +34,7 @@ from graphfutures.computing import begin
 from graphfutures.door import Door
 from graphfutures.graphs import Value, settled_value
 from graphfutures.integrations.dask import annotations_for, traits_of
-from graphfutures.schedulers import get
+from graphfutures.schedulers import checked, get
 
 _numbers = count(1)
 #: so that keys of this process are of no other, nor of a forked child
@@ -78,8 +78,11 @@ def compute(*things: Any, scheduler: Any = None, num_workers: int | None = None,
 
     :param scheduler: see :func:`graphfutures.get`; ``get`` is the same.
     :param num_workers: how many workers.
+    :raises TypeError: for something that is no scheduler, or no number of workers; for both ``scheduler`` and ``get``.
+    :raises ValueError: for an unknown name of a scheduler, or a number of workers below 1.
     :raises Exception: what a call has raised, with its key in the notes.
     """
+    scheduler = checked(scheduler, keywords.pop("get", None), num_workers)
     if _some_are_of_dask(things):
         by_us = partial(get, scheduler=scheduler, num_workers=num_workers)
         given = _changed(things, {}, find(things, None), _settled)[0]

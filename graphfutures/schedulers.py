@@ -12,11 +12,10 @@ from concurrent.futures import Executor
 from threading import Lock
 from typing import Any
 
-from graphfutures import config
-from graphfutures.backends.registry import ALIASES
+from graphfutures import config, errors
+from graphfutures.backends.registry import ALIASES, check_name
 from graphfutures.current import here
 from graphfutures.door import Door
-from graphfutures.errors import no_scheduler
 from graphfutures.executor import GraphExecutor
 from graphfutures.graphs import without_futures
 from graphfutures.integrations.dask import setting
@@ -32,10 +31,13 @@ def get(graph: Any, keys: Any, *, scheduler: Any = None, num_workers: int | None
     :param keys: one key, or a list of them, nested at will, which gives a tuple.
     :param scheduler: a name of a backend, an executor, or a ``get`` function; ``get`` and ``pool`` are the same.
     :param num_workers: how many workers.
+    :raises TypeError: for something that is no scheduler, or no number of workers; for both ``scheduler`` and ``get``.
+    :raises ValueError: for an unknown name, or a number of workers below 1.
     """
-    chosen = keywords.pop("get", None) if scheduler is None else scheduler
+    chosen = checked(scheduler, keywords.pop("get", None), num_workers)
     if chosen is None:
         chosen = keywords.pop("pool", None)
+        _check(chosen, "pool")
     found = scheduler_of(chosen, num_workers)
     if isinstance(found, Executor) and not isinstance(found, Door):
         with GraphExecutor(num_workers, backend=found) as around:
@@ -45,11 +47,70 @@ def get(graph: Any, keys: Any, *, scheduler: Any = None, num_workers: int | None
     return found(graph, keys, num_workers=num_workers, **keywords)
 
 
+class set_options(config.Setting):
+    """Set defaults: as a statement for the whole process, as ``with set_options(…):`` in this context and undone.
+
+    :param scheduler: what runs graphs: a name of a backend, an executor, or a ``get`` function.
+    :param get: the same, by the name that it had in dask's first releases.
+    :param num_workers: how many workers, where an executor is made by name.
+    :raises TypeError: for an unknown option, something that is no scheduler, or a number of workers that is none.
+    :raises ValueError: for an unknown name, or a number of workers below 1.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        known = ("scheduler", "get", "num_workers")
+        if unknown := options.keys() - {*known}:
+            raise errors.unknown_setting(unknown, known)
+        chosen = checked(*map(options.get, known))
+        if "get" in options or "scheduler" in options:
+            options.pop("get", None)
+            options["scheduler"] = chosen
+        super().__init__(**options)
+
+
+def get_by(graph: Any, keys: Any, backend: str, keywords: dict[str, Any]) -> Any:
+    """The values of some keys of a graph, computed by a backend, or by the ``pool`` among the keywords."""
+    if keywords.get("pool") is None:
+        return get(graph, keys, **{**keywords, "scheduler": backend, "get": None})
+    return get(graph, keys, **{**keywords, "scheduler": None, "get": None})
+
+
+def checked(scheduler: Any, get: Any, num_workers: Any) -> Any:
+    """The scheduler that is given by one of its names.
+
+    :raises TypeError: for something that is none, or no number of workers, and for two.
+    :raises ValueError: for an unknown name, and for a number of workers below 1.
+    """
+    config.check_num_workers(num_workers)
+    if scheduler is not None and get is not None:
+        raise errors.two_schedulers()
+    _check(scheduler, "scheduler")
+    _check(get, "get")
+    return scheduler if get is None else get
+
+
+def _check(chosen: Any, called: str) -> None:
+    if isinstance(chosen, str):
+        if not any(name == chosen for name, _ in _shared):
+            try:
+                check_name(chosen)
+            except ValueError as error:
+                raise ValueError(f"{called}: {error}") from None
+    elif chosen is not None and not _runs_graphs(chosen):
+        raise errors.no_scheduler(chosen, called)
+
+
+def _runs_graphs(chosen: Any) -> bool:
+    known = isinstance(chosen, Executor) or callable(chosen) or hasattr(chosen, "apply_async")
+    return known and not isinstance(chosen, type)
+
+
 def scheduler_of(chosen: Any = None, num_workers: int | None = None) -> Any:
     """An executor, or a ``get`` function.
 
-    :raises ValueError: for an unknown name.
-    :raises TypeError: for something else that is none of these.
+    :param chosen: what the call says, checked.
+    :raises ValueError: for an unknown name in the environment.
+    :raises TypeError: for something in dask's configuration that is no pool.
     """
     if chosen is None:
         chosen = config.option("scheduler")
@@ -70,9 +131,9 @@ def scheduler_of(chosen: Any = None, num_workers: int | None = None) -> Any:
 
         local: Any = dask.local
         return local.MultiprocessingPoolExecutor(chosen)
-    if isinstance(chosen, Executor) or callable(chosen):
+    if _runs_graphs(chosen):
         return chosen
-    raise no_scheduler(chosen)
+    raise errors.no_scheduler(chosen, "dask's pool")
 
 
 def shared(backend: str, num_workers: int | None = None) -> GraphExecutor:

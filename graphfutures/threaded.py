@@ -9,5 +9,4 @@ from graphfutures import schedulers
 
 def get(graph: Any, keys: Any, **keywords: Any) -> Any:
     """The values of some keys of a graph, computed by the ``threads`` backend; see :func:`graphfutures.get`."""
-    pool = keywords.pop("pool", None)
-    return schedulers.get(graph, keys, **{**keywords, "scheduler": "threads" if pool is None else pool})
+    return schedulers.get_by(graph, keys, "threads", keywords)

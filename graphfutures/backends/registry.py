@@ -80,7 +80,17 @@ def make(backend: str | Backend | Executor, request: Request) -> Backend:
     raise errors.no_backend(backend, [*BACKENDS, *ALIASES])
 
 
-def _made_elsewhere(name: str, request: Request) -> Backend:
+def check_name(name: str) -> None:
+    """Refuse what is no name of a backend, without making one.
+
+    :raises ValueError: for an unknown name.
+    """
+    if name not in BACKENDS and name not in ALIASES:
+        _offered(name)
+
+
+def _offered(name: str) -> Any:
+    """The entry point of a backend of others."""
     from importlib.metadata import entry_points  # which takes as long as the rest of this package
 
     offered = entry_points(group=GROUP)
@@ -89,8 +99,13 @@ def _made_elsewhere(name: str, request: Request) -> Backend:
     if name not in offered.names:
         known = dict.fromkeys([*BACKENDS, *ALIASES, *sorted(offered.names)])  # ours go before others of that name
         raise errors.unknown_backend(name, known, config.source_of(name))
+    return offered[name]
+
+
+def _made_elsewhere(name: str, request: Request) -> Backend:
+    offered = _offered(name)
     try:
-        factory: Callable[[Request], Backend] = offered[name].load()
+        factory: Callable[[Request], Backend] = offered.load()
     except Exception as error:
-        raise errors.backend_not_loaded(name, offered[name].value, error) from error
+        raise errors.backend_not_loaded(name, offered.value, error) from error
     return factory(request)

@@ -113,6 +113,20 @@ def test_a_circle_is_told(executor):
         executor.get({"a": (inc, "b"), "b": (inc, "a"), "c": 1}, ["a", "c"])
 
 
+def test_a_key_that_needs_itself(executor):
+    with pytest.raises(ValueError, match=r"the graph has a circle: 'a' needs itself$"):
+        executor.get({"a": (inc, "a")}, "a")
+
+
+def test_a_tuple_of_keys_is_one_key(executor):
+    with pytest.raises(KeyError, match="'x', 'y'") as raised:
+        executor.get({"x": 1, "y": 2}, ("x", "y"))
+    assert raised.value.__notes__ == ["a tuple is one key; several are given as a list: ['x', 'y']"]
+    with pytest.raises(KeyError) as raised:
+        executor.get({"x": 1}, ("x", "z"))
+    assert not hasattr(raised.value, "__notes__")
+
+
 def test_something_else_than_a_graph(executor):
     with pytest.raises(TypeError, match="a graph is a mapping of keys to tasks"):
         executor.get([1, 2], "x")

@@ -90,12 +90,63 @@ def test_an_argument_beats_set_options_beats_the_environment(monkeypatch):
     [
         ({"schedular": "sync"}, TypeError, r"unknown option 'schedular' \(did you mean 'scheduler'\?\)"),
         ({"num_workers": "2"}, TypeError, "num_workers must be an integer"),
-        ({"num_workers": 0}, ValueError, "num_workers must be greater than 0"),
+        (
+            {"backend": "sync"},
+            TypeError,
+            r"unknown option 'backend' \(did you mean 'scheduler'\?\); known are: [a-z, _]+$",
+        ),
+        ({"max_workers": 3}, TypeError, r"unknown option 'max_workers' \(did you mean 'num_workers'\?\)"),
     ],
 )
-def test_wrong_options(options, kind, message):
+def test_unknown_options(options, kind, message):
     with pytest.raises(kind, match=message):
         set_options(**options)
+
+
+PLACES = {
+    "set_options": set_options,
+    "compute": lambda **options: compute(1, [2], **options),
+    "compute a call": lambda **options: delayed(where)().compute(**options),
+    "get": lambda **options: graphfutures.get(ASK, "where", **options),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"num_workers": "2"}, TypeError, "^num_workers must be an integer, not '2'$"),
+        ({"num_workers": True}, TypeError, "^num_workers must be an integer, not True$"),
+        ({"num_workers": 0}, ValueError, "^num_workers must be greater than 0$"),
+        ({"num_workers": -1}, ValueError, "^num_workers must be greater than 0$"),
+        ({"scheduler": "thread"}, ValueError, r"^scheduler: unknown backend 'thread' \(did you mean 'threads'\?\)"),
+        ({"get": "thread"}, ValueError, "^get: unknown backend 'thread'"),
+        ({"scheduler": "processes"}, ValueError, "^scheduler: backend 'processes' is planned"),
+        ({"scheduler": 3}, TypeError, "^scheduler must be a name of a backend, an executor or a get function, not 3$"),
+        ({"get": 3}, TypeError, "^get must be a name"),
+        ({"scheduler": "sync", "get": "sync"}, TypeError, "scheduler and get are two names of one option: give one"),
+        ({"scheduler": graphfutures.threaded}, TypeError, r"did you mean graphfutures\.threaded\.get\?"),
+        ({"scheduler": GraphExecutor}, TypeError, r"^scheduler must .*: write GraphExecutor\(…\), with its arguments"),
+    ],
+)
+def test_wrong_values_are_refused_at_once(place, options, kind, message):
+    with pytest.raises(kind, match=message):
+        PLACES[place](**options)
+    assert graphfutures.get(ASK, "where").startswith("shared-threads")
+
+
+@pytest.mark.parametrize("get", [graphfutures.get, graphfutures.threaded.get, graphfutures.synchronous.get])
+def test_a_pool_that_is_none(get):
+    with pytest.raises(TypeError, match=r"^pool must be a name of a backend, an executor or a get function, not 3$"):
+        get(ASK, "where", pool=3)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(0, ValueError), (-1, ValueError), ("2", TypeError), (True, TypeError)])
+def test_wrong_numbers_of_workers_for_an_executor(number, kind):
+    with GraphExecutor(4) as executor:
+        for door in (executor, executor.options(priority=1)):
+            with pytest.raises(kind, match=r"^num_workers must be "):
+                door.get(ASK, "where", num_workers=number)
 
 
 def test_inside_with_the_executor_is_the_default():
