@@ -110,6 +110,16 @@ def initializer_failed(cause: BaseException) -> BrokenGraphError:
     return error
 
 
+def initializer_cannot_be_sent(cause: BaseException) -> BrokenGraphError:
+    """For pending futures and for ``submit`` where an initializer or its arguments cannot be pickled."""
+    error = BrokenGraphError(
+        f"the initializer or its initargs cannot be sent to a worker process ({type(cause).__name__}: {_text(cause)}); "
+        "queues and locks have to be made by loky.backend.get_context('loky') or multiprocessing.get_context('spawn')"
+    )
+    error.__cause__ = cause
+    return error
+
+
 def internal_failure(cause: BaseException) -> BrokenGraphError:
     """For pending futures after a bug of ours."""
     error = BrokenGraphError(f"an internal failure ({cause!r}): please report it; make a new executor to go on")
@@ -123,6 +133,41 @@ def inner_ended(inner: object, reason: BaseException | str) -> BrokenGraphError:
     error = BrokenGraphError(f"the {type(inner).__qualname__} that runs the tasks takes no more of them ({what:.500})")
     error.__cause__ = reason if isinstance(reason, BaseException) else None
     return error
+
+
+def no_attendant() -> BrokenGraphError:
+    """For pending futures when the interpreter exits, and no thread can be started that would serve a process."""
+    return BrokenGraphError("the interpreter exits, and no thread could be started to serve a worker process")
+
+
+def workers_die(code: int | None) -> BrokenGraphError:
+    """For pending futures when no worker process lives long enough to run anything."""
+    return BrokenGraphError(
+        f"worker processes die before they have run anything ({how_it_died(code)}): see what they wrote to stderr"
+    )
+
+
+def how_it_died(code: int | None) -> str:
+    """The end of a worker process, for people."""
+    if code is None:
+        return "its worker process was lost"
+    if code < 0:
+        return f"its worker process was killed by {_signal(-code)}"
+    return f"its worker process ended with exit code {code}"
+
+
+def _signal(number: int) -> str:
+    from signal import Signals
+
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def cannot_be_sent(key: str) -> str:
+    """A note for what could not be pickled for a worker process."""
+    return f"{key} could not be sent to a worker process: its function or an argument cannot be pickled"
 
 
 def cannot_travel(error: BaseException) -> TaskFailedError:

@@ -156,7 +156,7 @@ class GraphExecutor(Overview):
             )
         name = thread_name_prefix or f"GraphExecutor-{next(_numbers)}"
         workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
-        request = Request(workers, name, initializer, initargs, max_workers)
+        request = Request(workers, name, initializer, initargs, max_workers, max_tasks_per_child)
         chosen = config.default_backend() if backend is None else backend
         hands = make(chosen, request)
         self._backend_name = ALIASES.get(chosen, chosen) if isinstance(chosen, str) else None

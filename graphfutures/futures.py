@@ -115,6 +115,9 @@ class GraphFuture(Task, Future[T], Generic[T]):
     terms: Any = None
     failures = 0
     limit: Any = None
+    #: how many workers it has killed, and after how many it is tried again, None for as many as usual
+    crashes = 0
+    crash_retries: int | None = None
 
     def __init__(
         self,

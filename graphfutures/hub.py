@@ -92,7 +92,8 @@ class Hub(Facts):
             self._admission = RLock()
 
     def _begin(self, resources: Mapping[str, float] | None) -> None:
-        self._reset(Scheduler(keeping=self.backend.capabilities.keeps_values, resources=resources))
+        hands = self.backend.capabilities
+        self._reset(Scheduler(keeping=hands.keeps_values or hands.batches, resources=resources))
         self._begin_facts()
         self._telling: dict[int, None] = {}  # the threads that have left the lock and are telling what has settled
         self.callbacks = Callbacks(self.name)

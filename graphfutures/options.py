@@ -54,7 +54,10 @@ def traits_of(options: Mapping[str, Any], *, limits: bool) -> dict[str, Any]:
         "resources": counted(options.get("resources")),
         "terms": checked_terms(options, limits=limits),
     }
-    return {trait: value for trait, value in traits.items() if value}
+    given = {trait: value for trait, value in traits.items() if value}
+    if "crash_retries" in options:
+        given["crash_retries"] = crashes
+    return given
 
 
 def counted(resources: Any) -> dict[str, float]:

@@ -29,6 +29,7 @@ class Capabilities(NamedTuple):
     :param lends: tasks may wait inside, and their slots are lent meanwhile.
     :param hosts: tasks have ``current_executor()``, to submit to it.
     :param limits_time: the time of an attempt can be limited.
+    :param batches: a worker runs what it is handed in order, so that a batch may hold tasks together with their inputs.
     """
 
     shares_memory: bool = True
@@ -39,6 +40,7 @@ class Capabilities(NamedTuple):
     lends: bool = True
     hosts: bool = True
     limits_time: bool = True
+    batches: bool = False
 
 
 class Exchange(Protocol):

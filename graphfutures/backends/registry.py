@@ -21,6 +21,7 @@ class Request(NamedTuple):
     :param name: for threads.
     :param initializer: to be called first in each worker, with ``initargs``.
     :param limit: ``max_workers`` if it was given, else None.
+    :param max_tasks: after how many tasks a worker process is replaced, None for never.
     """
 
     max_workers: int
@@ -28,6 +29,7 @@ class Request(NamedTuple):
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     limit: int | None
+    max_tasks: int | None = None
 
 
 def _threads(request: Request) -> Backend:
@@ -38,11 +40,27 @@ def _inline(request: Request) -> Backend:
     return Inline(request.initializer, request.initargs)
 
 
-BACKENDS: Final[Mapping[str, Callable[[Request], Backend]]] = {"threads": _threads, "inline": _inline}
+def _processes(request: Request) -> Backend:
+    from loky import cpu_count  # which brings half of multiprocessing, as the rest does
+
+    from graphfutures.backends.processes.pool import Processes
+
+    workers = request.max_workers
+    if request.limit is None and config.max_workers_of_environment() is None:
+        workers = cpu_count()
+    return Processes(workers, request.name, request.initializer, request.initargs, request.max_tasks)
+
+
+BACKENDS: Final[Mapping[str, Callable[[Request], Backend]]] = {
+    "threads": _threads,
+    "processes": _processes,
+    "inline": _inline,
+}
 #: dask's names for the same
 ALIASES: Final[Mapping[str, str]] = {
     "threading": "threads",
     "threaded": "threads",
+    "multiprocessing": "processes",
     "sync": "inline",
     "synchronous": "inline",
     "single-threaded": "inline",
@@ -50,7 +68,7 @@ ALIASES: Final[Mapping[str, str]] = {
 
 
 #: what is to come, addresses by what they begin with
-PLANNED: Final = ("processes", "multiprocessing", "dask", "distributed", "dask.distributed", "tcp", "tls", "ray")
+PLANNED: Final = ("dask", "distributed", "dask.distributed", "tcp", "tls", "ray")
 #: the entry points by which others offer backends: each a callable that takes a Request and returns a Backend
 GROUP: Final = "graphfutures.backends"
 #: ready-made ones that an executor has got

@@ -19,11 +19,13 @@ from patience import LIMIT, in_time
 from graphfutures import GraphExecutor
 from graphfutures.backends.base import Capabilities
 from graphfutures.backends.inline import Inline
+from graphfutures.backends.processes.pool import Processes
 from graphfutures.backends.threads import Threads
 
 BACKENDS: dict[str, Capabilities] = {
     "threads": Threads.capabilities,
     "inline": Inline.capabilities,
+    "processes": Processes.capabilities,
 }
 WORKERS = (1, 2, 4)
 IN_THREADS = Capabilities(makes_workers=False, lends=False, limits_time=False, hosts=False)

@@ -1,0 +1,155 @@
+"""Functions that are pickled once, and sent once to each worker."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import weakref
+from collections.abc import Callable
+from types import BuiltinFunctionType, CodeType, FunctionType
+from typing import Any
+
+import cloudpickle
+
+
+class Function:
+    """A function as workers know it.
+
+    :param number: by which it is called.
+    :param pickled: the function.
+    :param versions: of the names of ``__main__`` that it uses.
+    """
+
+    __slots__ = ("bindings", "number", "pickled", "versions")
+
+    def __init__(self, number: int, pickled: bytes, versions: dict[str, int], bindings: list[Any]) -> None:
+        self.number = number
+        self.pickled = pickled
+        self.versions = versions
+        #: all that its pickle depends on, to be compared by identity
+        self.bindings = bindings
+
+
+class Functions:
+    """The functions of an executor, found by weak identity.
+
+    A function is pickled again when its code, its defaults, its closure or a global that it names, or that a function
+    of the user's which it names does, is bound to something else.  The names of ``__main__`` have versions, which
+    count these bindings: workers share one ``__main__``, and what tasks bind there stays until it is bound anew here.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[Any], Function]] = {}
+        self._numbers = 0
+        self._main: dict[str, tuple[Any, int]] = {}
+        #: told the numbers of functions that are gone
+        self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def find(self, fn: Any) -> Function | None:
+        """A function as workers know it; None for what is to be pickled with each of its tasks.
+
+        :raises Exception: what pickling raises.
+        """
+        cls = type(fn)
+        if cls is not FunctionType and cls is not type and cls is not BuiltinFunctionType:
+            return None
+        key = id(fn)
+        known = self._known.get(key)
+        bindings: list[Any] = []
+        names: set[str] = set()
+        if cls is FunctionType:
+            if known is not None and not known[1].bindings:
+                return known[1]
+            if not _is_importable(fn):
+                bindings, names = _bindings(fn)
+        elif known is not None:
+            return known[1]
+        if known is not None and _same(known[1].bindings, bindings):
+            return known[1]
+        pickled = cloudpickle.dumps(fn)
+        self._numbers += 1
+        versions = {name: self._version(name) for name in names}
+        function = Function(self._numbers, pickled, versions, bindings)
+        reference = weakref.ref(fn, self._gone(key, function.number))
+        if known is not None:
+            self._forget(known[1].number)
+        self._known[key] = reference, function
+        return function
+
+    def _version(self, name: str) -> int:
+        value = vars(sys.modules["__main__"]).get(name)
+        before, version = self._main.get(name, (None, -1))
+        if version < 0 or before is not value:
+            version += 1
+            self._main[name] = value, version
+        return version
+
+    def _gone(self, key: int, number: int) -> Callable[[Any], None]:
+        me = weakref.ref(self)
+
+        def forget(_: object) -> None:
+            functions = me()
+            if functions is not None:
+                known = functions._known.get(key)
+                if known is not None and known[1].number == number:
+                    del functions._known[key]
+                functions._forget(number)
+
+        return forget
+
+    def _forget(self, number: int) -> None:
+        for listener in tuple(self.listeners):
+            listener.forgotten.append(number)
+
+
+def _is_importable(fn: Any) -> bool:
+    """Whether workers find it by its name, as pickle would."""
+    name = getattr(fn, "__module__", None)
+    if name is None or name == "__main__" or name in cloudpickle.list_registry_pickle_by_value():
+        return False
+    found: Any = sys.modules.get(name)
+    for part in fn.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is fn
+
+
+def _bindings(fn: FunctionType) -> tuple[list[Any], set[str]]:
+    """All that the pickle of a function depends on, and the names of ``__main__`` among them."""
+    found: list[Any] = []
+    names: set[str] = set()
+    main = vars(sys.modules["__main__"])
+    stack, seen = [fn], {fn}
+    while stack:
+        one = stack.pop()
+        used = [one.__globals__[name] for name in _names(one.__code__) if name in one.__globals__]
+        if one.__globals__ is main:
+            names |= {name for name in _names(one.__code__) if name in main}
+        for cell in one.__closure__ or ():
+            try:
+                used.append(cell.cell_contents)
+            except ValueError:
+                used.append(None)  # it is empty
+        found += [one.__code__, one.__defaults__, one.__kwdefaults__, *used]
+        for value in used:
+            if type(value) is FunctionType and value not in seen and not _is_importable(value):
+                seen.add(value)
+                stack.append(value)
+    return found, names
+
+
+def _names(code: CodeType) -> list[str]:
+    names = list(code.co_names)
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            names += _names(constant)
+    return names
+
+
+def _same(some: list[Any], others: list[Any]) -> bool:
+    return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
+
+
+def dumps(what: Any) -> bytes:
+    """A pickle that any process of ours can read."""
+    pickled: bytes = cloudpickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL)
+    return pickled

@@ -1,0 +1,270 @@
+"""The ``processes`` backend: worker processes started through loky, each served by a thread of this process.
+
+Every worker is a *place* that runs what it is handed in order, so that a batch may hold tasks together with the inputs
+that they wait for.  What a worker was handed and has not started it gives back when another one is idle.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import threading
+from _thread import RLock, get_ident
+from collections.abc import Callable, Iterator
+from concurrent.futures._base import LOGGER as STDLIB_LOGGER
+from contextlib import contextmanager
+from itertools import count
+from time import sleep
+from typing import Any
+
+from graphfutures import errors
+from graphfutures.backends.base import Capabilities, Exchange, Finished
+from graphfutures.backends.processes.attendant import Attendant
+from graphfutures.backends.processes.functions import Functions
+from graphfutures.bells import Thread
+from graphfutures.crashes import worker_crashed
+from graphfutures.running import record_of
+
+LOGGER = logging.getLogger("graphfutures")
+#: further attempts of a task whose worker has died, unless the task says otherwise
+CRASH_RETRIES = 3
+#: how many workers in a row may die before they have run anything
+STILLBORN = 3
+#: what libraries of C and Fortran read to know how many threads to start
+_THREADS_OF_LIBRARIES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+class Processes:
+    """Worker processes, started as they are needed.
+
+    :param max_workers: how many at most.
+    :param name: of the processes, before a number.
+    :param initializer: called first in each of them, with ``initargs``.
+    :param max_tasks: after how many tasks each of them is replaced, None for never.
+    """
+
+    capabilities = Capabilities(shares_memory=False, lends=False, hosts=False, limits_time=False, batches=True)
+    lane = ""
+
+    def __init__(
+        self,
+        max_workers: int,
+        name: str,
+        initializer: Callable[..., object] | None = None,
+        initargs: Any = (),
+        max_tasks: int | None = None,
+    ) -> None:
+        from loky import cpu_count
+
+        from graphfutures.backends.processes import worker
+
+        self.max_workers = max_workers
+        self.name = name
+        self.target = worker.main
+        self.initargs = initargs
+        self.max_tasks = max_tasks
+        each = str(max(1, cpu_count() // max_workers))
+        self.environment = {name: each for name in _THREADS_OF_LIBRARIES if name not in os.environ}
+        self._initializer = initializer
+        self._begin()
+
+    def _begin(self) -> None:
+        self.functions = Functions()
+        self.attendants: dict[Attendant, threading.Thread] = {}
+        self._staffing = RLock()
+        self._numbers = count()
+        self._stillborn = 0
+        self._ended = False
+
+    def initializer(self) -> bytes | None:
+        """The initializer as a worker reads it."""
+        if self._initializer is None:
+            return None
+        found = self.functions.find(self._initializer)
+        if found is None:
+            from graphfutures.backends.processes.functions import dumps
+
+            return pickle.dumps((dumps(self._initializer), {}))
+        return pickle.dumps((found.pickled, found.versions))
+
+    # -- for the hub --------------------------------------------------------------------------
+
+    def start(self, hub: Exchange) -> None:
+        """See ``Backend``."""
+        import weakref
+
+        self._reference = weakref.ref(hub)
+
+    @property
+    def _hub(self) -> Exchange:
+        hub = self._reference()
+        assert hub is not None, "whoever calls a backend holds the hub"
+        return hub
+
+    def wake(self) -> None:
+        """See ``Backend``."""
+        if not self.wake_idle() and len(self.attendants) < self.max_workers:
+            self._spawn()
+
+    nudge = wake
+
+    def wake_idle(self) -> bool:
+        """Have an idle worker look for work; False if there is none."""
+        for attendant in tuple(self.attendants):
+            if attendant.idle:
+                attendant.ring()
+                return True
+        return False
+
+    def wake_another(self) -> None:
+        """One worker has found work: there may be some for another one."""
+        if self._hub.has_ready():
+            self.wake()
+
+    def attend(self) -> None:
+        """See ``Backend``: attendants are never busy for long, but only look when they are rung for."""
+        if self.attendants:
+            self.ring_all()
+        elif threading.main_thread().ident != get_ident() or not self._hub.ring_clerk():
+            self._hub.apply()
+
+    close = attend
+
+    def ring_all(self) -> None:
+        """Have every attendant look, whether it waits or not."""
+        for attendant in tuple(self.attendants):
+            attendant.ring()
+
+    def join(self) -> None:
+        """See ``Backend``."""
+        if not self.attendants:
+            self._hub.end()
+        while True:
+            others = [one for one in tuple(self.attendants.values()) if one is not threading.current_thread()]
+            if not others:
+                return
+            for thread in others:
+                try:
+                    thread.join()
+                except RuntimeError:  # somebody is about to start it
+                    sleep(0)
+
+    def help(self) -> bool:
+        """See ``Backend``: where no thread can be started, no worker can be served."""
+        if self.attendants:
+            return False
+        self._hub.broke(errors.no_attendant())
+        return True
+
+    def forked(self) -> None:
+        """See ``Backend``: the workers are those of another process."""
+        self._begin()
+
+    # -- attendants ---------------------------------------------------------------------------
+
+    def _spawn(self) -> None:
+        with self._staffing:
+            if len(self.attendants) >= self.max_workers or self._ended:
+                return
+            attendant = Attendant(self, next(self._numbers))
+            thread = Thread(self._serve, (attendant,), name=f"{self.name}_{attendant.number}")
+            self.attendants[attendant] = thread
+        try:
+            thread.start()
+        except BaseException as error:
+            if not thread.is_alive():
+                self.attendants.pop(attendant, None)
+            if not isinstance(error, RuntimeError):
+                raise
+            self._hub.stranded()
+            if not self.attendants and self._hub.accepts():
+                raise errors.NoThreadError(str(error)) from None
+
+    def _serve(self, attendant: Attendant) -> None:
+        hub = self._reference()
+        if hub is None:
+            self.attendants.pop(attendant, None)
+            return
+        try:
+            attendant.serve(hub)
+        except BaseException as error:
+            LOGGER.exception("the attendant of %s_%d has failed", self.name, attendant.number)
+            self._hub.broke(errors.internal_failure(error))
+            raise
+        finally:
+            self.attendants.pop(attendant, None)
+        if hub.has_ready() or hub.has_posts():  # of those who rang for it while it was about to leave
+            self.wake()
+
+    def relieve(self, idle: Attendant) -> bool:
+        """Nothing is ready for a worker: have another one give back half of what it has not started.
+
+        :return: whether there is any that has more than it can do now.
+        """
+        most, number = None, 0
+        for other in tuple(self.attendants):
+            if other is not idle and (could := other.could_give()) > number:
+                most, number = other, could
+        if most is not None:
+            most.ask_back((number + 1) // 2)
+        return most is not None
+
+    def may_leave(self, idle: Attendant) -> bool:
+        """Whether an idle worker may leave."""
+        with self._staffing:
+            return self.attendants.pop(idle, None) is not None
+
+    def initializer_failed(self, error: BaseException) -> None:
+        """A worker is of no use: nor will be any other."""
+        STDLIB_LOGGER.critical("Exception in initializer:", exc_info=error)
+        self._hub.broke(errors.initializer_failed(error))
+
+    def cannot_initialize(self, error: BaseException) -> None:
+        """The initializer cannot be sent to a worker."""
+        self._hub.broke(errors.initializer_cannot_be_sent(error))
+
+    def died(self, attendant: Attendant, hub: Exchange, code: int | None) -> None:
+        """A worker has died, with all that it was handed."""
+        self.attendants.pop(attendant, None)
+        self._stillborn = 0 if attendant.reported or attendant.hand else self._stillborn + 1
+        facts: list[Finished] = []
+        for future, number in attendant.started():
+            if future.serial != attendant.running and future.crash_retries != 0:
+                continue  # it had ended, and its outcome was not told yet
+            future.crashes = crashes = future.crashes + 1
+            most = CRASH_RETRIES if future.crash_retries is None else future.crash_retries
+            if crashes > most:
+                record = record_of(future, attendant.number, future._started, good=False)
+                error = worker_crashed(future.key, code, crashes)
+                facts.append((future, number, False, error, False, record))
+            else:
+                LOGGER.warning("%s runs again: %s", future.key, errors.how_it_died(code))
+        if self._stillborn >= STILLBORN:
+            hub.broke(errors.workers_die(code))
+        hub.exchange(attendant.place, facts, 0)
+        hub.lost(attendant.place)
+        self.wake()
+
+    # -- starting a process -------------------------------------------------------------------
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Keep Ctrl-C from a process that is just being started."""
+        if not hasattr(signal, "pthread_sigmask"):
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

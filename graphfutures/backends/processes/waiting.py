@@ -1,0 +1,90 @@
+"""Waiting for a message, for the death of a process, or for a ring of the bell."""
+
+from __future__ import annotations
+
+import os
+import select
+from contextlib import suppress
+from multiprocessing.connection import Pipe, wait
+from typing import Any
+
+#: ``multiprocessing.connection.wait`` takes a tenth of a millisecond each time, and is for where this is not
+POLLS = hasattr(select, "poll")
+
+
+class Messages:
+    """Whether there is a message on a connection.
+
+    :param connection: by which messages come.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._sources = [connection]
+        self._numbers: dict[int, Any] = {}
+        if POLLS:
+            self._poll = select.poll()
+            self._watch(connection)
+
+    def _watch(self, source: Any) -> None:
+        number = source if isinstance(source, int) else source.fileno()
+        self._numbers[number] = source
+        self._poll.register(number, select.POLLIN)
+
+    def found(self, seconds: float | None) -> list[Any]:
+        """What is to be read of what is watched, perhaps nothing after so many seconds."""
+        if not POLLS:
+            return wait(self._sources, seconds)
+        return [self._numbers[number] for number, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
+
+
+class Waiting(Messages):
+    """For one thread that serves one process.
+
+    :param connection: by which messages come.
+    :param process: the one at its other end.
+    """
+
+    def __init__(self, connection: Any, process: Any) -> None:
+        super().__init__(connection)
+        self._connection = connection
+        self._bell, self._hand = Pipe(duplex=False)
+        if os.name == "posix":
+            os.set_blocking(self._hand.fileno(), False)
+        self._pidfd = -1
+        self.dead = False
+        if hasattr(os, "pidfd_open"):  # a process that the worker has forked may hold its pipes, but not this
+            with suppress(OSError):
+                self._pidfd = os.pidfd_open(process.pid)
+        self._end: Any = self._pidfd if self._pidfd >= 0 else process.sentinel
+        self._sources += [self._bell, self._end]
+        if POLLS:
+            self._watch(self._bell)
+            self._watch(self._end)
+
+    def ring(self) -> None:
+        """Wake the thread."""
+        with suppress(OSError):  # it is gone
+            if os.name == "posix":
+                os.write(self._hand.fileno(), b"\0")
+            else:
+                self._hand.send_bytes(b"\0")
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until there is something to be seen to; whether there is a message to be read."""
+        found = self.found(seconds)
+        if self._bell in found:
+            if os.name == "posix":
+                os.read(self._bell.fileno(), 4096)
+            else:
+                self._bell.recv_bytes()
+        if self._end in found:
+            self.dead = True
+        return self._connection in found
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+        self._bell.close()
+        self._hand.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1

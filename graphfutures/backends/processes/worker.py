@@ -1,0 +1,288 @@
+"""What runs inside a worker process.
+
+The main thread runs one task after the other; a second one, the reader, hears what is to be done meanwhile.
+
+        pipe ── reader ──▸ queue ──▸ main thread ──▸ outcomes ──▸ pipe
+                  │          ▴                           ▴
+                  │     given back                 told in time
+                  └──────────┴───────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections import deque
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+from cloudpickle import cloudpickle as _cloudpickle
+
+from graphfutures.backends.processes import messages
+from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, SKIPPED, VALUE, HeldElsewhereError, kept
+from graphfutures.backends.processes.waiting import Messages
+from graphfutures.bells import Doorbell
+
+#: seconds after which the outcome of a task is told, whatever runs then
+SOON = 0.01
+#: how many outcomes are told at once at most
+MANY = 512
+
+
+class Worker(Doorbell):
+    """Runs the tasks that come through a connection.
+
+    :param connection: to the attendant.
+    :param page: see ``Page``.
+    """
+
+    def __init__(self, connection: Any, page: Page | None) -> None:
+        self.connection = connection
+        self._page = page
+        self._queue: deque[Any] = deque()
+        self._functions: dict[int, Any] = {}
+        self._namespace = Namespace()
+        self._outcomes: list[tuple[int, int, Any, float, float]] = []
+        self._reported: dict[int, list[int]] = {}  # what was told in each report that may not have been heard of
+        self._reports = 0
+        self._busy = False
+        self._sending = threading.Lock()
+        self._hang_bell()
+
+    def initialize(self, initializer: bytes | None, initargs: tuple[Any, ...]) -> bool:
+        """Call the initializer; False if it has failed, which is told."""
+        if initializer is not None:
+            pickled, versions = pickle.loads(initializer)
+            try:
+                self._namespace.loads(pickled, versions)(*initargs)
+            except BaseException as error:
+                self._send((messages.BROKEN, messages.raised(error)))
+                return False
+        self._send((messages.READY, os.getpid()))
+        return True
+
+    def read(self) -> None:
+        """The reader's work."""
+        connection = self.connection
+        there = Messages(connection)
+        try:
+            while True:
+                while self._busy and not there.found(SOON):
+                    self.tell()
+                word, *what = pickle.loads(connection.recv_bytes())
+                if word == messages.RUN:
+                    self._run_these(*what)
+                elif word == messages.RETURN:
+                    self._return(*what)
+                else:
+                    self._queue.append(None)
+                self._busy = True
+                self._ring()
+        except (EOFError, OSError):
+            os._exit(1)  # nobody is left to work for
+
+    def _run_these(self, heard: int, functions: Any, forgotten: Any, versions: Any, tasks: list[Any]) -> None:
+        for number in [number for number in self._reported if number <= heard]:
+            for serial in self._reported.pop(number):
+                kept.pop(serial, None)
+        if versions:
+            self._namespace.latest.update(versions)
+        for number in forgotten:
+            self._functions.pop(number, None)
+        self._functions.update(functions)
+        self._queue.extend(tasks)
+
+    def _return(self, number: int) -> None:
+        """Give back tasks that have not been started, the last ones, less those that need one before them."""
+        back: list[int] = []
+        others: list[Any] = []
+        while len(back) < number:
+            try:
+                task = self._queue.pop()
+            except IndexError:
+                break
+            if task is not None and len(task) == 3:
+                back.append(task[0])
+            else:
+                others.append(task)
+        self._queue.extend(reversed(others))
+        self._send((messages.RETURNED, back))
+
+    def work(self) -> None:
+        """The main thread's work, until it is told to leave."""
+        queue, outcomes, since = self._queue, self._outcomes, perf_counter()
+        page = self._page
+        while True:
+            try:
+                task = queue.popleft()
+            except IndexError:
+                self._busy = False
+                if not queue:
+                    self.tell()
+                    self._bell.acquire()
+                    since = perf_counter()
+                self._busy = True
+                continue
+            if task is None:
+                self.tell()
+                return
+            if page is not None:
+                page.started(task[0])
+            self._run(task)
+            if page is not None:
+                page.finished(task[0])
+            now = outcomes[-1][4] if outcomes else since
+            if now - since > SOON / 2 or len(outcomes) >= MANY:
+                self.tell()
+                since = now
+
+    def _run(self, task: Any) -> None:
+        how, outcome = SKIPPED, None
+        start = perf_counter()
+        try:
+            if len(task) == 2:
+                fn, args, kwargs = self._namespace.loads(task[1], None)
+                value = fn(*args, **kwargs)
+            else:
+                fn = self._functions[task[1]]
+                if type(fn) is tuple:
+                    fn = self._functions[task[1]] = self._namespace.loads(*fn)
+                args = task[2]
+                if len(task) == 4:
+                    args = list(args)
+                    for position, serial in task[3]:
+                        args[position] = messages.held(serial)
+                value = fn(*args)
+            stop = perf_counter()
+            how = VALUE
+            if type(value) in PLAIN:
+                outcome = value
+            else:
+                outcome = cloudpickle.dumps(value)
+                how = PICKLED
+        except HeldElsewhereError:
+            stop = perf_counter()
+        except BaseException as error:
+            stop = perf_counter()
+            trace = error.__traceback__
+            how, outcome = RAISED, messages.raised(error.with_traceback(trace.tb_next if trace is not None else None))
+        kept[task[0]] = how, outcome
+        self._outcomes.append((task[0], how, outcome, start, stop))
+
+    def tell(self) -> None:
+        """Report what has ended."""
+        with self._sending:
+            outcomes = self._outcomes[:]
+            if not outcomes:
+                return
+            del self._outcomes[: len(outcomes)]
+            self._reports += 1
+            self._reported[self._reports] = [outcome[0] for outcome in outcomes]
+            self.connection.send_bytes(pickle.dumps((messages.REPORT, self._reports, outcomes)))
+
+    def _send(self, message: Any) -> None:
+        with self._sending:
+            self.connection.send_bytes(pickle.dumps(message))
+
+
+class Namespace:
+    """The one ``__main__`` of a worker, which the initializer and all functions of the user's ``__main__`` share.
+
+    A name is bound to what its value is there when it comes for the first time, and again when it was bound to
+    something else there; what tasks have bound here meanwhile stays.
+    """
+
+    def __init__(self) -> None:
+        self._old = sys.modules["__main__"]  # whose code still runs
+        self._main = sys.modules["__main__"] = ModuleType("__main__")
+        self._names = vars(self._main)
+        self._bound: dict[str, int] = {}
+        self.latest: dict[str, int] = {}
+
+    def loads(self, pickled: bytes, versions: dict[str, int] | None) -> Any:
+        """What was pickled, its functions of ``__main__`` with the globals of this one."""
+        import io
+
+        if versions:
+            self.latest.update(versions)
+        unpickler = _Unpickler(io.BytesIO(pickled))
+        unpickler.hooks = {"_make_function": self._made, "_function_setstate": self._set}
+        return unpickler.load()
+
+    def _made(self, code: Any, names: dict[str, Any], *rest: Any) -> Any:
+        if names.get("__name__") == "__main__":
+            names = self._names
+        return _cloudpickle._make_function(code, names, *rest)
+
+    def _set(self, function: Any, state: Any) -> None:
+        if function.__globals__ is self._names:
+            attributes, slots = state
+            fresh = {name: value for name, value in slots["__globals__"].items() if self._is_new(name)}
+            state = attributes, {**slots, "__globals__": fresh}
+        _cloudpickle._function_setstate(function, state)
+
+    def _is_new(self, name: str) -> bool:
+        version = self.latest.get(name, 0)
+        if self._bound.get(name, -1) >= version:
+            return False
+        self._bound[name] = version
+        return True
+
+
+class _Unpickler(pickle.Unpickler):
+    hooks: dict[str, Any]
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == _cloudpickle.__name__ and name in self.hooks:
+            return self.hooks[name]
+        return super().find_class(module, name)
+
+
+class Page:
+    """Memory that a worker shares with its attendant: which task it runs, and which it has finished last.
+
+    It can be read while the worker's C code holds its GIL, and after its death.
+
+    :param descriptor: of a file of at least ``SIZE`` bytes.
+    """
+
+    SIZE = 16
+
+    def __init__(self, descriptor: int) -> None:
+        self._map = mmap.mmap(descriptor, self.SIZE)
+        self._cells = memoryview(self._map).cast("Q")
+
+    def started(self, serial: int) -> None:
+        """A task begins."""
+        self._cells[0] = serial
+
+    def finished(self, serial: int) -> None:
+        """Its attempt has returned."""
+        self._cells[1] = serial
+        self._cells[0] = 0
+
+    def running(self) -> int:
+        """The number of the task that runs, 0 if none does."""
+        return self._cells[0]
+
+    def last(self) -> int:
+        """The number of the task that was finished last, 0 if none was."""
+        return self._cells[1]
+
+
+def main(connection: Any, page: Any, initializer: bytes | None, initargs: tuple[Any, ...]) -> None:
+    """Serve an attendant; called in the main thread of a new process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    worker = Worker(connection, Page(page.detach()) if page is not None else None)
+    if not worker.initialize(initializer, initargs):
+        return
+    threading.Thread(target=worker.read, name="reader", daemon=True).start()
+    worker.work()
