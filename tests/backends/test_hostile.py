@@ -185,10 +185,8 @@ def test_a_dropped_executor_runs_what_waited_for_a_foreign_future(case):
 
 @pytest.mark.asks(makes_workers=True)
 def test_an_initializer_that_fails_while_others_submit(make, case):
-    submitted = threading.Event()
-
     def initializer():
-        submitted.wait(0.01)
+        threading.Event().wait(0.01)
         raise KeyError("initializer")
 
     for _ in range(5):
