@@ -14,7 +14,7 @@ def measure(figure: Figure, rounds: int, scale: float) -> Rounds | str:
     if figure.requires is not None:
         try:
             importlib.import_module(figure.requires)
-        except ModuleNotFoundError:
+        except ImportError:  # dask says so of what its collections need
             return f"{figure.requires} not installed"
     return interleave(figure, rounds, scale)
 

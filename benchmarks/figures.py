@@ -4,7 +4,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from benchmarks import graphs, memory, nested, startup, threads
+from benchmarks import collections, graphs, memory, nested, startup, threads
 from benchmarks.measure import Figure, Side
 from benchmarks.steps import MakeExecutor
 from graphfutures import GraphExecutor
@@ -25,6 +25,13 @@ TEN_THOUSAND: Side = partial(
 def beside_pool(name: str, what: str, side: threads.OnExecutor, limit: float, unit: str = "µs") -> Figure:
     """The same program with our executor and with ThreadPoolExecutor."""
     return Figure(name, what, partial(side, GraphExecutor), partial(side, ThreadPoolExecutor), limit, unit)
+
+
+def beside_dask(
+    name: str, what: str, side: collections.OnSide, limit: float, unit: str = "ms", requires: str = "dask.array"
+) -> Figure:
+    """The same collection of dask's on our threads and on its own."""
+    return Figure(name, what, partial(side, "ours"), partial(side, "peer"), limit, unit, requires)
 
 
 def of_each_shape(
@@ -93,6 +100,20 @@ FIGURES: list[Figure] = [
         graphs.dask_inline,
         0.7,
     ),
+    beside_dask(
+        "flights",
+        "six questions about flights in ten CSVs, a dask DataFrame: wall / dask threads",
+        partial(collections.seconds, collections.questions),
+        1.0,
+        requires="dask.dataframe",
+    ),
+    beside_dask(
+        "matmul",
+        "(x @ x.T).mean() of 4,000 × 4,000 in 8 × 8 chunks, a dask Array: wall / dask threads",
+        partial(collections.seconds, collections.product),
+        1.05,
+    ),
+    beside_dask("matmul_memory", "the same: peak extra memory / dask threads", collections.matmul_peak, 1.0, "MB"),
     Figure(
         "pending_bytes",
         "memory per pending task, of 100,000 / ThreadPoolExecutor",
