@@ -182,13 +182,15 @@ def pieces(graph: Mapping[Key, Any], wanted: Iterable[Key]) -> dict[Key, Piece]:
 
 
 def _in_order(found: dict[Key, Piece]) -> dict[Key, Piece]:
-    number = {key: index for index, key in enumerate(found)}
-    keys = list(found)
+    # Data come first: they are there all the time, and no order can let go of one sooner.
+    data = [key for key, piece in found.items() if not piece.needs and piece.fn is None]
+    tasks = [key for key, piece in found.items() if piece.needs or piece.fn is not None]
+    number = {key: index for index, key in enumerate(tasks)}
     try:
-        order = ordered([[number[need] for need in piece.needs] for piece in found.values()])
+        order = ordered([[number[need] for need in found[key].needs if need in number] for key in tasks])
     except ValueError as error:
-        raise errors.graph_circle([keys[index] for index in error.args[1]]) from None
-    return {keys[index]: found[keys[index]] for index in order}
+        raise errors.graph_circle([tasks[index] for index in error.args[1]]) from None
+    return {key: found[key] for key in (*data, *[tasks[index] for index in order])}
 
 
 def _of_node(node: Any, module: Any) -> Piece:

@@ -14,6 +14,7 @@ from patience import LIMIT, until
 
 import graphfutures
 from graphfutures import GraphExecutor, delayed, quote
+from graphfutures.graphs import pieces
 
 Pair = namedtuple("Pair", "first second")
 
@@ -185,6 +186,22 @@ def test_values_go_when_nobody_needs_them(executor):
     executor.get({**graph, "end": (lambda last: None, 199)}, "end")
     assert most[0] <= 4
     assert until(lambda: not alive)
+
+
+def test_data_do_not_change_what_is_run_first():
+    """They are there all the time: to be done with one early is no reason to begin what needs it."""
+    size = range(5)
+    places = [(row, column) for row in size for column in size]
+    sums: dict[Any, Any] = {("sum", *place): (sum, [("term", *place, n) for n in size]) for place in places}
+    graph = {"total": (sum, list(sums)), **sums, **{("data", *place): 1 for place in places}}
+    for row, column in places:
+        for n in size:
+            graph["term", row, column, n] = (add, ("data", row, n), ("data", column, n))
+    terms, most = 0, 0
+    for key in pieces(graph, ["total"]):
+        terms += {"term": 1, "sum": -len(size)}.get(key[0], 0)
+        most = max(most, terms)
+    assert most == len(size)
 
 
 def test_tasks_are_remembered_by_their_keys(executor):
