@@ -69,12 +69,12 @@ class set_options(config.Setting):
 
 
 def get_by(graph: Any, keys: Any, backend: str, keywords: dict[str, Any]) -> Any:
-    """The values of some keys of a graph, computed by a backend, or by the ``pool`` among the keywords."""
-    chosen = None
-    if keywords.get("pool") is None:
+    """The values of some keys of a graph, computed by a backend, or by a ``pool``: a keyword, or dask's setting."""
+    chosen, pool = None, keywords.get("pool") or setting("pool")
+    if pool is None:
         config.check_num_workers(keywords.get("num_workers"))
         chosen = shared(backend, keywords.get("num_workers"))  # so that no message speaks of a name that nobody gave
-    return get(graph, keys, **{**keywords, "scheduler": chosen, "get": None})
+    return get(graph, keys, **{**keywords, "scheduler": chosen, "get": None, "pool": pool})
 
 
 def checked(scheduler: Any, get: Any, num_workers: Any) -> Any:
