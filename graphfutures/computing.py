@@ -22,7 +22,8 @@ def run(door: Door, graph: Mapping[Key, Any], keys: Any, traits: Traits | None =
     :param keys: one key, or a list of them, nested at will; a list gives a tuple.
     :param traits: what the task of a key has that others have not, see ``Task.mark``.
     :raises KeyError: for a key that the graph has not got.
-    :raises Exception: what a task has raised, with its key in the notes; what had not started is cancelled.
+    :raises Exception: what a task has raised, with its key in the notes; what had not started is cancelled, and what
+        runs is waited for, unless this is a KeyboardInterrupt.
     """
     wanted = _flat(keys)
     serials: set[int] = set()
@@ -30,8 +31,10 @@ def run(door: Door, graph: Mapping[Key, Any], keys: Any, traits: Traits | None =
         values = begin(door, graph, wanted, traits, serials)
         _see_to_failures([value for value in values.values() if type(value) is GraphFuture])
         return _gathered(keys, values)
-    except BaseException:
-        _stop(door, serials)
+    except BaseException as error:
+        left = _stop(door, serials)
+        if isinstance(error, Exception):  # whoever interrupts does not want to wait
+            wait(left)
         raise
 
 
@@ -119,13 +122,13 @@ def _value(value: Any) -> Any:
         raise
 
 
-def _stop(door: Door, serials: set[int]) -> None:
-    """Cancel what is left of a graph, and wait for what runs."""
-    left: Any = [task for task in tuple(door._hub.scheduler.unsettled) if task.serial in serials]
+def _stop(door: Door, serials: set[int]) -> list[Any]:
+    """Cancel what is left of a graph; what of it still runs is among what is returned."""
+    left: list[Any] = [task for task in tuple(door._hub.scheduler.unsettled) if task.serial in serials]
     left += [
         task
         for task in (*door._hub.inbox, *door._hub._posts)
         if isinstance(task, GraphFuture) and task.serial in serials
     ]
     cancel_all(left)
-    wait(left)
+    return left

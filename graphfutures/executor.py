@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from functools import partial
 from operator import index
 from threading import RLock
@@ -90,7 +91,7 @@ class Overview(Door):
         config.check_num_workers(workers)
         if workers is None or workers >= self._max_workers:
             return get_on(self, graph, keys, **keywords)
-        with GraphExecutor(workers, backend=self) as fewer:
+        with for_one_call(workers, self) as fewer:
             return get_on(fewer, graph, keys, **keywords)
 
     def __call__(self, graph: Any, keys: Any, **keywords: Any) -> Any:
@@ -290,6 +291,21 @@ class GraphExecutor(Overview):
     def _broken(self) -> bool | str:
         refusal = self._hub.refusal
         return str(refusal) if isinstance(refusal, errors.BrokenGraphError) else False
+
+
+@contextmanager
+def for_one_call(max_workers: int | None, backend: Executor) -> Iterator[GraphExecutor]:
+    """An executor on another one, for one graph; after an interrupt nobody waits for what still runs."""
+    executor = GraphExecutor(max_workers, backend=backend)
+    interrupted = True
+    try:
+        yield executor
+        interrupted = False
+    except Exception:
+        interrupted = False
+        raise
+    finally:
+        executor.shutdown(wait=not interrupted, cancel_futures=interrupted)
 
 
 class View(Overview):

@@ -16,7 +16,7 @@ from graphfutures import config, errors
 from graphfutures.backends.registry import ALIASES, check_name
 from graphfutures.current import here
 from graphfutures.door import Door
-from graphfutures.executor import GraphExecutor
+from graphfutures.executor import GraphExecutor, for_one_call
 from graphfutures.graphs import without_futures
 from graphfutures.integrations.dask import setting
 
@@ -40,7 +40,7 @@ def get(graph: Any, keys: Any, *, scheduler: Any = None, num_workers: int | None
         _check(chosen, "pool")
     found = scheduler_of(chosen, num_workers)
     if isinstance(found, Executor) and not isinstance(found, Door):
-        with GraphExecutor(num_workers, backend=found) as around:
+        with for_one_call(num_workers, found) as around:
             return around.get(graph, keys, **keywords)
     if not isinstance(found, Door) and isinstance(graph, Mapping):
         graph = without_futures(graph)
@@ -70,11 +70,12 @@ class set_options(config.Setting):
 
 def get_by(graph: Any, keys: Any, backend: str, keywords: dict[str, Any]) -> Any:
     """The values of some keys of a graph, computed by a backend, or by a ``pool``: a keyword, or dask's setting."""
-    chosen, pool = None, keywords.get("pool") or setting("pool")
+    pool = keywords.get("pool") or setting("pool")
     if pool is None:
         config.check_num_workers(keywords.get("num_workers"))
         chosen = shared(backend, keywords.get("num_workers"))  # so that no message speaks of a name that nobody gave
-    return get(graph, keys, **{**keywords, "scheduler": chosen, "get": None, "pool": pool})
+        return get(graph, keys, **{**keywords, "scheduler": chosen, "get": None})
+    return get(graph, keys, **{**keywords, "scheduler": None, "get": None, "pool": pool})
 
 
 def checked(scheduler: Any, get: Any, num_workers: Any) -> Any:
