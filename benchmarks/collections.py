@@ -97,7 +97,7 @@ def matmul_bytes(side: str, scale: float) -> int:
 def matmul_peak(side: str, scale: float) -> float:
     """Peak extra memory of one side, in an interpreter of its own."""
     # Smaller chunks drown in what the allocator has in store.
-    return float(fresh("-m", "benchmarks.collections", "matmul", side, str(max(scale, 0.5))))
+    return float(fresh("-m", "benchmarks.collections", "matmul", side, str(max(scale, 0.25))))
 
 
 if __name__ == "__main__":
