@@ -10,6 +10,7 @@ from concurrent.futures import (
     as_completed,
     wait,
 )
+from typing import TYPE_CHECKING, Any
 
 from graphfutures.arguments import allow_failure, quote, value
 from graphfutures.current import blocked, current_executor, current_task
@@ -22,6 +23,9 @@ from graphfutures.schedulers import get, set_options
 # Found as attributes, and not by ``import *``, which would hide a module of the standard library.
 from graphfutures import multiprocessing as multiprocessing  # isort: skip
 from graphfutures import synchronous as synchronous, threaded as threaded  # isort: skip
+
+if TYPE_CHECKING:
+    from graphfutures.crashes import WorkerCrashedError
 
 __all__ = [
     "ALL_COMPLETED",
@@ -38,6 +42,7 @@ __all__ = [
     "InvalidStateError",
     "TaskFailedError",
     "TaskTimeoutError",
+    "WorkerCrashedError",
     "allow_failure",
     "as_completed",
     "blocked",
@@ -54,3 +59,11 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "WorkerCrashedError":  # its base brings half of multiprocessing
+        from graphfutures.crashes import WorkerCrashedError
+
+        return WorkerCrashedError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -224,7 +224,7 @@ def planned_backend(name: str, source: str = "") -> ValueError:
     """For a backend that is to come."""
     return ValueError(
         f"backend {name!r}{source} is planned, but not built yet; an executor that you have is taken as it is: "
-        "GraphExecutor(backend=ProcessPoolExecutor()), or client.get_executor() of a distributed.Client"
+        "GraphExecutor(backend=client.get_executor()), of a distributed.Client"
     )
 
 

@@ -70,6 +70,11 @@ def needs_pool(case: Case) -> bool:
     return case.name in INNER and not case.capabilities.shares_memory
 
 
+def is_slow(case: Case) -> bool:
+    """Whether its workers take long to start, and others tell most of what there is to be told."""
+    return needs_pool(case) or (case.name == "processes" and case.workers != 2)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "asks(**capabilities): for backends with these capabilities only")
     config.addinivalue_line("markers", "one_worker: with one worker only")
@@ -90,7 +95,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     ]
     metafunc.parametrize(
         "case",
-        [pytest.param(case, marks=pytest.mark.ci if needs_pool(case) else ()) for case in chosen],
+        [pytest.param(case, marks=pytest.mark.ci if is_slow(case) else ()) for case in chosen],
         ids=lambda case: f"{case.name}-{case.workers}",
         indirect=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -59,6 +60,8 @@ class Attendant:
         #: given back
         self.hand: dict[int, tuple[GraphFuture[Any], int, bool]] = {}
         self.idle = False
+        #: whether it has heard of the end of the graph
+        self.ended = False
         self.process: Any = None
         self._pool = pool
         self._connection: Any = None
@@ -101,6 +104,13 @@ class Attendant:
                     break
         return found
 
+    def kill(self) -> None:
+        """Stop the worker, whatever it does."""
+        process = self.process
+        if process is not None and process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
     def could_give(self) -> int:
         """How many of its tasks another worker might take, as far as is known."""
         hand = tuple(self.hand.values())
@@ -139,7 +149,6 @@ class Attendant:
             self._close()
 
     def _start(self) -> None:
-
         from loky.backend import get_context
 
         context: Any = get_context("loky")
@@ -172,12 +181,20 @@ class Attendant:
         return process
 
     def _greeted(self, hub: Exchange) -> bool:
+        """Wait until the worker is ready; False if it is of no use, or is not needed any more."""
         waiting = self._waiting
         assert waiting is not None, "it has been started"
         while True:
             if not waiting.wait(None):
                 if waiting.dead:
                     raise EOFError
+                if hub.exchange(self.place, (), 0) is None:
+                    self.ended = True
+                    if self._pool.initializer() is None:
+                        self.kill()  # it has not done anything yet
+                    else:
+                        self._leave()
+                    return False
                 continue
             word, what = pickle.loads(self._connection.recv_bytes())
             if word == messages.READY:
@@ -199,6 +216,7 @@ class Attendant:
         if returned:
             self._pool.wake_idle()
         if batch is None:
+            self.ended = True
             self._pool.ring_all()
             return not self._leave()
         if batch:
@@ -409,7 +427,7 @@ class Attendant:
         if self._connection is not None and process is not None:
             process.join(GRACE)
             if process.is_alive():
-                process.kill()
+                self.kill()
                 process.join(GRACE)
         if self._connection is not None:
             self._connection.close()

@@ -84,7 +84,7 @@ class Processes:
         self._staffing = RLock()
         self._numbers = count()
         self._stillborn = 0
-        self._ended = False
+        self._over = False  # whether no worker is of any use
 
     def initializer(self) -> bytes | None:
         """The initializer as a worker reads it."""
@@ -174,7 +174,7 @@ class Processes:
 
     def _spawn(self) -> None:
         with self._staffing:
-            if len(self.attendants) >= self.max_workers or self._ended:
+            if len(self.attendants) >= self.max_workers or self._over:
                 return
             attendant = Attendant(self, next(self._numbers))
             thread = Thread(self._serve, (attendant,), name=f"{self.name}_{attendant.number}")
@@ -203,7 +203,8 @@ class Processes:
             raise
         finally:
             self.attendants.pop(attendant, None)
-        if hub.has_ready() or hub.has_posts():  # of those who rang for it while it was about to leave
+        # They may have rung for it while it was about to leave.
+        if not (attendant.ended or self._over) and (hub.has_ready() or hub.has_posts()):
             self.wake()
 
     def relieve(self, idle: Attendant) -> bool:
@@ -250,10 +251,10 @@ class Processes:
             else:
                 LOGGER.warning("%s runs again: %s", future.key, errors.how_it_died(code))
         if self._stillborn >= STILLBORN:
+            self._over = True
             hub.broke(errors.workers_die(code))
         hub.exchange(attendant.place, facts, 0)
         hub.lost(attendant.place)
-        self.wake()
 
     # -- starting a process -------------------------------------------------------------------
 
