@@ -137,7 +137,7 @@ class Attendant:
             except OSError:
                 raise
             except Exception as error:
-                self._pool.cannot_initialize(error)
+                self._pool.give_up(errors.initializer_cannot_be_sent(error))
                 return
             if not self._greeted(hub):
                 return

@@ -210,15 +210,13 @@ class Processes:
     def relieve(self, idle: Attendant) -> bool:
         """Nothing is ready for a worker: have another one give back half of what it has not started.
 
-        :return: whether there is any that has more than it can do now.
+        :return: whether there is any that has more than it does now.
         """
-        most, number = None, 0
-        for other in tuple(self.attendants):
-            if other is not idle and (could := other.could_give()) > number:
-                most, number = other, could
-        if most is not None:
+        others = [other for other in tuple(self.attendants) if other is not idle and len(other.hand) > 1]
+        most = max(others, key=Attendant.could_give, default=None)
+        if most is not None and (number := most.could_give()):
             most.ask_back((number + 1) // 2)
-        return most is not None
+        return bool(others)
 
     def may_leave(self, idle: Attendant) -> bool:
         """Whether an idle worker may leave."""
@@ -226,13 +224,14 @@ class Processes:
             return self.attendants.pop(idle, None) is not None
 
     def initializer_failed(self, error: BaseException) -> None:
-        """A worker is of no use: nor will be any other."""
+        """The initializer has raised in a worker."""
         STDLIB_LOGGER.critical("Exception in initializer:", exc_info=error)
-        self._hub.broke(errors.initializer_failed(error))
+        self.give_up(errors.initializer_failed(error))
 
-    def cannot_initialize(self, error: BaseException) -> None:
-        """The initializer cannot be sent to a worker."""
-        self._hub.broke(errors.initializer_cannot_be_sent(error))
+    def give_up(self, error: Exception) -> None:
+        """No worker will be of any use."""
+        self._over = True
+        self._hub.broke(error)
 
     def died(self, attendant: Attendant, hub: Exchange, code: int | None) -> None:
         """A worker has died, with all that it was handed."""
@@ -251,8 +250,7 @@ class Processes:
             else:
                 LOGGER.warning("%s runs again: %s", future.key, errors.how_it_died(code))
         if self._stillborn >= STILLBORN:
-            self._over = True
-            hub.broke(errors.workers_die(code))
+            self.give_up(errors.workers_die(code))
         hub.exchange(attendant.place, facts, 0)
         hub.lost(attendant.place)
 
