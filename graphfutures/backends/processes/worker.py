@@ -1,11 +1,9 @@
 """What runs inside a worker process.
 
-The main thread runs one task after the other; a second one, the reader, hears what is to be done meanwhile.
+The main thread runs one task after the other, and reads what is to be done next when it has none.  A second one, the
+watch, wakes up now and then while a task runs: it tells the outcomes of those before, and reads what was sent.
 
-        pipe ── reader ──▸ queue ──▸ main thread ──▸ outcomes ──▸ pipe
-                  │          ▴                           ▴
-                  │     given back                 told in time
-                  └──────────┴───────────────────────────┘
+        pipe ──▸ queue ──▸ main thread ──▸ outcomes ──▸ pipe
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from time import perf_counter
+from time import perf_counter, sleep
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +29,8 @@ from graphfutures.bells import Doorbell
 
 #: seconds after which the outcome of a task is told, whatever runs then
 SOON = 0.01
+#: how many times so long the watch waits for another task before it sleeps
+PATIENCE = 100
 #: how many outcomes are told at once at most
 MANY = 512
 
@@ -49,9 +49,12 @@ class Worker(Doorbell):
         self._functions: dict[int, Any] = {}
         self._namespace = Namespace()
         self._outcomes: list[tuple[int, int, Any, float, float]] = []
-        self._reported: dict[int, list[int]] = {}  # what was told in each report that may not have been heard of
+        self._returned: deque[list[int]] = deque()  # answers to those who want tasks back
+        self._reported: deque[tuple[int, list[int]]] = deque()  # what was told in each report that may not be heard of
         self._reports = 0
         self._busy = False
+        self._watched = False
+        self._reading = threading.Lock()
         self._sending = threading.Lock()
         self._hang_bell()
 
@@ -67,53 +70,6 @@ class Worker(Doorbell):
         self._send((messages.READY, os.getpid()))
         return True
 
-    def read(self) -> None:
-        """The reader's work."""
-        connection = self.connection
-        there = Messages(connection)
-        try:
-            while True:
-                while self._busy and not there.found(SOON):
-                    self.tell()
-                word, *what = pickle.loads(connection.recv_bytes())
-                if word == messages.RUN:
-                    self._run_these(*what)
-                elif word == messages.RETURN:
-                    self._return(*what)
-                else:
-                    self._queue.append(None)
-                self._busy = True
-                self._ring()
-        except (EOFError, OSError):
-            os._exit(1)  # nobody is left to work for
-
-    def _run_these(self, heard: int, functions: Any, forgotten: Any, versions: Any, tasks: list[Any]) -> None:
-        for number in [number for number in self._reported if number <= heard]:
-            for serial in self._reported.pop(number):
-                kept.pop(serial, None)
-        if versions:
-            self._namespace.latest.update(versions)
-        for number in forgotten:
-            self._functions.pop(number, None)
-        self._functions.update(functions)
-        self._queue.extend(tasks)
-
-    def _return(self, number: int) -> None:
-        """Give back tasks that have not been started, the last ones, less those that need one before them."""
-        back: list[int] = []
-        others: list[Any] = []
-        while len(back) < number:
-            try:
-                task = self._queue.pop()
-            except IndexError:
-                break
-            if task is not None and len(task) == 3:
-                back.append(task[0])
-            else:
-                others.append(task)
-        self._queue.extend(reversed(others))
-        self._send((messages.RETURNED, back))
-
     def work(self) -> None:
         """The main thread's work, until it is told to leave."""
         queue, outcomes, since = self._queue, self._outcomes, perf_counter()
@@ -122,12 +78,14 @@ class Worker(Doorbell):
             try:
                 task = queue.popleft()
             except IndexError:
+                self.tell()
                 self._busy = False
-                if not queue:
-                    self.tell()
-                    self._bell.acquire()
-                    since = perf_counter()
+                self._listen()
                 self._busy = True
+                if not self._watched:
+                    self._watched = True
+                    self._ring()
+                since = perf_counter()
                 continue
             if task is None:
                 self.tell()
@@ -141,6 +99,75 @@ class Worker(Doorbell):
             if now - since > SOON / 2 or len(outcomes) >= MANY:
                 self.tell()
                 since = now
+
+    def watch(self) -> None:
+        """The watch's work."""
+        there = Messages(self.connection)
+        while True:
+            if not self._busy:
+                self._watched = False
+                if not self._busy:
+                    self._bell.acquire()
+            for _ in range(PATIENCE):
+                sleep(SOON)
+                if self._busy:
+                    break
+            # It must not wait for the other thread, which may wait for the attendant to read, and that for us to.
+            self.tell(wait=False)
+            if self._busy and self._reading.acquire(False):
+                try:
+                    while there.found(0):
+                        self._hear()
+                finally:
+                    self._reading.release()
+
+    def _listen(self) -> None:
+        """Wait for something to do."""
+        with self._reading:
+            if self._returned:
+                self.tell()  # what the watch could not
+            while not self._queue:
+                self._hear()
+
+    def _hear(self) -> None:
+        try:
+            word, *what = pickle.loads(self.connection.recv_bytes())
+        except (EOFError, OSError):
+            os._exit(1)  # nobody is left to work for
+        if word == messages.RUN:
+            self._run_these(*what)
+        elif word == messages.RETURN:
+            self._give_back(*what)
+        else:
+            self._queue.append(None)
+
+    def _run_these(self, heard: int, functions: Any, forgotten: Any, versions: Any, tasks: list[Any]) -> None:
+        while self._reported and self._reported[0][0] <= heard:
+            for serial in self._reported.popleft()[1]:
+                kept.pop(serial, None)
+        if versions:
+            self._namespace.latest.update(versions)
+        for number in forgotten:
+            self._functions.pop(number, None)
+        self._functions.update(functions)
+        self._queue.extend(tasks)
+
+    def _give_back(self, number: int) -> None:
+        """Give back tasks that have not been started, the last ones, less those that need one before them."""
+        back: list[int] = []
+        others: list[Any] = []
+        while len(back) < number:
+            try:
+                task = self._queue.pop()
+            except IndexError:
+                break
+            if task is not None and len(task) == 3:
+                back.append(task[0])
+            else:
+                others.append(task)
+        self._queue.extend(reversed(others))
+        self._returned.append(back)
+        self.tell(wait=False)
 
     def _run(self, task: Any) -> None:
         how, outcome = SKIPPED, None
@@ -175,16 +202,26 @@ class Worker(Doorbell):
         kept[task[0]] = how, outcome
         self._outcomes.append((task[0], how, outcome, start, stop))
 
-    def tell(self) -> None:
-        """Report what has ended."""
-        with self._sending:
+    def tell(self, *, wait: bool = True) -> None:
+        """Report what has ended, and what is given back.
+
+        :param wait: False if it is not to be done while another thread does it.
+        """
+        if not (self._outcomes or self._returned) or not self._sending.acquire(wait):
+            return
+        try:
+            while self._returned:
+                self.connection.send_bytes(pickle.dumps((messages.RETURNED, self._returned.popleft())))
             outcomes = self._outcomes[:]
-            if not outcomes:
-                return
-            del self._outcomes[: len(outcomes)]
-            self._reports += 1
-            self._reported[self._reports] = [outcome[0] for outcome in outcomes]
-            self.connection.send_bytes(pickle.dumps((messages.REPORT, self._reports, outcomes)))
+            if outcomes:
+                del self._outcomes[: len(outcomes)]
+                self._reports += 1
+                self._reported.append((self._reports, [outcome[0] for outcome in outcomes]))
+                self.connection.send_bytes(pickle.dumps((messages.REPORT, self._reports, outcomes)))
+        except OSError:
+            os._exit(1)
+        finally:
+            self._sending.release()
 
     def _send(self, message: Any) -> None:
         with self._sending:
@@ -284,5 +321,5 @@ def main(connection: Any, page: Any, initializer: bytes | None, initargs: tuple[
     worker = Worker(connection, Page(page.detach()) if page is not None else None)
     if not worker.initialize(initializer, initargs):
         return
-    threading.Thread(target=worker.read, name="reader", daemon=True).start()
+    threading.Thread(target=worker.watch, name="watch", daemon=True).start()
     worker.work()
