@@ -493,6 +493,8 @@ class Scheduler(Slots):
     @staticmethod
     def _inputs_at(task: Task, place: Place) -> bool:
         handed = sum(d.state is RUNNING and d.place is place for d in task.dependencies)
+        if task.tolerated:
+            return False  # whether it gets a value or an exception is not known before
         if task.special and (task.outside or task.derived or task.resources or task.lane != place.lane):
             return False
         return handed == task.unmet

@@ -70,9 +70,11 @@ def needs_pool(case: Case) -> bool:
     return case.name in INNER and not case.capabilities.shares_memory
 
 
-def is_slow(case: Case) -> bool:
-    """Whether its workers take long to start, and others tell most of what there is to be told."""
-    return needs_pool(case) or (case.name == "processes" and case.workers != 2)
+def tier(case: Case) -> Any:
+    """When it is run: workers that are processes take long to start."""
+    if case.name == "processes":
+        return pytest.mark.ci if case.workers == 2 else pytest.mark.long
+    return pytest.mark.ci if needs_pool(case) else ()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -95,7 +97,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     ]
     metafunc.parametrize(
         "case",
-        [pytest.param(case, marks=pytest.mark.ci if is_slow(case) else ()) for case in chosen],
+        [pytest.param(case, marks=tier(case)) for case in chosen],
         ids=lambda case: f"{case.name}-{case.workers}",
         indirect=True,
     )

@@ -20,7 +20,7 @@ import pytest
 from gates import Gate
 from patience import LIMIT, in_time, until
 
-from graphfutures import BrokenGraphError, GraphExecutor, WorkerCrashedError
+from graphfutures import BrokenGraphError, GraphExecutor, WorkerCrashedError, allow_failure
 
 
 @pytest.fixture
@@ -463,3 +463,12 @@ def test_nothing_is_left_of_what_was_opened(executor: GraphExecutor, tmp_path: P
         with GraphExecutor(2, backend="processes") as other:
             assert pickle.loads(other.submit(pickle.dumps, 1).result(LIMIT)) == 1
     assert me.num_fds() <= descriptors
+
+
+def test_a_failure_that_is_allowed_is_waited_for(executor):
+    futures = []
+    for n in range(50):
+        failing = executor.submit(raises if n % 2 else abs, *([] if n % 2 else [-n]))
+        futures.append(executor.submit(repr, allow_failure(failing)))
+    for n, future in enumerate(futures):
+        assert future.result(LIMIT) == ("KeyError('on purpose')" if n % 2 else str(n))

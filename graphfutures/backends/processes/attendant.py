@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 from tempfile import TemporaryFile
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
@@ -56,8 +57,8 @@ class Attendant:
         self.place = Place(f"process {number}", MOST, sequential=True, lends=False, hosts=False, lane=pool.lane)
         #: functions that will not come again
         self.forgotten: deque[int] = deque()
-        #: what was handed over and has not been heard of, in order: the task, which attempt, and whether it may be
-        #: given back
+        #: what was handed over and has not been heard of, by tickets, in order: the task, which of its attempts, and
+        #: whether it may be given back
         self.hand: dict[int, tuple[GraphFuture[Any], int, bool]] = {}
         self.idle = False
         #: whether it has heard of the end of the graph
@@ -69,6 +70,8 @@ class Attendant:
         self._waiting: Waiting | None = None
         self._sending = threading.Lock()
         self._sent: set[int] = set()
+        self._numbers = count(1)  # for tickets
+        self._tickets: dict[int, int] = {}  # of the last attempt that was handed over, of each task
         self._heard = 0  # number of the last report
         self.reported = 0  # how many tasks were
         self._seconds = 0.0  # what a task takes, as far as is known
@@ -93,14 +96,14 @@ class Attendant:
             return next(iter(self.hand), 0)
         return self._page.running()  # type: ignore[no-any-return]
 
-    def started(self) -> list[tuple[GraphFuture[Any], int]]:
+    def started(self) -> list[tuple[int, GraphFuture[Any], int]]:
         """What the worker had started, in order: all that it has ended without telling, and what it ran."""
         last = self.running or (self._page.last() if self._page is not None else 0)
         found = []
         if last in self.hand:
-            for serial, (future, number, _) in self.hand.items():
-                found.append((future, number))
-                if serial == last:
+            for ticket, (future, number, _) in self.hand.items():
+                found.append((ticket, future, number))
+                if ticket == last:
                     break
         return found
 
@@ -275,21 +278,27 @@ class Attendant:
                 self._asked = False
                 if self._left is not None:
                     self._left += len(what[0])
-                for serial in what[0]:
-                    future, number, _ = self.hand.pop(serial)
+                for ticket in what[0]:
+                    future, number = self._taken_from_hand(ticket)
                     returned.append((future, number))
         if waiting.dead and not facts:
             raise EOFError
         return facts, returned
 
+    def _taken_from_hand(self, ticket: int) -> tuple[GraphFuture[Any], int]:
+        future, number, _ = self.hand.pop(ticket)
+        if self._tickets.get(future.serial) == ticket:
+            del self._tickets[future.serial]
+        return future, number
+
     def _take_report(self, outcomes: list[Any], facts: list[Finished]) -> None:
         self._since = monotonic()
         now = perf_counter()
-        hand, worker = self.hand, self.number
+        worker = self.number
         self.reported += len(outcomes)
         spent = 0.0
-        for serial, how, told, began, ended in outcomes:
-            future, number, _ = hand.pop(serial)
+        for ticket, how, told, began, ended in outcomes:
+            future, number = self._taken_from_hand(ticket)
             good, outcome = (True, told) if how == VALUE else self._read(how, told)
             if began <= ended <= now:
                 start, stop = began, ended
@@ -330,7 +339,8 @@ class Attendant:
                 failed.append(self._unsendable(future, number, error))
                 continue
             future._worker, future._started = self.number, now
-            self.hand[future.serial] = future, number, len(task) == 3
+            self.hand[task[0]] = future, number, len(task) == 3
+            self._tickets[future.serial] = task[0]
             tasks.append(task)
         gone = [number for number in self._taken_forgotten() if number in self._sent]
         self._sent.difference_update(gone)
@@ -363,10 +373,10 @@ class Attendant:
                         values.append(need._outcome)
                     else:
                         values.append(None)
-                        holes = (*holes, (position, need.serial))
+                        holes = (*holes, (position, self._tickets.get(need.serial, 0)))
                 args = values
             elif plan is not None:
-                args, kwargs = fill(args, kwargs or {}, plan, _value_or_held, future)
+                args, kwargs = fill(args, kwargs or {}, plan, self._value_or_held, future)
         if not kwargs:
             for value in args:
                 if type(value) not in PLAIN:
@@ -377,13 +387,18 @@ class Attendant:
                     function = known[id(fn)] = self._number_of(fn, functions, versions)
                 if function is not None:
                     if holes:
-                        return future.serial, function, tuple(args), holes
-                    return future.serial, function, tuple(args)
+                        return next(self._numbers), function, tuple(args), holes
+                    return next(self._numbers), function, tuple(args)
         if holes:
             args = list(args)
-            for position, serial in holes:
-                args[position] = Held(serial)
-        return future.serial, dumps((fn, tuple(args), kwargs or {}))
+            for position, ticket in holes:
+                args[position] = Held(ticket)
+        return next(self._numbers), dumps((fn, tuple(args), kwargs or {}))
+
+    def _value_or_held(self, source: Any) -> Any:
+        if isinstance(source, GraphFuture) and source.state is not DONE:
+            return Held(self._tickets.get(source.serial, 0))
+        return value_of(source)
 
     def _number_of(self, fn: Any, functions: dict[int, Any], versions: dict[str, int]) -> int | None:
         found = self._pool.functions.find(fn)
@@ -434,9 +449,3 @@ class Attendant:
             self._connection = None
         if self._waiting is not None:
             self._waiting.close()
-
-
-def _value_or_held(source: Any) -> Any:
-    if isinstance(source, GraphFuture) and source.state is not DONE:
-        return Held(source.serial)
-    return value_of(source)

@@ -16,9 +16,10 @@ from graphfutures import errors
 
 #: ``(RUN, heard, functions, forgotten, versions, tasks)``: run these in this order.  ``heard`` is the number of the
 #: last report that has arrived, ``functions`` maps numbers to pickles, ``forgotten`` are numbers of those that will
-#: not come again; ``versions`` see ``functions.Functions``.  A task is one of
-#: ``(serial, number of its function, arguments)``; the same and ``((position, serial), …)``, the arguments that are
-#: values of tasks before it; ``(serial, pickle of function, arguments and keyword arguments)``.
+#: not come again; ``versions`` see ``functions.Functions``.  A task, that is one attempt of
+#: it, has a ticket, the number by which this worker knows it: it is one of
+#: ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, the arguments that are
+#: values of tasks before it; ``(ticket, pickle of function, arguments and keyword arguments)``.
 RUN: Final = "run"
 #: ``(RETURN, n)``: give back so many tasks that have not been started
 RETURN: Final = "return"
@@ -30,9 +31,9 @@ LEAVE: Final = "leave"
 #: ``(READY, process id)`` or ``(BROKEN, pickled exception)``, after the initializer
 READY: Final = "ready"
 BROKEN: Final = "broken"
-#: ``(REPORT, number, outcomes)``: each of them ``(serial, how, outcome, start, stop)``
+#: ``(REPORT, number, outcomes)``: each of them ``(ticket, how, outcome, start, stop)``
 REPORT: Final = "report"
-#: ``(RETURNED, serials)``: tasks that are given back
+#: ``(RETURNED, tickets)``: tasks that are given back
 RETURNED: Final = "returned"
 
 # -- how a task has ended ---------------------------------------------------------------------
@@ -57,33 +58,33 @@ class HeldElsewhereError(Exception):
 class Held:
     """In the place of a value in pickled arguments: that of a task which the same worker has run before.
 
-    :param serial: of that task.
+    :param ticket: of that task.
     """
 
-    __slots__ = ("serial",)
+    __slots__ = ("ticket",)
 
-    def __init__(self, serial: int) -> None:
-        self.serial = serial
+    def __init__(self, ticket: int) -> None:
+        self.ticket = ticket
 
     def __reduce__(self) -> Any:
-        return held, (self.serial,)
+        return held, (self.ticket,)
 
 
 #: in a worker: how each task has ended whose report may not have been heard of
 kept: dict[int, tuple[int, Any]] = {}
 
 
-def held(serial: int) -> Any:
+def held(ticket: int) -> Any:
     """In a worker: the value of a task that it has run.
 
     :raises HeldElsewhereError: if it has not.
     """
-    how, outcome = kept.get(serial, (SKIPPED, None))
+    how, outcome = kept.get(ticket, (SKIPPED, None))
     if how == VALUE:
         return outcome
     if how == PICKLED:
         return pickle.loads(outcome)
-    raise HeldElsewhereError(serial)
+    raise HeldElsewhereError(ticket)
 
 
 class RemoteTracebackError(Exception):

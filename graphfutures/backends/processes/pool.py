@@ -30,8 +30,9 @@ from graphfutures.running import record_of
 LOGGER = logging.getLogger("graphfutures")
 #: further attempts of a task whose worker has died, unless the task says otherwise
 CRASH_RETRIES = 3
-#: how many workers in a row may die before they have run anything
+#: how many workers in a row may die before they have run anything; those that are killed are none of our faults
 STILLBORN = 3
+KILLED = 30
 #: what libraries of C and Fortran read to know how many threads to start
 _THREADS_OF_LIBRARIES = (
     "OMP_NUM_THREADS",
@@ -238,8 +239,8 @@ class Processes:
         self.attendants.pop(attendant, None)
         self._stillborn = 0 if attendant.reported or attendant.hand else self._stillborn + 1
         facts: list[Finished] = []
-        for future, number in attendant.started():
-            if future.serial != attendant.running and future.crash_retries != 0:
+        for ticket, future, number in attendant.started():
+            if ticket != attendant.running and future.crash_retries != 0:
                 continue  # it had ended, and its outcome was not told yet
             future.crashes = crashes = future.crashes + 1
             most = CRASH_RETRIES if future.crash_retries is None else future.crash_retries
@@ -249,7 +250,8 @@ class Processes:
                 facts.append((future, number, False, error, False, record))
             else:
                 LOGGER.warning("%s runs again: %s", future.key, errors.how_it_died(code))
-        if self._stillborn >= STILLBORN:
+        killed = code in (-signal.SIGKILL, -signal.SIGTERM) if hasattr(signal, "SIGKILL") else False
+        if self._stillborn >= (KILLED if killed else STILLBORN):
             self.give_up(errors.workers_die(code))
         hub.exchange(attendant.place, facts, 0)
         hub.lost(attendant.place)

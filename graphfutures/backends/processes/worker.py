@@ -143,8 +143,8 @@ class Worker(Doorbell):
 
     def _run_these(self, heard: int, functions: Any, forgotten: Any, versions: Any, tasks: list[Any]) -> None:
         while self._reported and self._reported[0][0] <= heard:
-            for serial in self._reported.popleft()[1]:
-                kept.pop(serial, None)
+            for ticket in self._reported.popleft()[1]:
+                kept.pop(ticket, None)
         if versions:
             self._namespace.latest.update(versions)
         for number in forgotten:
@@ -183,8 +183,8 @@ class Worker(Doorbell):
                 args = task[2]
                 if len(task) == 4:
                     args = list(args)
-                    for position, serial in task[3]:
-                        args[position] = messages.held(serial)
+                    for position, ticket in task[3]:
+                        args[position] = messages.held(ticket)
                 value = fn(*args)
             stop = perf_counter()
             how = VALUE
@@ -295,13 +295,13 @@ class Page:
         self._map = mmap.mmap(descriptor, self.SIZE)
         self._cells = memoryview(self._map).cast("Q")
 
-    def started(self, serial: int) -> None:
+    def started(self, ticket: int) -> None:
         """A task begins."""
-        self._cells[0] = serial
+        self._cells[0] = ticket
 
-    def finished(self, serial: int) -> None:
+    def finished(self, ticket: int) -> None:
         """Its attempt has returned."""
-        self._cells[1] = serial
+        self._cells[1] = ticket
         self._cells[0] = 0
 
     def running(self) -> int:
