@@ -222,7 +222,8 @@ class GraphExecutor(Overview):
         :param join: whether futures in the returned value are waited for, without a slot, and replaced by their values.
         :param backend: on which backend of this executor: one of ``backends``, or by a name that is known anyhow.
         :param resources: tokens that the task holds while it computes, by name, of those that the executor has.
-        :param crash_retries: further attempts after the death of a worker process; no backend of today has such.
+        :param crash_retries: further attempts after the death of a worker process, 3 by default; with 0 a task that was
+            begun is never begun again.
         :return: a view; its ``shutdown`` waits for what went through it, and closes the view alone.
         :raises TypeError: for an unknown option or a value of the wrong type.
         :raises ValueError: for a value that cannot be, or that the backend cannot keep; from ``submit``, if a task

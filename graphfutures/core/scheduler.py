@@ -160,7 +160,7 @@ class Scheduler(Slots):
                 break
             self._begins(task, place)
             batch.append(task)
-            if place.sequential:
+            if place.sequential and self.keeping:
                 task.along = task.unmet > 0
                 self._not_foreign(task)
                 for child in reversed(task.dependents or ()):

@@ -472,3 +472,22 @@ def test_a_failure_that_is_allowed_is_waited_for(executor):
         futures.append(executor.submit(repr, allow_failure(failing)))
     for n, future in enumerate(futures):
         assert future.result(LIMIT) == ("KeyError('on purpose')" if n % 2 else str(n))
+
+
+def test_a_future_that_is_given_with_and_without_its_failure(executor):
+    futures = [executor.submit(abs, -1)]
+    for _ in range(200):
+        futures.append(executor.submit(max, [futures[-1], allow_failure(futures[-1])]))
+    assert futures[-1].result(LIMIT) == 1
+
+
+def test_beside_threads_in_one_graph():
+    with GraphExecutor(2, "mine", backends={"processes": 2}) as executor:
+        far = executor.options(backend="processes")
+        assert far.submit(os.getpid).result(LIMIT) != os.getpid()
+        total = executor.submit(abs, 0)
+        for n in range(300):
+            total = (far if n % 3 else executor).submit(added, total, n)
+        assert total.result(LIMIT) == sum(range(300))
+        wide = [(far if n % 2 else executor).submit(added, far.submit(abs, -n), n) for n in range(200)]
+        assert [future.result(LIMIT) for future in wide] == [2 * n for n in range(200)]

@@ -20,9 +20,9 @@ from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.functions import dumps
 from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, VALUE, Held
 from graphfutures.backends.processes.waiting import Waiting
-from graphfutures.calls import EACH, fill
+from graphfutures.calls import EACH, Allowed, fill
 from graphfutures.core.graph import Place
-from graphfutures.core.states import DONE
+from graphfutures.core.states import DONE, RUNNING
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture
 from graphfutures.running import on_terms, record_of, value_of
@@ -396,8 +396,9 @@ class Attendant:
         return next(self._numbers), dumps((fn, tuple(args), kwargs or {}))
 
     def _value_or_held(self, source: Any) -> Any:
-        if isinstance(source, GraphFuture) and source.state is not DONE:
-            return Held(self._tickets.get(source.serial, 0))
+        need = source.future if isinstance(source, Allowed) else source  # which is needed without that as well
+        if isinstance(need, GraphFuture) and need.state is RUNNING:
+            return Held(self._tickets.get(need.serial, 0))
         return value_of(source)
 
     def _number_of(self, fn: Any, functions: dict[int, Any], versions: dict[str, int]) -> int | None:
