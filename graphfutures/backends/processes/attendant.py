@@ -22,7 +22,7 @@ from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, VAL
 from graphfutures.backends.processes.waiting import Waiting
 from graphfutures.calls import EACH, Allowed, fill
 from graphfutures.core.graph import Place
-from graphfutures.core.states import DONE, RUNNING
+from graphfutures.core.states import DONE, SETTLED
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture
 from graphfutures.running import on_terms, record_of, value_of
@@ -397,7 +397,7 @@ class Attendant:
 
     def _value_or_held(self, source: Any) -> Any:
         need = source.future if isinstance(source, Allowed) else source  # which is needed without that as well
-        if isinstance(need, GraphFuture) and need.state is RUNNING:
+        if isinstance(need, GraphFuture) and need.state not in SETTLED:
             return Held(self._tickets.get(need.serial, 0))
         return value_of(source)
 
