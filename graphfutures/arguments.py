@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from graphfutures.calls import EACH, Allowed, Lazy, Plan, Quote, find, futures_of
+from graphfutures.calls import EACH, Allowed, Lazy, Plan, Quote, fill, find, futures_of
 from graphfutures.core.graph import Task
 from graphfutures.externals import External
 from graphfutures.futures import GraphFuture, Owner
@@ -75,6 +75,17 @@ def look(args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner) -> Found:
         return plan, tasks, ()
     strict = {task for task, source in zip(tasks, sources, strict=True) if type(source) is not Allowed}
     return plan, tasks, tuple({task for task in tasks if task not in strict})
+
+
+def begun(door: Any, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> tuple[Any, dict[str, Any]]:
+    """A call with futures in the places of the computations that were not begun.
+
+    :param door: where they are begun.
+    """
+    plan = plan or EACH
+    lazies = [source for source in futures_of(plan) if isinstance(source, Lazy)]
+    found = dict(zip(map(id, lazies), lazies[0].begun_on(door, lazies), strict=True))
+    return fill(args, kwargs, plan, lambda source: found.get(id(source), source), None)
 
 
 def _task(source: Any, owner: Owner) -> Task:

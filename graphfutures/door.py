@@ -12,9 +12,9 @@ from time import monotonic
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from graphfutures import errors
-from graphfutures.arguments import LAZY, NOTHING, look
+from graphfutures.arguments import LAZY, NOTHING, begun, look
 from graphfutures.bells import Thread
-from graphfutures.calls import ATOMS, EACH, Lazy, Plan, fill, futures_of
+from graphfutures.calls import ATOMS, EACH
 from graphfutures.config import entered, handed_down
 from graphfutures.core.states import DONE
 from graphfutures.current import here
@@ -30,7 +30,10 @@ class Door(Executor):
 
     _hub: Hub
     _max_workers: int
-    _options: Mapping[str, Any] | None
+    _options: Mapping[str, Any] | None = None
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
 
     @overload
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> GraphFuture[R]: ...
@@ -63,7 +66,7 @@ class Door(Executor):
                 plain = False
         plan, tasks, tolerated = NOTHING if plain else look(args, kwargs, hub)
         if tasks is LAZY:
-            given, named = self._begin(args, kwargs, plan)
+            given, named = begun(self, args, kwargs, plan)
             return self.submit(fn, *given, **named)
         context: Context | None = copy_context()
         if context and entered in context:
@@ -97,13 +100,6 @@ class Door(Executor):
         finally:
             del future  # the traceback of a task that ran inline leads here
 
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
-        """The arguments with futures in the places of computations that were not begun."""
-        plan = plan or EACH
-        lazies = [source for source in futures_of(plan) if isinstance(source, Lazy)]
-        begun = dict(zip(map(id, lazies), lazies[0].begun_on(self, lazies), strict=True))
-        return fill(args, kwargs, plan, lambda source: begun.get(id(source), source), None)
-
     def post(self, fn: Callable[..., R], args: tuple[Any, ...], name: str, **traits: Any) -> GraphFuture[R]:
         """Schedule a call of positional arguments under a name.
 
@@ -114,7 +110,7 @@ class Door(Executor):
             self._check(fn)
         plan, tasks, _ = look(args, {}, hub)
         if tasks is LAZY:
-            return self.post(fn, tuple(self._begin(args, {}, plan)[0]), name, **traits)
+            return self.post(fn, tuple(begun(self, args, {}, plan)[0]), name, **traits)
         context: Context | None = copy_context()
         if context and entered in context:
             context = handed_down(context)

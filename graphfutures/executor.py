@@ -172,6 +172,7 @@ class GraphExecutor(Overview):
         ending.register(hub)
         # An executor that is dropped still finishes its work; then its threads leave.
         hub.door = weakref.ref(self, partial(_dropped, weakref.ref(hub)))
+        hub.side_door = Door
 
     def _add_lane(self, lane: str, what: Any) -> None:
         if not isinstance(lane, str):
@@ -219,7 +220,8 @@ class GraphExecutor(Overview):
             slot is held meanwhile.
         :param timeout: seconds that one attempt may take, not counting those in which it waits inside; then the
             future fails with ``TaskTimeoutError``, and on threads the slot is taken until the function returns.
-        :param join: whether futures in the returned value are waited for, without a slot, and replaced by their values.
+        :param join: whether futures and delayed objects in the returned value are waited for, without a slot, and
+            replaced by their values.
         :param backend: on which backend of this executor: one of ``backends``, or by a name that is known anyhow.
         :param resources: tokens that the task holds while it computes, by name, of those that the executor has.
         :param crash_retries: further attempts after the death of a worker process, 3 by default; with 0 a task that was

@@ -53,6 +53,8 @@ class Hub(Facts):
     open_inside = True
     #: a weak reference to the executor
     door: Any = None
+    #: what makes a door that is there when the executor is gone
+    side_door: Any = None
     #: whether the end of the interpreter waits for it no more
     abandoned = False
     #: how many tasks have ended so, and whether any has

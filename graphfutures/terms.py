@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from logging import getLogger
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
-from graphfutures.arguments import look
+from graphfutures.arguments import LAZY, begun, look
 from graphfutures.backends.base import Finished
+from graphfutures.calls import EACH, Plan
 from graphfutures.core.states import RUNNING
+from graphfutures.current import here
 from graphfutures.futures import GraphFuture
 
 LOGGER = getLogger("graphfutures")
@@ -71,8 +74,11 @@ def judged(fact: Finished, terms: Terms, call: tuple[Any, ...]) -> Finished:
             if not terms.join:
                 return fact
             plan, tasks, tolerated = look((outcome,), {}, future._owner)  # type: ignore[arg-type]
+            if tasks is LAZY:
+                outcome = _begun(future, outcome, plan, call[2])
+                plan, tasks, tolerated = look((outcome,), {}, future._owner)  # type: ignore[arg-type]
             if plan is None:
-                return fact
+                return future, number, True, outcome, fact[4], record
             future._args, future._rest = (outcome,), (None, plan, None)
             return future, number, False, Joined(tasks, tolerated), False, record
         failures = future.failures + 1
@@ -89,6 +95,18 @@ def judged(fact: Finished, terms: Terms, call: tuple[Any, ...]) -> Finished:
         return future, number, False, error, False, record
     finally:
         del fact, future, outcome, call
+
+
+def _begun(future: GraphFuture[Any], value: Any, plan: Plan | None, rest: Any) -> Any:
+    """A value with futures in the places of delayed objects, begun as if the task itself had done so."""
+    owner: Any = future._owner
+    context = rest[2] if rest is not None and rest is not EACH else None
+    outer, here.task = here.task, future
+    try:
+        ((value,), _) = (context or Context()).run(begun, owner.side_door(owner), (value,), {}, plan)
+        return value
+    finally:
+        here.task = outer
 
 
 def _matches(retry_on: Any, error: BaseException, future: GraphFuture[Any]) -> bool:

@@ -2,13 +2,20 @@
 
 import threading
 from concurrent.futures import Future, wait
+from contextvars import ContextVar
 
 import pytest
 from patience import LIMIT, in_time
 
-from graphfutures import DeadlockError, TaskTimeoutError, current_executor, current_task
+from graphfutures import DeadlockError, TaskTimeoutError, current_executor, current_task, delayed, quote
 
 SHARED = pytest.mark.asks(shares_memory=True)
+
+
+def settled(value):
+    future: Future = Future()
+    future.set_result(value)
+    return future
 
 
 class Flaky:
@@ -200,6 +207,50 @@ def test_join_waits_for_futures_of_others_without_a_slot(executor, held):
     assert not joined.done()
     held.set_result("there")
     assert joined.result(LIMIT) == ["there"]
+
+
+@SHARED
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (lambda: delayed(abs)(-1), 1),
+        (lambda: [delayed(abs)(-1), {"b": delayed(abs)(delayed(abs)(-2))}], [1, {"b": 2}]),
+        (lambda: [delayed(abs)], [abs]),
+        (lambda: delayed([1]), [1]),
+        (lambda: [delayed(abs)(-1), settled(2), quote(delayed)], [1, 2, delayed]),
+    ],
+    ids=["bare", "inside", "function", "data", "mixed"],
+)
+def test_join_computes_delayed_objects_in_the_value(executor, value, expected):
+    assert executor.options(join=True).submit(value).result(LIMIT) == expected
+
+
+@SHARED
+def test_join_computes_delayed_objects_while_the_executor_is_shut_down(executor, case, gate):
+    def late():
+        gate.passage()
+        return delayed(abs)(-1)
+
+    if case.capabilities.submits_run:
+        gate.open()
+    joined = executor.options(join=True).submit(late)
+    executor.shutdown(wait=False)
+    gate.open()
+    assert joined.result(LIMIT) == 1
+
+
+@SHARED
+def test_what_join_computes_runs_in_the_context_of_its_task(executor):
+    here = ContextVar("here", default="nowhere")
+    token = here.set("here")
+    joined = executor.options(join=True).submit(lambda: [delayed(here.get)()])
+    here.reset(token)
+    assert joined.result(LIMIT) == ["here"]
+
+
+@SHARED
+def test_the_failure_of_what_join_computes_is_the_failure_of_the_task(executor):
+    assert isinstance(executor.options(join=True).submit(lambda: [delayed(int)("x")]).exception(LIMIT), ValueError)
 
 
 @pytest.mark.asks(shares_memory=True, hosts=True)
