@@ -108,7 +108,7 @@ class Door(Executor):
         hub = self._hub
         if hub.refusal is not None:
             self._check(fn)
-        plan, tasks, _ = look(args, {}, hub)
+        plan, tasks, tolerated = look(args, {}, hub)
         if tasks is LAZY:
             return self.post(fn, tuple(begun(self, args, {}, plan)[0]), name, **traits)
         context: Context | None = copy_context()
@@ -118,6 +118,8 @@ class Door(Executor):
         if context or (plan is not None and plan is not EACH):
             rest = None, plan, context or None
         future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), fn, args, rest, tasks, name)
+        if tolerated:
+            future.tolerated = tolerated
         if traits:
             future.mark(**traits)
         task = here.task

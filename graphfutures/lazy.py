@@ -421,7 +421,9 @@ def _pickled_token(*parts: Any, ensure_deterministic: bool) -> str:
 def _key_of(source: Any) -> str:
     if isinstance(source, Lazy):
         return source.key  # type: ignore[attr-defined, no-any-return]
-    return f"future-{id(getattr(source, 'future', source))}"
+    if isinstance(source, Allowed):
+        return f"allowed-{id(source.future)}"
+    return f"future-{id(source)}"
 
 
 def _identity(value: Any) -> Any:

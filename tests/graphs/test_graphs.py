@@ -13,7 +13,7 @@ import pytest
 from patience import LIMIT, until
 
 import graphfutures
-from graphfutures import GraphExecutor, delayed, quote
+from graphfutures import GraphExecutor, allow_failure, delayed, quote
 from graphfutures.graphs import pieces
 
 Pair = namedtuple("Pair", "first second")
@@ -265,3 +265,11 @@ def test_futures_beside_keys(executor):
     }
     found = executor.get(graph, [key for key in graph if key != "x"])
     assert found == ([1, 3, [4, 1], 5], 13, [1, 3, 4, 3], [1, 1, {"a": 3, "b": [4]}], {"a": [3]}, 4, [1, {"a": 1}])
+
+
+def test_a_future_in_a_graph_that_may_fail(executor):
+    with GraphExecutor(1) as other:
+        for bad in (executor.submit(int, "x"), other.submit(int, "x")):
+            assert executor.get({"a": (repr, allow_failure(bad))}, "a").startswith("ValueError")
+            assert executor.get({"a": (repr, [allow_failure(bad)])}, "a").startswith("[ValueError")
+            assert executor.get({"f": allow_failure(bad), "a": (repr, "f")}, "a").startswith("ValueError")

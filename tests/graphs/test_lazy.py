@@ -252,6 +252,18 @@ def test_what_delayed_arguments_have_in_common_runs_once():
     assert calls == [1, 1]
 
 
+def test_a_future_that_may_fail_is_told_from_the_future_itself(scheduler):
+    bad: Future[int] = Future()
+    threading.Timer(0.05, bad.set_exception, [ValueError("bad")]).start()  # not yet: those who depend on it wait
+    name = delayed(lambda value: type(value).__name__)
+    assert name(allow_failure(bad)).compute(scheduler=scheduler) == "ValueError"
+    for things in ((bad, allow_failure(bad)), (allow_failure(bad), bad), (name(allow_failure(bad)), name(bad))):
+        with pytest.raises(ValueError, match="bad"):
+            compute(*things, scheduler=scheduler)
+    with pytest.raises(ValueError, match="bad"):
+        delayed(max)(allow_failure(bad), bad).compute(scheduler=scheduler)
+
+
 def test_a_cancelled_future_that_is_allowed_to_fail(scheduler):
     cancelled: Future[int] = Future()
     cancelled.cancel()
