@@ -101,7 +101,7 @@ class Door(Executor):
             del future  # the traceback of a task that ran inline leads here
 
     def post(self, fn: Callable[..., R], args: tuple[Any, ...], name: str, **traits: Any) -> GraphFuture[R]:
-        """Schedule a call of positional arguments under a name.
+        """Schedule a call of positional arguments, a part of a graph that is known whole, under a name.
 
         :param traits: see ``Task.mark``.
         """
@@ -122,14 +122,12 @@ class Door(Executor):
             future.tolerated = tolerated
         if traits:
             future.mark(**traits)
+        if hub.max_pending is not None:
+            future.mark(aside=True)
         task = here.task
         if task is not None and task._owner is hub:
             future.special = future.nested = True
-            hub.submitted(future)
-        elif hub.max_pending is not None:
-            hub.admit(future)
-        else:
-            hub.submitted(future)
+        hub.submitted(future)
         return future
 
     def _check(self, fn: Any) -> None:

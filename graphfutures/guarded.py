@@ -60,6 +60,10 @@ class Guarded:
         # In the order in which they go, so that one that goes on meanwhile may be counted twice, but is not missed.
         return len(self.inbox) + len(self._posts) + len(self.scheduler.unsettled) - self.scheduler.foreign
 
+    def load(self) -> int:
+        """How many of those count where their number is limited."""
+        return self.backlog() - self.scheduler.aside
+
     def hold(self) -> None:
         """Have the graph stay as it is, and whole, until ``let_go``: the process forks."""
         self._lock.acquire()

@@ -225,7 +225,7 @@ class Hub(Facts):
                 if later:
                     self._put_off(later)
                 if self.room:
-                    wake_in(self.room, self.backlog())
+                    wake_in(self.room, self.load())
             except BaseException as error:
                 self._interrupted(error, told)
                 raise
@@ -330,7 +330,7 @@ class Hub(Facts):
             self.submitted(future)
             return
         with self._admission:
-            while self.backlog() >= limit and self.refusal is None:
+            while self.load() >= limit and self.refusal is None:
                 self.shrunk(limit)
             if self.refusal is not None:
                 raise errors.refused(self.refusal)
@@ -399,7 +399,8 @@ class Hub(Facts):
         """
 
         def too_many() -> bool:
-            if self.backlog() < limit or self.ended or not (refused or self.refusal is None):
+            unfinished = self.backlog() if refused else self.load()
+            if unfinished < limit or self.ended or not (refused or self.refusal is None):
                 return False
             return unless is None or not unless()
 
@@ -463,7 +464,7 @@ class Hub(Facts):
         :param started: what this thread has begun to run.
         """
         release_all(self._rebuild(place, started))
-        wake_in(self.room, self.backlog())
+        wake_in(self.room, self.load())
 
     def nudge(self) -> None:
         """Somebody begins to wait: see to what an interrupted thread may have left undone."""

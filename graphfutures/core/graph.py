@@ -61,7 +61,7 @@ class Task:
 
     __slots__ = ("__dict__", "attempt", "dependencies", "dependents", "place", "serial", "special", "state", "unmet")
 
-    #: whether any of the seven below is set, which is all that is looked at of most tasks
+    #: whether any of the eight below is set, which is all that is looked at of most tasks
     special: bool
     #: larger first
     priority: float = 0
@@ -77,6 +77,8 @@ class Task:
     derived: bool = False
     #: waits, directly or not, for something outside
     foreign: bool = False
+    #: not counted among those whose number is limited
+    aside: bool = False
 
     #: dependencies whose failure is an ordinary value to it
     tolerated: tuple[Task, ...] = ()

@@ -30,7 +30,7 @@ def check(
         assert task.state != NEW, task
         traits = (
             *(task.priority, task.nested, task.lane, task.resources),
-            *(task.outside, task.derived, task.foreign),
+            *(task.outside, task.derived, task.foreign, task.aside),
         )
         assert task.special or not any(traits), "what is special about a task goes unnoticed"
         assert (task in scheduler.unsettled) == (task.state not in SETTLED), (task, task.state)
@@ -49,6 +49,7 @@ def check(
             assert task.unmet or task.outside or task in scheduler.news, "it waits for nothing"
     foreign = [task for task in scheduler.unsettled if task.foreign]
     assert scheduler.foreign == len(foreign)
+    assert scheduler.aside == sum(task.aside and not task.foreign for task in scheduler.unsettled)
     assert all(task.state is WAITING for task in foreign)
     _check_attempts(scheduler, tasks, list(outstanding))
     _check_tokens(scheduler, list(outstanding))

@@ -38,6 +38,7 @@ def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collec
             if task.state is not RUNNING:
                 task.state = RUNNING
             fresh.unsettled.add(task)
+            fresh.aside += task.aside
             if runs:
                 fresh.tokens.take(task, forced=True)
         elif task.state in SETTLED:

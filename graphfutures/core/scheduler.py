@@ -39,6 +39,7 @@ class Scheduler(Slots):
         self.claims = Claims()
         self.keeping = keeping
         self.foreign = 0  # how many of the unsettled wait for something outside
+        self.aside = 0  # how many of the others are not counted
         self.news: Tasks = []
         #: ready again, but not before they are ``due``
         self.postponed: set[Task] = set()
@@ -51,6 +52,8 @@ class Scheduler(Slots):
         keeping, add, roots = self.keeping, self.unsettled.add, self.policy.roots
         for task in tasks:
             add(task)
+            if task.special and task.aside:
+                self.aside += 1
             if keeping:
                 self.claims.claim(task)
             unmet = 0
@@ -74,8 +77,7 @@ class Scheduler(Slots):
                     else:
                         children.append(task)
                     if dependency.special and (dependency.outside or dependency.foreign) and not task.foreign:
-                        task.mark(foreign=True)
-                        self.foreign += 1
+                        self._becomes_foreign(task)
             else:
                 if unmet:
                     task.unmet = unmet
@@ -189,7 +191,7 @@ class Scheduler(Slots):
         :param again: whether it returned without a value, and is to be repeated.
         :return: False if this is not usual: nothing has changed then.
         """
-        if self.keeping or self._spreading or self._holders or self.lent_tokens:
+        if self.keeping or self._spreading or self._holders or self.lent_tokens or self.aside:
             return False
         if self._blocked and (place.resuming or (task, number) in self._blocked):
             return False
@@ -287,8 +289,7 @@ class Scheduler(Slots):
             task.unmet += 1
             self._add_dependent(dependency, task)
             if (dependency.outside or dependency.foreign) and not task.foreign:
-                task.mark(foreign=True)
-                self.foreign += 1
+                self._becomes_foreign(task)
         if not task.unmet:
             self._inputs_done(task)
         return True
@@ -389,6 +390,9 @@ class Scheduler(Slots):
         if self.postponed:
             self.postponed.discard(task)
         self._not_foreign(task)
+        if self.aside and task.aside:
+            task.aside = False
+            self.aside -= 1
         children = task.dependents
         if task.keeper is None:
             task.dependents = None
@@ -413,10 +417,16 @@ class Scheduler(Slots):
         task.state = READY
         self._queue_of(task).push_early(task)
 
+    def _becomes_foreign(self, task: Task) -> None:
+        task.mark(foreign=True)
+        self.foreign += 1
+        self.aside -= task.aside
+
     def _not_foreign(self, task: Task) -> None:
         if task.special and task.foreign:
             task.foreign = False
             self.foreign -= 1
+            self.aside += task.aside
 
     def _inputs_done(self, task: Task) -> None:
         self._not_foreign(task)

@@ -186,3 +186,31 @@ def test_a_submission_on_an_unrelated_pending_future_is_no_deadlock(make):
     assert executor.submit(abs, -4).result(LIMIT) == 4
     foreign.set_result(-1)
     assert dependent.result(LIMIT) == 1
+
+
+@pytest.mark.asks(shares_memory=True)
+def test_a_graph_that_is_known_whole_is_not_held_back(make, case, gate):
+    executor = make(max_pending=1)
+    whole = Submitter(lambda: executor.get({str(n): (gate.passage, n) for n in range(8)}, [*"01234567"]))
+    gate.arrived(case.workers)
+    assert executor.stats()["ready"] == 8 - case.workers
+    gate.open()
+    assert whole.ended().futures == [tuple(range(8))]
+
+
+@pytest.mark.asks(shares_memory=True)
+def test_a_graph_that_is_known_whole_does_not_count(make, case, gate, held):
+    executor = make(max_pending=2)
+    graph = {**{("gate", n): (gate.passage, n) for n in range(9)}, "held": held, "after": (abs, "held")}
+    whole = Submitter(lambda: executor.get(graph, ["after", *graph]))
+    gate.arrived(case.workers)
+    submitter = Submitter(lambda: executor.submit(abs, -1), 3)
+    assert submitter.blocks()
+    assert len(submitter.futures) == 2
+    held.set_result(-7)
+    assert submitter.blocks()
+    assert len(submitter.futures) == 2
+    gate.open()
+    assert [future.result(LIMIT) for future in submitter.ended().futures] == [1, 1, 1]
+    assert whole.ended().futures[0][0] == 7
+    assert executor._hub.scheduler.aside == 0
