@@ -79,6 +79,7 @@ class Door(Executor):
             future.tolerated = tolerated
         if self._options is not None:
             self._mark(future)
+            future._name = self._options.get("name")
         task = here.task
         if task is not None and task._owner is hub:
             future.special = future.nested = True
@@ -106,7 +107,7 @@ class Door(Executor):
         :param traits: see ``Task.mark``.
         """
         hub = self._hub
-        if hub.refusal is not None:
+        if hub.refusal is not None or self._options is not None:
             self._check(fn)
         plan, tasks, tolerated = look(args, {}, hub)
         if tasks is LAZY:
@@ -120,14 +121,24 @@ class Door(Executor):
         future: GraphFuture[R] = GraphFuture(hub, next(hub.serials), fn, args, rest, tasks, name)
         if tolerated:
             future.tolerated = tolerated
+        if self._options is not None:
+            self._mark(future)
         if traits:
+            terms = traits.get("terms")
+            if terms is not None and future.terms is not None:
+                traits["terms"] = future.terms._replace(retries=terms.retries)
             future.mark(**traits)
         if hub.max_pending is not None:
             future.mark(aside=True)
         task = here.task
         if task is not None and task._owner is hub:
             future.special = future.nested = True
-        hub.submitted(future)
+        hub.inbox.append(future)
+        if hub.ended:
+            hub.take_back(future)
+        if self._options is not None:
+            self._accepted(future)
+        hub.wake_unless_waiting(tasks)
         return future
 
     def _check(self, fn: Any) -> None:

@@ -345,7 +345,6 @@ class View(Overview):
             raise errors.refused(broken)
 
     def _mark(self, future: GraphFuture[Any]) -> None:
-        future._name = self._options.get("name")
         if self._traits:
             for name, number in self._traits.get("resources", {}).items():
                 declared = self._hub.resources

@@ -2,9 +2,15 @@
 
 import asyncio
 from concurrent.futures import Executor
+from threading import Thread, get_ident
+from time import sleep
 
 import pytest
 from patience import LIMIT, in_time
+
+from graphfutures import TaskTimeoutError, delayed
+
+SHARED = pytest.mark.asks(shares_memory=True)
 
 
 def test_a_view_is_an_executor(executor, case):
@@ -180,3 +186,89 @@ def test_an_interrupt_that_leaves_strict_cancels_what_has_not_started(make, held
     with pytest.raises(KeyboardInterrupt):
         in_time(interrupted)
     assert futures[0].cancelled()
+
+
+class Flaky:
+    """Fails twice, then returns its argument."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, value):
+        self.calls += 1
+        if self.calls < 3:
+            raise OSError("not yet")
+        return value
+
+
+@SHARED
+def test_a_graph_that_is_computed_through_a_view_has_its_options(executor):
+    view = executor.options(retries=2, name="unused")
+    assert view.get({"a": (Flaky(), 1), "b": (Flaky(), "a")}, "b") == 1
+    assert delayed(Flaky())(delayed(Flaky())(2)).compute(scheduler=view) == 2
+    assert view.submit(abs, delayed(Flaky())(-3)).result(LIMIT) == 3
+    with pytest.raises(OSError, match="not yet") as caught:
+        executor.options(retries=1).get({"the key": (Flaky(), 1)}, "the key")
+    assert "the key" in caught.value.__notes__[-1]
+
+
+@SHARED
+def test_what_a_graph_says_itself_goes_before_the_options_of_a_view(executor):
+    waits = []
+    view = executor.options(retries=0, backoff=lambda failures: waits.append(failures) or 0)
+    assert view.get({"a": (Flaky(), 1)}, "a", retries=2) == 1
+    assert waits == [1, 2]
+
+
+@SHARED
+def test_the_tokens_and_the_backend_of_a_view_hold_for_its_graphs(make):
+    executor = make(resources={"gpu": 1})
+    running, most = [], []
+
+    def compute(number):
+        running.append(number)
+        sleep(0.01)
+        most.append(len(running))
+        running.remove(number)
+
+    executor.options(resources={"gpu": 1}).get({str(n): (compute, n) for n in range(6)}, [*"012345"])
+    assert most == [1] * 6
+    with pytest.raises(ValueError, match="gpu"):
+        executor.options(resources={"gpu": 2}).get({"a": (abs, -1)}, "a")
+    assert executor.options(backend="inline").get({"a": (get_ident,)}, "a") == get_ident()
+    assert delayed(get_ident)().compute(scheduler=executor.options(backend="inline")) == get_ident()
+
+
+@pytest.mark.asks(shares_memory=True, limits_time=True)
+def test_the_time_of_a_view_limits_the_tasks_of_its_graphs(executor):
+    with pytest.raises(TaskTimeoutError):
+        executor.options(timeout=0.01).get({"a": (sleep, 0.1)}, "a")
+
+
+@SHARED
+def test_a_closed_view_computes_no_graph(executor):
+    view = executor.options(priority=1)
+    view.shutdown()
+    for closed in (
+        lambda: view.get({"a": (abs, -1)}, "a"),
+        lambda: delayed(abs)(-1).compute(scheduler=view),
+    ):
+        with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
+            closed()
+    assert executor.get({"a": (abs, -1)}, "a") == 1
+
+
+@pytest.mark.asks(shares_memory=True, submits_run=False)
+def test_shutting_a_view_waits_for_its_graphs(executor, gate):
+    view = executor.options(priority=1)
+    whole = Thread(target=view.get, args=({"a": (gate.passage, 1)}, "a"))
+    whole.start()
+    gate.arrived()
+    ending = Thread(target=view.shutdown)
+    ending.start()
+    ending.join(0.05)
+    assert ending.is_alive()
+    gate.open()
+    ending.join(LIMIT)
+    whole.join(LIMIT)
+    assert not ending.is_alive()
