@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from hashlib import sha1
@@ -158,10 +158,7 @@ def graph_of(sources: Iterable[Source]) -> _Graph:
         if key in graph:
             continue
         if isinstance(source, Delayed):
-            graph[key], needs = source._entry()
-            stack += needs
-            if source._annotations is not None:
-                graph.annotate(key, source._annotations)
+            stack += source._enter(graph)
         else:
             graph[key] = source
     return graph
@@ -276,8 +273,8 @@ class Delayed(Lazy):
     def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[()]]:
         return _first, ()
 
-    def __dask_postpersist__(self) -> tuple[Callable[..., Any], tuple[str]]:
-        return _persisted, (self.key,)
+    def __dask_postpersist__(self) -> tuple[Callable[..., Any], tuple[str, int | None]]:
+        return _rebuilt, (self.key, self._nout)
 
     def __repr__(self) -> str:
         return f"Delayed({self.key!r})"
@@ -309,12 +306,16 @@ class Delayed(Lazy):
     def __reduce__(self) -> Any:
         return _unpacked, (_packed(self),)
 
-    def _entry(self) -> tuple[Any, list[Source]]:
-        """What stands for it in a graph, and what that needs."""
+    def _enter(self, graph: _Graph) -> list[Source]:
+        """Add to a graph what stands for it there, and return what that needs."""
+        if self._annotations is not None:
+            graph.annotate(self.key, self._annotations)
         if self._fn is None:
-            return (Value(self._args[0]),), []
+            graph[self.key] = (Value(self._args[0]),)
+            return []
         call = _Call(self._fn, self._args, self._kwargs, self._plan or _NO_PLAN)
-        return (call, *map(_key_of, call.sources)), call.sources
+        graph[self.key] = (call, *map(_key_of, call.sources))
+        return call.sources
 
     # -- lazy ---------------------------------------------------------------------------------
 
@@ -372,6 +373,22 @@ class _Function(Delayed):
 
     def __reduce__(self) -> Any:
         return _Function, (self._name, self._args[0], self._pure, self._nout)
+
+
+class _Whole(Delayed):
+    """A key of a graph that is known whole, as dask writes it."""
+
+    __slots__ = ()
+
+    def __init__(self, key: str, graph: Mapping[Any, Any], nout: int | None = None) -> None:
+        super().__init__(key, None, (graph,), {}, None, None, nout)
+
+    def _enter(self, graph: _Graph) -> list[Source]:
+        graph.update(self._args[0])
+        return []
+
+    def __reduce__(self) -> Any:
+        return _Whole, (self.key, self._args[0], self._nout)
 
 
 def _call(
@@ -487,8 +504,14 @@ def _unpacked(packed: list[tuple[Any, ...]]) -> Delayed:
     return found[-1]
 
 
-def _persisted(graph: dict[str, Any], key: str) -> Delayed:
-    return Delayed(key, None, (graph[key],), {}, None)
+def _rebuilt(graph: Mapping[Any, Any], key: str, nout: int | None, rename: Mapping[str, str] | None = None) -> Delayed:
+    """A delayed object of what dask has made of its graph: another one, or its value, after ``persist``."""
+    key = (rename or {}).get(key, key)
+    value = graph[key]
+    is_call = type(value) is tuple and bool(value) and type(value[0]) in (_Call, Value)
+    if is_call or len(graph) > 1 or isinstance(value, import_module("dask._task_spec").GraphNode):
+        return _Whole(key, graph, nout)
+    return Delayed(key, None, (value,), {}, None, None, nout)
 
 
 def _called(fn: Any, /, *args: Any, **kwargs: Any) -> Any:

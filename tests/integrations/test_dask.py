@@ -24,6 +24,7 @@ import pandas as pd
 import pytest
 from dask._task_spec import Alias, DataNode, List, Task, TaskRef
 from dask.diagnostics import Profiler, ProgressBar
+from dask.graph_manipulation import bind, clone, wait_on
 from dask.utils_test import GetFunctionTestMixin
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -230,6 +231,39 @@ def test_our_delayed_objects_are_collections_of_dask(executor):
 
 
 @pytest.mark.filterwarnings("ignore")
+def twice(lazy: Any) -> Any:
+    return delayed(add)(lazy, lazy)
+
+
+@pytest.mark.parametrize(
+    "lazy", [delayed(abs)(-3), twice(delayed(abs)(-3)), delayed((abs, -2))], ids=["call", "calls", "data"]
+)
+@pytest.mark.parametrize("change", ["optimize", "persist", "clone", "wait_on", "bind"])
+def test_what_dask_makes_of_our_delayed_objects(executor, lazy, change):
+    changes = {
+        "optimize": lambda: dask.optimize(lazy)[0],
+        "persist": lambda: dask.persist(lazy)[0],
+        "clone": lambda: clone(lazy),
+        "wait_on": lambda: wait_on(lazy),
+        "bind": lambda: bind(lazy, delayed(abs)(1)),
+    }
+    changed, value = changes[change](), lazy.compute()
+    assert type(changed).compute(changed, scheduler=executor) == dask.compute(changed)[0] == value
+    assert compute(changed, [twice(changed), lazy], scheduler=executor) == (value, [value + value, value])
+    assert pickle.loads(pickle.dumps(twice(changed))).compute() == value + value
+    assert executor.submit(str, changed).result() == str(value)
+
+
+def test_a_value_that_dask_has_persisted_is_what_it_is():
+    for value in ((), (abs, -2), delayed(abs), ("abs", 1)):
+        persisted = dask.persist(delayed(lambda value=value: value)())[0]
+        assert compute(persisted)[0] is value
+
+
+def test_how_many_there_are_is_known_of_what_dask_has_changed():
+    assert compute(*dask.optimize(delayed(divmod, nout=2)(17, 5))[0]) == (3, 2)
+
+
 def test_collections_inside_delayed_objects(executor):
     array = da.from_array(np.arange(4), chunks=2)
     assert dask.delayed(array).compute(scheduler=executor).tolist() == [0, 1, 2, 3]
