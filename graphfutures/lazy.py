@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -61,6 +62,7 @@ def delayed(value: Any, name: str | None = None, *, pure: bool | None = None, no
     """
     if nout is not None and (not isinstance(nout, int) or nout < 0):
         raise ValueError(f"nout must be None or an integer of at least 0, not {nout!r:.40}")
+    (value,) = _noted((value,))
     if isinstance(value, Delayed):
         return value
     plan = find((value,), None)
@@ -123,6 +125,23 @@ def _some_are_of_dask(things: Iterable[Any]) -> bool:
             elif kind is OPAQUE and hasattr(cls, "__dask_graph__"):
                 return True
     return False
+
+
+def _noted(things: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The things with delayed objects in the places of dask's collections, as its own ``delayed`` has it."""
+    if "dask.base" not in sys.modules or not _some_are_of_dask(things):
+        return things
+    base, theirs = import_module("dask.base"), import_module("dask.delayed")
+
+    def noted(one: Any) -> Delayed:
+        if isinstance(one, Delayed):
+            return one
+        whole = theirs.delayed(one)
+        key = f"finalize-{base.tokenize(one)}"  # the same each time, which that of the whole is not
+        return _Whole(key, {**whole.__dask_graph__(), key: whole.key})
+
+    found, put_back = base.unpack_collections(*things)
+    return put_back([noted(one) for one in found])  # type: ignore[no-any-return]
 
 
 def _settled(source: Source) -> Any:
@@ -324,6 +343,18 @@ class Delayed(Lazy):
             raise AttributeError(f"a delayed object has no {name!r} before it is computed")
         return self._step(getattr, (self, name), name=f"getattr-{name}")
 
+    def __getitem__(self, place: Any) -> Delayed:
+        return self._step(operator.getitem, (self, self._place(place)), name="getitem")
+
+    def _place(self, place: Any) -> Any:
+        """Where an item is: a delayed object for a slice that has delayed bounds."""
+        if type(place) is tuple:
+            return tuple(map(self._place, place))
+        if type(place) is not slice:
+            return place
+        bounds = _noted((place.start, place.stop, place.step))
+        return self._step(slice, bounds, name="slice") if find(bounds, None) is not None else place
+
     def __call__(self, /, *args: Any, dask_key_name: str | None = None, **kwargs: Any) -> Delayed:
         return self._step(_called, (self, *args), kwargs, name="call", key=dask_key_name)
 
@@ -401,6 +432,9 @@ def _call(
     pure: bool | None = None,
     nout: int | None = None,
 ) -> Delayed:
+    args = _noted(args)
+    if kwargs:
+        (kwargs,) = _noted((kwargs,))
     plan = find(args, kwargs)
     key = key or _key(name, pure, fn, args, kwargs, plan)
     return Delayed(key, fn, args, kwargs, plan, pure, nout, annotations_for(key))
@@ -537,7 +571,7 @@ def _reversed(fn: Callable[..., Any]) -> Callable[..., Delayed]:
 
 
 _TWO = ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "and_", "or_", "xor", "lshift", "rshift")
-for _name in ("abs", "neg", "pos", "invert", "eq", "ne", "lt", "le", "gt", "ge", "getitem", *_TWO):
+for _name in ("abs", "neg", "pos", "invert", "eq", "ne", "lt", "le", "gt", "ge", *_TWO):
     setattr(Delayed, f"__{_name.strip('_')}__", _lazily(getattr(operator, _name)))
 for _name in _TWO:
     setattr(Delayed, f"__r{_name.strip('_')}__", _reversed(getattr(operator, _name)))

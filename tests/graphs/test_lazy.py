@@ -264,6 +264,25 @@ def test_a_future_that_may_fail_is_told_from_the_future_itself(scheduler):
         delayed(max)(allow_failure(bad), bad).compute(scheduler=scheduler)
 
 
+def test_slices_with_delayed_bounds(scheduler):
+    numbers, two = delayed([*range(9)]), plus(1)
+    assert numbers[two:].compute(scheduler=scheduler) == [2, 3, 4, 5, 6, 7, 8]
+    assert numbers[1:-two:two].compute(scheduler=scheduler) == [1, 3, 5]
+    assert numbers[1:3].compute(scheduler=scheduler) == [1, 2]
+
+    class Table:
+        def __getitem__(self, place):
+            return place
+
+    future: Future[int] = Future()
+    future.set_result(7)
+    places = delayed(Table())[1, :two, future::two]
+    assert places.compute(scheduler=scheduler) == (1, slice(None, 2), slice(7, None, 2))
+    pure = delayed([1, 2, 3], pure=True)
+    assert pure[: delayed(abs, pure=True)(-2)].key == pure[: delayed(abs, pure=True)(-2)].key
+    assert pure[: delayed(abs, pure=True)(-2)].key != pure[: delayed(abs, pure=True)(-1)].key
+
+
 def test_a_cancelled_future_that_is_allowed_to_fail(scheduler):
     cancelled: Future[int] = Future()
     cancelled.cancel()

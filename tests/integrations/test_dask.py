@@ -275,6 +275,33 @@ def test_collections_inside_delayed_objects(executor):
     assert kept.compute() == 1
 
 
+def test_collections_given_to_delayed_calls(executor):
+    array, theirs, ours = da.ones(3, chunks=1), dask.delayed(abs)(-4), delayed(abs)(-5)
+    frame = dd.from_pandas(pd.DataFrame({"a": [1, 2, 3]}), npartitions=2)
+    kind = delayed(lambda value: type(value).__name__)
+    given = [array, theirs, frame, frame.a.sum(), db.from_sequence([1])]
+    for scheduler in (executor, "sync", dask.get):
+        names = compute(*map(kind, given), scheduler=scheduler)
+        assert names == ("ndarray", "int", "DataFrame", "int64", "list")
+    same = delayed(lambda *args, **kwargs: [*args, kwargs])
+    future = executor.submit(abs, -6)
+    value = same([theirs, ours, future], {"a": (theirs, quote(theirs))}, Pair(ours, theirs), b=array.sum())
+    assert value.compute(scheduler=executor) == [[4, 5, 6], {"a": (4, theirs)}, Pair(5, 4), {"b": 3}]
+    assert dask.compute(value[0][1] + theirs)[0] == 9
+    assert (ours + theirs).compute(scheduler=executor) == 9
+    assert delayed([theirs, 1]).compute(scheduler=executor) == [4, 1]
+    assert delayed(theirs).compute(scheduler=executor) == 4
+    assert (delayed(array) + 1).compute(scheduler=executor).tolist() == [2, 2, 2]
+    assert executor.submit(type, array).result() is type(array)
+
+
+def test_what_a_pure_call_is_given_by_dask_tells_it_from_others():
+    total = delayed(np.sum, pure=True)
+    ones, zeros = da.ones(3, chunks=1), da.zeros(3, chunks=1)
+    assert total(ones).key == total(da.ones(3, chunks=1)).key != total(zeros).key
+    assert compute(total(ones), total(zeros)) == (3, 0)
+
+
 def test_futures_in_delayed_calls_under_callbacks(executor):
     with Profiler() as profile:
         assert delayed(abs)(executor.submit(abs, -4)).compute(scheduler=executor) == 4
