@@ -1,8 +1,8 @@
 """Which executor a graph runs on: the one that the call names, or a default.
 
 First comes what the call says, then ``set_options``, then the innermost ``with executor:`` of this context, then the
-executor of the task that asks, then dask's own configuration of a pool, and last one executor for each backend, made on
-first use and shared by all.
+executor of the task that asks, then dask's own configuration of a scheduler, and of a pool, and last one executor for
+each backend, made on first use and shared by all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any
 
 from graphfutures import config, errors
-from graphfutures.backends.registry import ALIASES, check_name
+from graphfutures.backends.registry import ALIASES, BACKENDS, check_name
 from graphfutures.current import here
 from graphfutures.door import Door
 from graphfutures.executor import GraphExecutor, for_one_call
@@ -112,7 +112,7 @@ def scheduler_of(chosen: Any = None, num_workers: int | None = None) -> Any:
     """An executor, or a ``get`` function.
 
     :param chosen: what the call says, checked.
-    :raises ValueError: for an unknown name in the environment.
+    :raises ValueError: for an unknown name in the environment, or in dask's configuration.
     :raises TypeError: for something in dask's configuration that is no pool.
     """
     if chosen is None:
@@ -123,6 +123,8 @@ def scheduler_of(chosen: Any = None, num_workers: int | None = None) -> Any:
         chosen = config.innermost()
     if chosen is None and here.task is not None and here.task.place.hosts:
         chosen = here.task._owner.door()
+    if chosen is None:
+        chosen = _of_dask()
     if chosen is None:
         chosen = setting("pool")
     if chosen is None:
@@ -137,6 +139,21 @@ def scheduler_of(chosen: Any = None, num_workers: int | None = None) -> Any:
     if _runs_graphs(chosen):
         return chosen
     raise errors.no_scheduler(chosen, "dask's pool")
+
+
+def _of_dask() -> Any:
+    """The scheduler in dask's configuration, None if that names none but ours."""
+    chosen = setting("scheduler")
+    if isinstance(chosen, str) and chosen.lower() in (*BACKENDS, *ALIASES):
+        return chosen.lower()
+    if not chosen or chosen is get:
+        return None
+    if _runs_graphs(chosen):
+        return chosen
+    import dask.base
+
+    base: Any = dask.base
+    return base.get_scheduler(scheduler=chosen)  # a Client of distributed's, or a name that means the current one
 
 
 def shared(backend: str, num_workers: int | None = None) -> GraphExecutor:

@@ -480,3 +480,52 @@ def test_ordering_costs_no_more_time_than_dasks(catalogue):
         for _ in range(5)
     )
     assert ratios[2] <= 1.0
+
+
+# -- what dask's configuration says -------------------------------------------------------------
+
+
+def place() -> str:
+    return threading.current_thread().name
+
+
+def ways(ask: Any) -> list[str]:
+    return [ask.compute(), compute([ask])[0][0], graphfutures.get({"x": (place,)}, "x")]
+
+
+@pytest.fixture
+def mine():
+    executor = GraphExecutor(1, "mine")
+    yield executor
+    executor.shutdown()
+
+
+def test_the_scheduler_of_dasks_configuration_holds_for_ours_too(mine):
+    ask, main = delayed(place)(), threading.main_thread().name
+    for chosen in (mine, mine.get):
+        with dask.config.set(scheduler=chosen, pool=3):
+            assert {way.split("_")[0] for way in ways(ask)} == {"mine"}
+    for chosen in ("sync", "Single-Threaded", dask.get):
+        with dask.config.set(scheduler=chosen):
+            assert ways(ask) == [main] * 3
+    with dask.config.set(scheduler="threads"), ThreadPool(1) as pool, dask.config.set(pool=pool):
+        assert all(way.startswith("shared-threads") for way in ways(ask))
+    with dask.config.set(scheduler=graphfutures.get):
+        assert all(way.startswith("shared-threads") for way in ways(ask))
+    with dask.config.set(scheduler="distributed"), pytest.raises(RuntimeError, match="no Client active"):
+        ask.compute()
+    with dask.config.set(scheduler="trheads"), pytest.raises(ValueError, match="Expected one of"):
+        ask.compute()
+
+
+def test_what_goes_before_dasks_configuration(mine):
+    ask = delayed(place)()
+    with dask.config.set(scheduler="sync"):
+        assert ask.compute(scheduler=mine).startswith("mine")
+        assert graphfutures.threaded.get({"x": (place,)}, "x").startswith("shared-threads")
+        with graphfutures.set_options(scheduler=mine):
+            assert all(way.startswith("mine") for way in ways(ask))
+        assert all(way.startswith("mine") for way in mine.submit(ways, quote(ask)).result())
+        with GraphExecutor(1, "block"):
+            assert all(way.startswith("block") for way in ways(ask))
+            assert dask.delayed(place)().compute() == threading.main_thread().name
