@@ -12,7 +12,7 @@ from hashlib import sha1
 from importlib import import_module
 from itertools import count, groupby
 from os import urandom
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 from graphfutures import errors
 from graphfutures.calls import (
@@ -47,25 +47,46 @@ _NEVER_LAZY = ("visualise",)
 #: what a delayed function has of its function
 _WRAPPED = ("__name__", "__qualname__", "__annotations__")
 _NO_PLAN: Plan = ([], [])
+_LEFT_OUT: Any = object()
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def delayed(value: Any, name: str | None = None, *, pure: bool | None = None, nout: int | None = None) -> Delayed:
+@overload
+def delayed(
+    value: Any, name: str | None = None, *, pure: bool | None = None, nout: int | None = None, traverse: bool = True
+) -> Delayed: ...
+@overload
+def delayed(
+    *, name: str | None = None, pure: bool | None = None, nout: int | None = None, traverse: bool = True
+) -> Callable[[Any], Delayed]: ...
+def delayed(
+    value: Any = _LEFT_OUT,
+    name: str | None = None,
+    *,
+    pure: bool | None = None,
+    nout: int | None = None,
+    traverse: bool = True,
+) -> Any:
     """A function whose calls are noted instead of made, or a value as the beginning of a computation.
 
-    :param value: a function, or anything else; delayed objects and futures inside containers are found.
+    :param value: a function, or anything else; delayed objects and futures inside containers are found.  Left out, this
+        is a decorator: ``@delayed(pure=True)``.
     :param name: the key of a value; for a function, what its calls are called.
     :param pure: whether equal calls are one: their keys are made of their arguments.
     :param nout: how many items a call returns, so that the result can be unpacked.
+    :param traverse: whether containers are looked through; if not, the value is passed on as it is.
     :raises TypeError: for ``pure=True`` and something that cannot be hashed.
     :raises ValueError: for an ``nout`` below 0.
     """
     if nout is not None and (not isinstance(nout, int) or nout < 0):
         raise ValueError(f"nout must be None or an integer of at least 0, not {nout!r:.40}")
-    (value,) = _noted((value,))
+    if value is _LEFT_OUT:
+        return partial(delayed, name=name, pure=pure, nout=nout, traverse=traverse)
+    if traverse:
+        (value,) = _noted((value,))
     if isinstance(value, Delayed):
         return value
-    plan = find((value,), None)
+    plan = find((value,), None) if traverse else None
     if plan is not None:
         key = _key(name or "list", pure, _identity, (value,), {}, plan)
         return Delayed(key, _identity, (value,), {}, plan, pure, nout)

@@ -385,3 +385,34 @@ def test_functions_are_called_what_they_wrap():
     assert inspect.signature(lazy) == inspect.signature(add_up)
     assert lazy(1, self=4).compute() == 5
     assert not hasattr(lazy(1), "__name__")
+
+
+# -- as dask has it -----------------------------------------------------------------------------
+
+
+def test_decorators_with_options(scheduler):
+    @delayed(pure=True)
+    def double(number: int) -> int:
+        return 2 * number
+
+    @delayed(nout=2, name="both")
+    def pair(number: int) -> tuple[int, int]:
+        return number, double.__wrapped__(number)
+
+    one, two = pair(3)
+    assert double(2).key == double(2).key
+    assert pair(1).key.startswith("both-")
+    assert compute(double(2), one, two, scheduler=scheduler) == (4, 3, 6)
+    with pytest.raises(ValueError, match="nout"):
+        delayed(nout=-1)
+    assert delayed(None).compute(scheduler=scheduler) is None
+
+
+def test_containers_that_are_not_looked_through(scheduler):
+    one = plus(1)
+    inside = [one, 2]
+    lazy = delayed(inside, traverse=False)
+    assert lazy.compute(scheduler=scheduler) is inside
+    assert compute(lazy[1], delayed(len)(lazy), scheduler=scheduler) == (2, 2)
+    assert delayed(one, traverse=False) is one
+    assert delayed(inside, traverse=True).compute(scheduler=scheduler) == [2, 2]

@@ -489,7 +489,7 @@ def place() -> str:
     return threading.current_thread().name
 
 
-def ways(ask: Any) -> list[str]:
+def asked(ask: Any) -> list[str]:
     return [ask.compute(), compute([ask])[0][0], graphfutures.get({"x": (place,)}, "x")]
 
 
@@ -504,14 +504,14 @@ def test_the_scheduler_of_dasks_configuration_holds_for_ours_too(mine):
     ask, main = delayed(place)(), threading.main_thread().name
     for chosen in (mine, mine.get):
         with dask.config.set(scheduler=chosen, pool=3):
-            assert {way.split("_")[0] for way in ways(ask)} == {"mine"}
+            assert {way.split("_")[0] for way in asked(ask)} == {"mine"}
     for chosen in ("sync", "Single-Threaded", dask.get):
         with dask.config.set(scheduler=chosen):
-            assert ways(ask) == [main] * 3
+            assert asked(ask) == [main] * 3
     with dask.config.set(scheduler="threads"), ThreadPool(1) as pool, dask.config.set(pool=pool):
-        assert all(way.startswith("shared-threads") for way in ways(ask))
+        assert all(way.startswith("shared-threads") for way in asked(ask))
     with dask.config.set(scheduler=graphfutures.get):
-        assert all(way.startswith("shared-threads") for way in ways(ask))
+        assert all(way.startswith("shared-threads") for way in asked(ask))
     with dask.config.set(scheduler="distributed"), pytest.raises(RuntimeError, match="no Client active"):
         ask.compute()
     with dask.config.set(scheduler="trheads"), pytest.raises(ValueError, match="Expected one of"):
@@ -524,8 +524,8 @@ def test_what_goes_before_dasks_configuration(mine):
         assert ask.compute(scheduler=mine).startswith("mine")
         assert graphfutures.threaded.get({"x": (place,)}, "x").startswith("shared-threads")
         with graphfutures.set_options(scheduler=mine):
-            assert all(way.startswith("mine") for way in ways(ask))
-        assert all(way.startswith("mine") for way in mine.submit(ways, quote(ask)).result())
+            assert all(way.startswith("mine") for way in asked(ask))
+        assert all(way.startswith("mine") for way in mine.submit(asked, quote(ask)).result())
         with GraphExecutor(1, "block"):
-            assert all(way.startswith("block") for way in ways(ask))
+            assert all(way.startswith("block") for way in asked(ask))
             assert dask.delayed(place)().compute() == threading.main_thread().name
