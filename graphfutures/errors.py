@@ -328,6 +328,14 @@ def cannot_be_pure(error: BaseException) -> TypeError:
     return TypeError(f"pure=True needs what can be hashed or pickled, but: {type(error).__name__}: {_text(error)}")
 
 
+def no_future_yet(name: str) -> AttributeError:
+    """For what only futures have, asked of a delayed object."""
+    return AttributeError(
+        f"a delayed object has no {name!r}, since it is no future: compute() gives its value, executor.submit takes it "
+        f"as an argument and gives a future; an attribute {name!r} of the value is delayed(getattr)(…, {name!r})"
+    )
+
+
 def missing_extra(what: str, *packages: str) -> ImportError:
     """For what needs a package that is not there."""
     return ImportError(f"{what} needs {' and '.join(packages)}: pip install {' '.join(packages)}")

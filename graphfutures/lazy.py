@@ -44,6 +44,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, urandom(4).hex()))
 #: what is asked of an object without being meant as a step of the computation
 _NEVER_LAZY = ("visualise",)
+_OF_FUTURES = ("result", "exception", "done", "running", "cancel", "cancelled", "add_done_callback")
 #: what a delayed function has of its function
 _WRAPPED = ("__name__", "__qualname__", "__annotations__")
 _NO_PLAN: Plan = ([], [])
@@ -230,8 +231,8 @@ class _Call:
 class Delayed(Lazy):
     """A value that is still to be computed.
 
-    Operators, items, attributes and calls of it are delayed objects again; ``compute``, ``key``, ``visualize`` and
-    what dask asks of a collection are not.
+    Operators, items, attributes and calls of it are delayed objects again; ``compute``, ``persist``, ``key``,
+    ``visualize`` and what dask asks of a collection are not, and what only futures have is refused.
 
     :param key: by which it is known in graphs.
     """
@@ -269,6 +270,13 @@ class Delayed(Lazy):
         :param keywords: see :func:`compute`.
         """
         return compute(self, **keywords)[0]
+
+    def persist(self, **keywords: Any) -> Delayed:
+        """A delayed object of the same key that has its value already.
+
+        :param keywords: see :func:`compute`.
+        """
+        return Delayed(self.key, None, (self.compute(**keywords),), {}, None, self._pure, self._nout)
 
     def visualize(self, filename: str = "graph", **options: Any) -> Any:
         """Draw its graph, by dask's means.
@@ -360,6 +368,8 @@ class Delayed(Lazy):
     # -- lazy ---------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Delayed:
+        if name in _OF_FUTURES:
+            raise errors.no_future_yet(name)
         if name.startswith("_") or name in _NEVER_LAZY:
             raise AttributeError(f"a delayed object has no {name!r} before it is computed")
         return self._step(getattr, (self, name), name=f"getattr-{name}")

@@ -416,3 +416,21 @@ def test_containers_that_are_not_looked_through(scheduler):
     assert compute(lazy[1], delayed(len)(lazy), scheduler=scheduler) == (2, 2)
     assert delayed(one, traverse=False) is one
     assert delayed(inside, traverse=True).compute(scheduler=scheduler) == [2, 2]
+
+
+def test_persist_computes_once(scheduler):
+    calls: list[int] = []
+    common = delayed(lambda: calls.append(1) or (3, 4), nout=2, name="common")()
+    kept = common.persist(scheduler=scheduler)
+    assert calls == [1]
+    assert (type(kept), kept.key) == (Delayed, common.key)
+    assert compute(*kept, kept.count(3), scheduler=scheduler) == (3, 4, 1)
+    assert calls == [1]
+    with pytest.raises(TypeError, match="num_workers"):
+        common.persist(num_workers="2")
+
+
+@pytest.mark.parametrize("name", ["result", "exception", "done", "running", "cancel", "cancelled", "add_done_callback"])
+def test_what_only_futures_have(name):
+    with pytest.raises(AttributeError, match=rf"no '{name}', since it is no future: compute\(\) gives its value"):
+        getattr(plus(1), name)
