@@ -254,7 +254,8 @@ def _meant(names: Iterable[str], known: Iterable[str]) -> str:
     close = list(dict.fromkeys(match for name in names for match in get_close_matches(name, known, 1, 0.7)))
     # others' words, and ours in other places
     workers = {"workers": "max_workers", "num_workers": "max_workers", "n_workers": "max_workers"}
-    for words in (workers, {**dict.fromkeys([*workers, "max_workers"], "num_workers"), "backend": "scheduler"}):
+    of_graphs = dict.fromkeys([*workers, "max_workers", "threads", "processes"], "num_workers")
+    for words in (workers, {**of_graphs, **dict.fromkeys(["backend", "executor", "client"], "scheduler")}):
         close += [words[name] for name in names if words.get(name) in known and words[name] not in close]
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
@@ -284,12 +285,21 @@ def unknown_graph(found: object) -> TypeError:
 
 
 def warn_of_keyword(name: str, known: Iterable[str]) -> None:
-    """For a keyword of a computation that may be misspelt; others are for schedulers that we do not know."""
-    meant = _meant([name], known)
-    if meant:
-        from warnings import warn
+    """For a keyword of a computation that nobody takes; the warning points at the user's line."""
+    import sys
+    from warnings import warn
 
-        warn(f"unknown keyword {name!r}{meant}", stacklevel=4)
+    depth, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (
+        "graphfutures",
+        "dask",
+    ):
+        depth, frame = depth + 1, frame.f_back
+    warn(
+        f"keyword {name!r} has no effect here{_meant([name], known)}: scheduler= says where a graph runs (a name, an "
+        "executor or a get function), num_workers= on how many workers",
+        stacklevel=depth,
+    )
 
 
 def no_such_key(key: object, graph: Mapping[object, object]) -> KeyError:

@@ -34,7 +34,7 @@ from graphfutures.calls import (
 from graphfutures.computing import begin
 from graphfutures.door import Door
 from graphfutures.graphs import Value, settled_value
-from graphfutures.integrations.dask import annotations_for, traits_of
+from graphfutures.integrations.dask import annotations_for, check_keywords, traits_of
 from graphfutures.schedulers import checked, get
 
 _numbers = count(1)
@@ -114,6 +114,7 @@ def compute(*things: Any, scheduler: Any = None, num_workers: int | None = None,
         return _changed(found, {}, find(found, None), _unquoted)[0]
     plan = find(things, None)
     if plan is None:
+        check_keywords(keywords)
         return things
     call = _Call(_together, things, {}, plan)
     keys = [_key_of(source) for source in call.sources]

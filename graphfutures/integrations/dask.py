@@ -17,18 +17,20 @@ from graphfutures.terms import Terms
 #: what dask's own schedulers, or distributed's, take
 KEYWORDS = (
     *("num_workers", "pool", "scheduler", "get", "cache", "callbacks", "chunksize", "rerun_exceptions_locally"),
-    *(
-        "optimize_graph",
-        "traverse",
-        "retries",
-        "priority",
-        "resources",
-        "workers",
-        "allow_other_workers",
-        "fifo_timeout",
-    ),
-    *("actors", "sync", "direct", "asynchronous", "func_loads", "func_dumps", "initializer", "context", "key"),
+    *("get_id", "dumps", "loads", "pack_exception", "raise_exception"),
+    *("optimize_graph", "traverse", "retries", "priority", "resources", "workers", "allow_other_workers"),
+    *("fifo_timeout", "actors", "sync", "direct", "asynchronous", "func_loads", "func_dumps", "initializer", "context"),
+    "key",
 )
+#: what those may have meant who write something else
+_OURS = ("scheduler", "num_workers", "callbacks", "retries", "priority", "chunksize", "optimize_graph", "traverse")
+
+
+def check_keywords(keywords: Mapping[str, Any]) -> None:
+    """Warn of keywords of a computation that nobody takes; ``workers`` are the addresses of distributed's."""
+    for name, value in keywords.items():
+        if name not in KEYWORDS or (name == "workers" and isinstance(value, int)):
+            warn_of_keyword(name, _OURS)
 
 
 def get_on(door: Door, graph: Any, keys: Any, **keywords: Any) -> Any:
@@ -36,9 +38,7 @@ def get_on(door: Door, graph: Any, keys: Any, **keywords: Any) -> Any:
 
     :param keywords: as dask's schedulers take them; those of no use here are accepted.
     """
-    for name in keywords:
-        if name not in KEYWORDS:
-            warn_of_keyword(name, KEYWORDS)
+    check_keywords(keywords)
     mapping = graph if isinstance(graph, Mapping) else _mapping_of(graph)
     callbacks = keywords.get("callbacks")
     if callbacks or (callbacks is None and _some_are_active()):

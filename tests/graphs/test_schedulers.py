@@ -188,10 +188,40 @@ def test_num_workers_limits_a_call():
     assert max(most) == 1
 
 
-def test_keywords_of_others_are_accepted_and_misspelt_ones_warned_of():
-    assert graphfutures.synchronous.get({"x": 1}, "x", optimize_graph=True, something_else=3) == 1
-    with pytest.warns(UserWarning, match=r"unknown keyword 'num_worker' \(did you mean 'num_workers'\?\)"):
-        assert graphfutures.synchronous.get({"x": 1}, "x", num_worker=3) == 1
+def test_keywords_that_other_schedulers_take_are_accepted():
+    others = {"optimize_graph": True, "traverse": True, "workers": ["tcp://10.0.0.1:8786"], "resources": None}
+    assert graphfutures.synchronous.get({"x": 1}, "x", **others) == 1
+    assert compute(delayed(abs)(-1), [2], **others) == (1, [2])
+
+
+WAYS = {
+    "compute": lambda **options: compute(delayed(abs)(-1), **options)[0],
+    "compute nothing": lambda **options: compute(1, **options)[0],
+    "compute of a call": lambda **options: delayed(abs)(-1).compute(**options),
+    "persist": lambda **options: delayed(abs)(-1).persist(**options).compute(),
+    "get": lambda **options: graphfutures.get({"x": 1}, "x", **options),
+    "synchronous.get": lambda **options: graphfutures.synchronous.get({"x": 1}, "x", **options),
+    "get of an executor": lambda **options: schedulers.shared("inline").get({"x": 1}, "x", **options),
+    "an executor": lambda **options: schedulers.shared("inline")({"x": 1}, "x", **options),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("keyword", "meant"),
+    [
+        *[(name, "scheduler") for name in ("executor", "client", "schedular", "backend")],
+        *[(name, "num_workers") for name in ("threads", "processes", "workers", "nworkers", "num_worker")],
+        *[("timeout", None), ("something_else", None)],
+    ],
+)
+def test_keywords_without_effect_are_warned_of_where_they_were_written(way, keyword, meant):
+    guess = rf" \(did you mean '{meant}'\?\)" if meant else ""
+    text = rf"^keyword '{keyword}' has no effect here{guess}: scheduler= says where .*, num_workers= .*"
+    with pytest.warns(UserWarning, match=text) as noted:
+        assert WAYS[way](**{keyword: 2}) == 1
+    (warning,) = noted
+    assert warning.filename == __file__
 
 
 def test_tasks_see_the_context_of_who_asks():
