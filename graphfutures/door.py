@@ -53,7 +53,7 @@ class Door(Executor):
         :raises ValueError: for a container that holds both itself and a future.
         """
         hub = self._hub
-        if hub.refusal is not None or self._options is not None or not callable(fn):
+        if hub.refusal is not None or self._options is not None or not callable(fn) or issubclass(type(fn), Lazy):
             self._check(fn)
         plain = not kwargs
         if plain:
@@ -143,7 +143,7 @@ class Door(Executor):
 
     def _check(self, fn: Any) -> None:
         """Raise what ``submit`` raises before it does anything."""
-        if not callable(fn):
+        if not callable(fn) or issubclass(type(fn), Lazy):
             raise errors.not_callable(fn)
         hub = self._hub
         task = here.task
@@ -177,7 +177,7 @@ class Door(Executor):
         :raises TypeError: if ``fn`` is not callable, or for a ``buffersize`` that is no integer.
         :raises ValueError: for a ``buffersize`` below 1.
         """
-        if not callable(fn):
+        if not callable(fn) or issubclass(type(fn), Lazy):
             raise errors.not_callable(fn, "map", "xs")
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")

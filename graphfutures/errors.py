@@ -404,7 +404,12 @@ def no_backend(found: object, known: Iterable[str]) -> TypeError:
 
 
 def not_callable(fn: object, method: str = "submit", arguments: str = "x") -> TypeError:
-    """For a first argument of ``submit`` or ``map`` that cannot be called."""
+    """For a first argument of ``submit`` or ``map`` that cannot be called, or is delayed."""
+    if callable(fn):
+        return TypeError(
+            f"the first argument is a delayed object, {fn!r:.80}, whose calls are only noted: compute them with "
+            f"compute(scheduler=executor), or {method} the function itself"
+        )
     if hasattr(fn, "add_done_callback"):
         advice = "a future is an argument of the function, as in submit(f, future)"
     else:

@@ -434,3 +434,16 @@ def test_persist_computes_once(scheduler):
 def test_what_only_futures_have(name):
     with pytest.raises(AttributeError, match=rf"no '{name}', since it is no future: compute\(\) gives its value"):
         getattr(plus(1), name)
+
+
+@pytest.mark.parametrize("view", [lambda executor: executor, lambda executor: executor.options(priority=1)])
+def test_delayed_functions_are_not_for_submit(view):
+    advice = r"compute\(scheduler=executor\).*(submit|map) the function itself"
+    with GraphExecutor(1) as executor:
+        door = view(executor)
+        with pytest.raises(TypeError, match=rf"a delayed object, Delayed\('plus-.*'\), .*{advice}"):
+            door.submit(plus, 3)
+        with pytest.raises(TypeError, match=advice):
+            door.submit(plus(3))
+        with pytest.raises(TypeError, match=advice):
+            door.map(plus, [])
