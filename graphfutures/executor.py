@@ -296,6 +296,12 @@ class GraphExecutor(Overview):
         return str(refusal) if isinstance(refusal, errors.BrokenGraphError) else False
 
 
+# Python's own messages name a method by this, and nobody knows the classes that it is inherited from.
+for _method in ("submit", "map", "put", "explain", "stats", "attempts", "get", "__call__"):
+    _inherited: Any = getattr(GraphExecutor, _method)
+    _inherited.__qualname__, _inherited.__module__ = f"GraphExecutor.{_method}", __name__
+
+
 @contextmanager
 def for_one_call(max_workers: int | None, backend: Executor) -> Iterator[GraphExecutor]:
     """An executor on another one, for one graph; after an interrupt nobody waits for what still runs."""

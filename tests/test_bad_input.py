@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import pickle
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
@@ -247,3 +248,12 @@ def test_after_all_of_this_it_still_works(executor):
     with pytest.raises(TypeError):
         executor.submit(3)
     assert executor.submit(abs, -1).result(LIMIT) == 1
+
+
+@pytest.mark.parametrize("name", ["submit", "map", "get", "put", "explain", "options", "__call__"])
+def test_messages_speak_of_the_class_that_users_know(executor, name):
+    for door in (executor, executor.options(priority=1)):
+        kind = "View" if name == "options" and door is not executor else "GraphExecutor"
+        with pytest.raises(TypeError, match=rf"^{kind}\.{name}\(\) "):
+            getattr(door, name)(*([] if name != "options" else [1]))
+    assert pickle.loads(pickle.dumps(GraphExecutor.submit)) is GraphExecutor.submit
