@@ -12,7 +12,9 @@ from hashlib import sha1
 from importlib import import_module
 from itertools import count, groupby
 from os import urandom
+from types import FunctionType
 from typing import Any, NoReturn, overload
+from weakref import WeakKeyDictionary
 
 from graphfutures import errors
 from graphfutures.calls import (
@@ -48,6 +50,9 @@ _OF_FUTURES = ("result", "exception", "done", "running", "cancel", "cancelled", 
 #: what a delayed function has of its function
 _WRAPPED = ("__name__", "__qualname__", "__annotations__")
 _NO_PLAN: Plan = ([], [])
+#: what functions may close over to have their tokens remembered
+_CONSTANT = (type(None), bool, int, float, str, bytes)
+_tokens: WeakKeyDictionary[Any, tuple[tuple[Any, ...], str]] = WeakKeyDictionary()
 _LEFT_OUT: Any = object()
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -475,11 +480,29 @@ def _call(
 def _key(name: str, pure: bool | None, fn: Any, args: Any, kwargs: dict[str, Any], plan: Plan | None) -> str:
     if not pure:
         return f"{name}-{_process[0]}-{next(_numbers)}"
-    return f"{name}-{_token(fn, *_changed(args, kwargs, plan, _by_key))}"
+    return f"{name}-{_token(_as_part(fn), *_changed(args, kwargs, plan, _by_key))}"
 
 
 def _by_key(source: Source) -> Any:
     return (Delayed, _key_of(source)) if isinstance(source, Lazy) else source
+
+
+def _as_part(fn: Any) -> Any:
+    """What stands for a function in tokens: its own one, which is made again when something of it is another object."""
+    if type(fn) is not FunctionType:
+        return fn
+    try:
+        closed = [cell.cell_contents for cell in fn.__closure__ or ()]
+    except ValueError:  # it is empty
+        return fn
+    if any(type(value) not in _CONSTANT for value in closed):
+        return fn  # its contents may change, or need the function itself
+    now = (fn.__code__, fn.__defaults__, fn.__kwdefaults__, *closed)
+    before, token = _tokens.get(fn, ((), ""))
+    if len(now) != len(before) or any(map(operator.is_not, now, before)):
+        token = _token(fn)
+        _tokens[fn] = now, token
+    return token
 
 
 def _token(*parts: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import inspect
 import math
 import os
@@ -10,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import CancelledError, Future
 from operator import add
 from pathlib import Path
@@ -447,3 +449,56 @@ def test_delayed_functions_are_not_for_submit(view):
             door.submit(plus(3))
         with pytest.raises(TypeError, match=advice):
             door.map(plus, [])
+
+
+def test_the_token_of_a_function_is_made_once_while_that_is_the_same(monkeypatch):
+    made: list[Any] = []
+    token = graphfutures.lazy._token
+    monkeypatch.setattr(graphfutures.lazy, "_token", lambda *parts: made.append(parts[0]) or token(*parts))
+
+    def keys(*functions: Any) -> list[str]:
+        return [delayed(function, name="same", pure=True)(1).key for function in functions]
+
+    def scale(number: int, by: int = 2) -> int:
+        return number * by
+
+    def with_offset(offset: Any) -> Any:
+        return lambda number: number + offset if isinstance(offset, int) else offset
+
+    first = keys(scale)
+    assert keys(scale, scale) == first * 2
+    assert made.count(scale) == 1
+    scale.__defaults__ = (3,)
+    second = keys(scale)
+    scale.__code__ = with_offset.__code__
+    assert len({*first, *second, *keys(scale)}) == 3
+    assert len({*keys(with_offset(1), with_offset(1), with_offset(2), with_offset([1]), with_offset([2]))}) == 4
+
+    number = 1
+    counting = lambda: number  # noqa: E731
+    before = keys(counting)
+    number = 2
+    assert keys(counting) != before
+    inside = [1]
+    changing = lambda: inside  # noqa: E731
+    before = keys(changing)
+    inside.append(2)
+    assert keys(changing) != before
+
+
+def test_functions_whose_tokens_are_known_are_let_go():
+    def used(value: Any) -> Any:
+        def recursive() -> Any:
+            return recursive, value
+
+        delayed(recursive, pure=True)()
+        return weakref.ref(recursive)
+
+    kept = len(graphfutures.lazy._tokens)
+    gone = used(1)
+    gc.collect()
+    assert gone() is None
+    for _ in range(10):
+        delayed(lambda: 1, pure=True)()
+    gc.collect()
+    assert len(graphfutures.lazy._tokens) <= kept

@@ -529,3 +529,17 @@ def test_what_goes_before_dasks_configuration(mine):
         with GraphExecutor(1, "block"):
             assert all(way.startswith("block") for way in asked(ask))
             assert dask.delayed(place)().compute() == threading.main_thread().name
+
+
+def test_pure_calls_cost_no_more_than_dasks():
+    def seconds(delayed: Any) -> float:
+        began = perf_counter()
+        for number in range(5000):
+            delayed(add_up, pure=True)(number)
+        return perf_counter() - began
+
+    def add_up(first: int, second: int = 1) -> int:
+        return first + second
+
+    ratios = sorted(seconds(delayed) / seconds(dask.delayed) for _ in range(3))
+    assert ratios[1] <= 1.0
