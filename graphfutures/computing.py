@@ -11,7 +11,7 @@ from graphfutures.core.states import DONE
 from graphfutures.door import Door
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.graphs import Key, Piece, Ref, pieces, settled_value
-from graphfutures.outcomes import Inherited
+from graphfutures.outcomes import GraphKey, Inherited, called
 
 Traits = Callable[[Key], dict[str, Any]]
 
@@ -74,7 +74,7 @@ def _begun(door: Door, key: Key, piece: Piece, values: dict[Key, Any], traits: T
             return values[value.key]
         return value if type(value) in ATOMS or isinstance(value, (Future, Allowed)) else Quote(value)
     args = tuple([values[a.key] if type(a) is Ref else a for a in piece.args])
-    return door.post(piece.fn, args, str(key), **(traits(key) if traits is not None else {}))
+    return door.post(piece.fn, args, GraphKey(key), **(traits(key) if traits is not None else {}))
 
 
 def _flat(keys: Any) -> list[Key]:
@@ -116,7 +116,7 @@ def _value(value: Any) -> Any:
         return value.result()
     except Exception as error:
         failure = getattr(value, "_outcome", None)
-        key = failure.path[0] if isinstance(failure, Inherited) else getattr(value, "key", "a future")
+        key = failure.path[0] if isinstance(failure, Inherited) else called(value)
         if not any(key in note for note in getattr(error, "__notes__", ())):
             error.add_note(f"raised by the task {key}")
         raise

@@ -6,7 +6,7 @@ from typing import Any
 
 from graphfutures.calls import EACH, locate
 from graphfutures.futures import GraphFuture
-from graphfutures.outcomes import Inherited
+from graphfutures.outcomes import Inherited, called
 
 
 def inherit(future: GraphFuture[Any]) -> None:
@@ -33,9 +33,9 @@ def inherit(future: GraphFuture[Any]) -> None:
                 where = "an argument"
         failure = cause._outcome
         if isinstance(failure, Inherited):
-            inherited = Inherited(failure.root, (*failure.path, heir.key), failure.hidden, where, failure.trace)
+            inherited = Inherited(failure.root, (*failure.path, called(heir)), failure.hidden, where, failure.trace)
         else:
             # Now, since whoever raises it adds his own frames.
             trace = getattr(getattr(cause, "source", cause), "_traceback", None) or failure.__traceback__
-            inherited = Inherited(failure, (cause.key, heir.key), 0, where, trace)
+            inherited = Inherited(failure, (called(cause), called(heir)), 0, where, trace)
         heir._outcome = inherited

@@ -9,6 +9,19 @@ from typing import Any
 ENDS = 3
 
 
+class GraphKey(str):
+    """The name of a task that is its key in a graph, by which its user knows it."""
+
+    __slots__ = ()
+
+
+def called(task: Any) -> str:
+    """What notes call a task: its key, or the one that it has in its graph."""
+    name = getattr(task, "_name", None)
+    key: str = name if type(name) is GraphKey else getattr(task, "key", "a future")
+    return key
+
+
 class Inherited:
     """The failure of a task that never ran because a dependency failed.
 

@@ -502,3 +502,22 @@ def test_functions_whose_tokens_are_known_are_let_go():
         delayed(lambda: 1, pure=True)()
     gc.collect()
     assert len(graphfutures.lazy._tokens) <= kept
+
+
+def test_notes_of_failures_hold_keys_as_they_are():
+    bad = delayed(divmod)(1, 0)
+    with GraphExecutor(1) as executor:
+        with pytest.raises(ZeroDivisionError) as raised:
+            bad.compute(scheduler=executor)
+        assert raised.value.__notes__ == [f"raised by the task {bad.key}"]
+        lazy = plus(bad)
+        with pytest.raises(ZeroDivisionError) as raised:
+            lazy.compute(scheduler=executor)
+        assert raised.value.__notes__ == [f"{bad.key} → {lazy.key} (argument 0)"]
+        future = executor.submit(divmod, 1, 0)
+        with pytest.raises(ZeroDivisionError) as raised:
+            plus(future, dask_key_name="mine").compute(scheduler=executor)
+        assert raised.value.__notes__ == [f"{future.key} → mine (argument 0)"]
+        with pytest.raises(ZeroDivisionError) as raised:
+            executor.get({("x", 1): (divmod, 1, 0)}, ("x", 1))
+        assert raised.value.__notes__ == ["raised by the task ('x', 1)"]
