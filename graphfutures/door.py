@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextvars import Context, copy_context
 from time import monotonic
+from types import FunctionType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from graphfutures import errors
 from graphfutures.arguments import LAZY, NOTHING, begun, look
 from graphfutures.bells import Thread
-from graphfutures.calls import ATOMS, EACH
+from graphfutures.calls import ATOMS, EACH, Lazy
 from graphfutures.config import entered, handed_down
 from graphfutures.core.states import DONE
 from graphfutures.current import here
@@ -53,7 +54,11 @@ class Door(Executor):
         :raises ValueError: for a container that holds both itself and a future.
         """
         hub = self._hub
-        if hub.refusal is not None or self._options is not None or not callable(fn) or issubclass(type(fn), Lazy):
+        if (
+            hub.refusal is not None
+            or self._options is not None
+            or (type(fn) is not FunctionType and (not callable(fn) or isinstance(fn, Lazy)))
+        ):
             self._check(fn)
         plain = not kwargs
         if plain:
