@@ -32,9 +32,7 @@ def run(door: Door, graph: Mapping[Key, Any], keys: Any, traits: Traits | None =
         _see_to_failures([value for value in values.values() if type(value) is GraphFuture])
         return _gathered(keys, values)
     except BaseException as error:
-        left = _stop(door, serials)
-        if isinstance(error, Exception):  # whoever interrupts does not want to wait
-            wait(left)
+        stop(door, serials, error)
         raise
 
 
@@ -97,7 +95,7 @@ def _see_to_failures(futures: list[GraphFuture[Any]]) -> None:
     """Wait until all are done or the first has failed, and raise what that has."""
     for future in wait(futures, return_when=FIRST_EXCEPTION).done:
         if isinstance(future, GraphFuture) and future.state is not DONE:
-            _value(future)
+            value_with_note(future)
 
 
 def _gathered(keys: Any, values: dict[Key, Any]) -> Any:
@@ -108,10 +106,11 @@ def _gathered(keys: Any, values: dict[Key, Any]) -> Any:
         return value.value
     if isinstance(value, Allowed):
         return settled_value(value)
-    return _value(value) if isinstance(value, Future) else value
+    return value_with_note(value) if isinstance(value, Future) else value
 
 
-def _value(value: Any) -> Any:
+def value_with_note(value: Any) -> Any:
+    """The value of a future; what that raises has the key of its task in the notes."""
     try:
         return value.result()
     except Exception as error:
@@ -122,8 +121,11 @@ def _value(value: Any) -> Any:
         raise
 
 
-def _stop(door: Door, serials: set[int]) -> list[Any]:
-    """Cancel what is left of a graph; what of it still runs is among what is returned."""
+def stop(door: Door, serials: set[int], error: BaseException) -> None:
+    """Cancel what is left of a graph, and wait for what of it runs, unless this is an interrupt.
+
+    :param serials: the numbers of its tasks.
+    """
     left: list[Any] = [task for task in tuple(door._hub.scheduler.unsettled) if task.serial in serials]
     left += [
         task
@@ -131,4 +133,5 @@ def _stop(door: Door, serials: set[int]) -> list[Any]:
         if isinstance(task, GraphFuture) and task.serial in serials
     ]
     cancel_all(left)
-    return left
+    if isinstance(error, Exception):  # whoever interrupts does not want to wait
+        wait(left)

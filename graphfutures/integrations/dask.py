@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from threading import get_ident
 from types import MappingProxyType
 from typing import Any
 
 from graphfutures.arguments import quote
-from graphfutures.computing import Traits, run
+from graphfutures.computing import Traits, run, stop, value_with_note
+from graphfutures.current import blocked
 from graphfutures.door import Door
 from graphfutures.errors import unknown_graph, warn_of_keyword
+from graphfutures.futures import GraphFuture
 from graphfutures.graphs import without_futures
 from graphfutures.terms import Terms
 
@@ -40,10 +43,11 @@ def get_on(door: Door, graph: Any, keys: Any, **keywords: Any) -> Any:
     """
     check_keywords(keywords)
     mapping = graph if isinstance(graph, Mapping) else _mapping_of(graph)
+    traits = traits_of(graph, keywords)
     callbacks = keywords.get("callbacks")
     if callbacks or (callbacks is None and _some_are_active()):
-        return _get_with_callbacks(door, without_futures(mapping), keys, callbacks, keywords)
-    return run(door, mapping, keys, traits_of(graph, keywords))
+        return _get_with_callbacks(door, without_futures(mapping), keys, callbacks, traits, keywords.get("cache"))
+    return run(door, mapping, keys, traits)
 
 
 def setting(name: str) -> Any:
@@ -108,19 +112,45 @@ def _some_are_active() -> bool:
     return module is not None and bool(module.Callback.active)
 
 
-def _get_with_callbacks(door: Door, graph: Any, keys: Any, callbacks: Any, keywords: dict[str, Any]) -> Any:
+def _get_with_callbacks(door: Door, graph: Any, keys: Any, callbacks: Any, traits: Traits | None, cache: Any) -> Any:
     """Dask's own loop, on our workers: its callbacks are called between its steps, and see its state."""
-    from threading import get_ident
-
     import dask.local
 
     local: Any = dask.local
-    return local.get_async(
-        lambda fn, batch: door.submit(fn, quote(batch)),
-        door._max_workers,
-        graph,
-        keys,
-        get_id=get_ident,
-        callbacks=callbacks,
-        **{name: keywords[name] for name in ("cache", "chunksize", "rerun_exceptions_locally") if name in keywords},
-    )
+    serials: set[int] = set()
+
+    def submit(_: Any, batch: Any) -> _Begun:
+        ((key, (node, data), *_),) = batch
+        begun = _Begun(door.post(_step, (quote((key, node, data)),), str(key), **(traits(key) if traits else {})))
+        serials.add(begun.future.serial)
+        return begun
+
+    try:
+        with blocked():  # the loop waits for a queue
+            return local.get_async(
+                submit, door._max_workers, graph, keys, callbacks=callbacks, cache=cache, chunksize=1
+            )
+    except BaseException as error:
+        stop(door, serials, error)
+        raise
+
+
+class _Begun:
+    """A task as dask's loop sees it."""
+
+    def __init__(self, future: GraphFuture[Any]) -> None:
+        self.future = future
+
+    def add_done_callback(self, fn: Callable[[_Begun], object]) -> None:
+        """Have this told once it is done."""
+        self.future.add_done_callback(lambda _: fn(self))
+
+    def result(self) -> Any:
+        """What the loop is to know."""
+        return value_with_note(self.future)
+
+
+def _step(task: tuple[Any, Any, dict[Any, Any]]) -> list[Any]:
+    """Run one task of dask's loop."""
+    key, node, data = task
+    return [(key, (node(data), get_ident()), False)]

@@ -28,6 +28,7 @@ from dask.graph_manipulation import bind, clone, wait_on
 from dask.utils_test import GetFunctionTestMixin
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import LIMIT, in_time
 
 import graphfutures
 from graphfutures import GraphExecutor, compute, delayed, quote
@@ -172,6 +173,56 @@ def test_callbacks_are_called_in_the_calling_thread(executor, capsys):
     assert profile.results
     assert "100%" in capsys.readouterr().out
     assert threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("backend", ["threads", "inline"])
+def test_callbacks_inside_a_task(backend):
+    profiler = Profiler()
+    profiler.register()
+    try:
+        with GraphExecutor(1, backend=backend) as executor:
+            assert in_time(executor.submit(lambda: delayed(abs)(-1).compute()).result) == 1
+    finally:
+        profiler.unregister()
+    assert len(profiler.results) == 1
+
+
+def test_retries_under_callbacks(executor):
+    tries: list[int] = []
+    with dask.annotate(retries=2):
+        annotated = delayed(Flaky(tries))(1)
+    with Profiler() as profile:
+        assert annotated.compute(scheduler=executor) == 1
+        tries.clear()
+        assert executor.get({"x": (Flaky(tries), 2)}, "x", retries=2) == 2
+        tries.clear()
+        with pytest.raises(OSError, match="not yet"):
+            executor.get({"x": (Flaky(tries), 2)}, "x")
+    assert len(profile.results) == 2
+
+
+def test_a_failure_under_callbacks():
+    running, gate, ended = threading.Event(), threading.Event(), []
+
+    def fail():
+        running.wait(LIMIT)
+        raise LookupError("bad")
+
+    def stand():
+        running.set()
+        gate.wait(LIMIT)
+        ended.append(True)
+
+    with GraphExecutor(2) as executor, Profiler():
+        graph = {"fails": (fail,), "stands": (stand,), "last": (list, ["fails", "stands"])}
+        opener = threading.Timer(0.2, gate.set)
+        opener.start()
+        with pytest.raises(LookupError, match="bad") as raised:
+            executor.get(graph, "last")
+        assert ended
+        assert executor.stats()["running"] == 0
+        assert any("fails" in note for note in raised.value.__notes__)
+        opener.join(LIMIT)
 
 
 def test_annotations_are_kept(executor):
