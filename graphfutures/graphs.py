@@ -12,7 +12,7 @@ from concurrent.futures import Future, wait
 from typing import Any, NamedTuple, TypeAlias
 
 from graphfutures import errors
-from graphfutures.calls import ATOMS, Allowed, find
+from graphfutures.calls import ATOMS, Allowed, Lazy, Plan, Quote, fill, find, futures_of
 from graphfutures.ordering import ordered
 from graphfutures.running import value_of
 
@@ -41,21 +41,6 @@ class Value:
         return self.value
 
 
-class Waiting:
-    """A future, for schedulers that know nothing of futures: called, it waits for its value.
-
-    :param future: or an ``Allowed`` around one.
-    """
-
-    __slots__ = ("future",)
-
-    def __init__(self, future: Any) -> None:
-        self.future = future
-
-    def __call__(self) -> Any:
-        return settled_value(self.future)
-
-
 def settled_value(source: Any) -> Any:
     """The value of a future, or of an ``Allowed`` around one, when it is there."""
     if isinstance(source, Allowed):
@@ -64,9 +49,22 @@ def settled_value(source: Any) -> Any:
 
 
 def without_futures(graph: Mapping[Key, Any]) -> Mapping[Key, Any]:
-    """A graph in which tasks wait for the futures that stand in it as data."""
-    found = {key: (Waiting(value),) for key, value in graph.items() if isinstance(value, (Future, Allowed))}
-    return {**graph, **found} if found else graph
+    """A graph for schedulers that know nothing of futures, nor of computations that are not begun."""
+    node = _node_classes()
+    changed: dict[Key, Any] = {}
+    for key, value in graph.items():
+        if isinstance(value, node):
+            continue
+        piece = _of_legacy(value, graph, node)
+        plan = find(piece.args, None) if piece.fn is not None or isinstance(piece.args[0], (Future, Allowed)) else None
+        if plan is None:
+            continue
+        given = Given(piece, plan)
+        changed[key] = (given, *given.needs)
+        for lazy in given.lazies:
+            if lazy.key not in changed:
+                changed.update(without_futures(lazy.__dask_graph__()))
+    return {**graph, **changed} if changed else graph
 
 
 class Piece(NamedTuple):
@@ -80,6 +78,34 @@ class Piece(NamedTuple):
     fn: Callable[..., Any] | None
     args: tuple[Any, ...]
     needs: tuple[Key, ...]
+
+
+class Given:
+    """A call with futures in its arguments: called with the values of its needs, it waits for them."""
+
+    __slots__ = ("fn", "given", "lazies", "needs", "plan")
+
+    def __init__(self, piece: Piece, plan: Plan) -> None:
+        self.fn = piece.fn or _same
+        self.given = piece.args
+        self.plan = plan
+        lazies: list[Any] = [source for source in futures_of(plan) if isinstance(source, Lazy)]
+        self.lazies = lazies
+        self.needs: dict[Key, None] = dict.fromkeys([*piece.needs, *[lazy.key for lazy in lazies]])
+
+    def args(self, values: Mapping[Key, Any]) -> tuple[Any, ...]:
+        """The arguments as ``submit`` takes them: with the futures, and what is needed is quoted."""
+
+        def value_of(source: Any) -> Any:
+            return Quote(values[source.key]) if isinstance(source, Lazy) else source  # type: ignore[attr-defined]
+
+        args, _ = fill(self.given, {}, self.plan, value_of, None)
+        return tuple([Quote(values[a.key]) if type(a) is Ref else a for a in args])
+
+    def __call__(self, *values: Any) -> Any:
+        args = self.args(dict(zip(self.needs, values, strict=True)))
+        plan: Any = find(args, None)
+        return self.fn(*fill(args, {}, plan, settled_value, None)[0])
 
 
 class Nested:
@@ -156,8 +182,7 @@ def pieces(graph: Mapping[Key, Any], wanted: Iterable[Key]) -> dict[Key, Piece]:
     :raises KeyError: for a wanted key that the graph has not got.
     :raises ValueError: for a dependency that it has not got, or keys that need each other.
     """
-    module: Any = sys.modules.get("dask._task_spec")
-    node = (module.GraphNode, module.TaskRef) if module is not None else ()
+    node = _node_classes()
     found: dict[Key, Piece] = {}
     stack = list(wanted)
     for key in stack:
@@ -172,7 +197,7 @@ def pieces(graph: Mapping[Key, Any], wanted: Iterable[Key]) -> dict[Key, Piece]:
         except KeyError:
             user = next(user for user, piece in found.items() if key in piece.needs)
             raise ValueError(f"{user!r} needs {key!r}, which is not in the graph") from None
-        found[key] = piece = _of_node(value, module) if isinstance(value, node) else _of_legacy(value, graph, node)
+        found[key] = piece = _of_node(value) if isinstance(value, node) else _of_legacy(value, graph, node)
         if piece.fn is None and piece.needs == (key,):
             raise KeyError(key)  # as dask has it: what stands for itself is not there
         for need in piece.needs:
@@ -193,7 +218,13 @@ def _in_order(found: dict[Key, Piece]) -> dict[Key, Piece]:
     return {key: found[key] for key in (*data, *[tasks[index] for index in order])}
 
 
-def _of_node(node: Any, module: Any) -> Piece:
+def _node_classes() -> tuple[Any, ...]:
+    module: Any = sys.modules.get("dask._task_spec")
+    return (module.GraphNode, module.TaskRef) if module is not None else ()
+
+
+def _of_node(node: Any) -> Piece:
+    module: Any = sys.modules["dask._task_spec"]
     if isinstance(node, module.DataNode):
         return Piece(None, (node.value,), ())
     if isinstance(node, (module.Alias, module.TaskRef)):

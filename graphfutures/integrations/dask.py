@@ -14,7 +14,7 @@ from graphfutures.current import blocked
 from graphfutures.door import Door
 from graphfutures.errors import unknown_graph, warn_of_keyword
 from graphfutures.futures import GraphFuture
-from graphfutures.graphs import without_futures
+from graphfutures.graphs import Given, without_futures
 from graphfutures.terms import Terms
 
 #: what dask's own schedulers, or distributed's, take
@@ -121,7 +121,9 @@ def _get_with_callbacks(door: Door, graph: Any, keys: Any, callbacks: Any, trait
 
     def submit(_: Any, batch: Any) -> _Begun:
         ((key, (node, data), *_),) = batch
-        begun = _Begun(door.post(_step, (quote((key, node, data)),), str(key), **(traits(key) if traits else {})))
+        given = getattr(node, "func", None)
+        call = (quote(given.fn), *given.args(data)) if type(given) is Given else (quote(node), quote(data))
+        begun = _Begun(door.post(_step, (key, *call), str(key), **(traits(key) if traits else {})))
         serials.add(begun.future.serial)
         return begun
 
@@ -150,7 +152,6 @@ class _Begun:
         return value_with_note(self.future)
 
 
-def _step(task: tuple[Any, Any, dict[Any, Any]]) -> list[Any]:
+def _step(key: Any, fn: Callable[..., Any], *args: Any) -> list[Any]:
     """Run one task of dask's loop."""
-    key, node, data = task
-    return [(key, (node(data), get_ident()), False)]
+    return [(key, (fn(*args), get_ident()), False)]

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 from collections import namedtuple
+from concurrent.futures import ProcessPoolExecutor
 from contextvars import ContextVar
+from multiprocessing import get_context
 from multiprocessing.pool import ThreadPool
 from operator import add
 from pathlib import Path
@@ -31,7 +33,7 @@ from hypothesis import strategies as st
 from patience import LIMIT, in_time
 
 import graphfutures
-from graphfutures import GraphExecutor, compute, delayed, quote
+from graphfutures import GraphExecutor, allow_failure, compute, delayed, quote
 from graphfutures.ordering import ordered
 
 Pair = namedtuple("Pair", "first second")
@@ -357,6 +359,39 @@ def test_futures_in_delayed_calls_under_callbacks(executor):
     with Profiler() as profile:
         assert delayed(abs)(executor.submit(abs, -4)).compute(scheduler=executor) == 4
     assert profile.results
+
+
+@pytest.mark.parametrize("way", ["callback", "dask.get"])
+def test_futures_in_arguments_where_dasks_loop_runs_a_graph(executor, way):
+    future, failed, lazy = executor.submit(abs, -3), executor.submit(divmod, 1, 0), delayed(abs)(-4)
+    graph = {
+        "x": 1,
+        "future": future,
+        "failed": allow_failure(failed),
+        "lazy": delayed(add)(lazy, future),
+        "data": ["x", future, lazy, future],
+        "no key": [future, {"a": lazy}],
+        "call": (add, future, "x"),
+        "nested": (add, (sum, ["x", future]), (add, lazy, (add, "lazy", future))),
+        "dict": (dict, {"a": [future]}),
+        "allowed": (type, allow_failure(failed)),
+        "quoted": (list, ["x", quote({"a": 1}), quote([future])]),
+        "a call of data": (len, "no key"),
+    }
+    if way == "callback":
+        with Profiler():
+            _, three, error, *others = executor.get(graph, [*graph])
+    else:
+        _, three, error, *others = graphfutures.get(graph, [*graph], get=dask.get)
+    assert three == 3
+    assert isinstance(error, ZeroDivisionError)
+    assert others == [7, [1, 3, 4, 3], [3, {"a": 4}], 4, 18, {"a": [3]}, ZeroDivisionError, [1, {"a": 1}, [future]], 2]
+
+
+def test_futures_and_callbacks_on_a_pool_of_processes():
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool, GraphExecutor(1) as executor, Profiler():
+        future = executor.submit(abs, -3)
+        assert graphfutures.get({"x": future, "y": (add, "x", future)}, "y", pool=pool) == 6
 
 
 def test_collections_in_containers_given_to_our_compute(executor):
