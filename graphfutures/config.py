@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 from contextvars import Context, ContextVar, Token
 from operator import index
-from threading import Lock
+from threading import RLock
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 from weakref import ref
 
 from graphfutures import errors
@@ -18,9 +18,11 @@ LOGGER = logging.getLogger("graphfutures")
 DEFAULT_BACKEND = "threads"
 _told: set[str] = set()
 _NONE: Mapping[str, Any] = MappingProxyType({})
-#: what was set for the whole process, and for this context
-_set: dict[str, Any] = {}
-_SETTING = Lock()
+_Entry: TypeAlias = tuple[ref[Any], Mapping[str, Any]]
+#: what was set for the whole process, each with a weak reference to the ``Setting``, the last one last
+_set: list[_Entry] = []
+_SETTING = RLock()
+#: what was set for this context
 _set_here: ContextVar[Mapping[str, Any]] = ContextVar("graphfutures options", default=_NONE)
 
 
@@ -74,14 +76,17 @@ class Setting:
         self._options = options
         self._token: Token[Mapping[str, Any]] | None = None
         with _SETTING:
-            self._before = {name: _set.get(name) for name in options}
-            _set.update(options)
+            kept: list[_Entry] = []
+            for last, given in (*_set, (ref(self), options)):
+                if kept and last() is kept[-1][0]() is None:  # they stay for good, and side by side they are one
+                    kept[-1] = last, {**kept[-1][1], **given}
+                else:
+                    kept.append((last, given))
+            _set[:] = kept
 
     def __enter__(self) -> Self:
-        with _SETTING:  # it was no statement: what nobody has set since is as it was
-            for name, value in self._options.items():
-                if _set.get(name) is value:
-                    _set[name] = self._before[name]
+        with _SETTING:  # it was no statement
+            _set[:] = [entry for entry in _set if entry[0]() is not self]
         self._token = _set_here.set({**_set_here.get(), **self._options})
         return self
 
@@ -114,7 +119,10 @@ def check_num_workers(number: Any) -> None:
 
 def option(name: str) -> Any:
     """What ``set_options`` says, None if it says nothing."""
-    return _set_here.get().get(name, _set.get(name))
+    for options in (_set_here.get(), *[options for _, options in _set[::-1]]):
+        if name in options:
+            return options[name]
+    return None
 
 
 def _variable(name: str) -> str | None:

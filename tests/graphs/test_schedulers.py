@@ -12,7 +12,7 @@ import pytest
 from patience import LIMIT, until
 
 import graphfutures
-from graphfutures import GraphExecutor, compute, delayed, schedulers, set_options
+from graphfutures import GraphExecutor, compute, config, delayed, schedulers, set_options
 
 
 def where() -> str:
@@ -252,6 +252,20 @@ def test_options_of_several_threads_do_not_get_into_each_other():
         assert graphfutures.get(ASK, "where") == HERE
     set_options(scheduler=None, num_workers=None)
     assert graphfutures.get(ASK, "where").startswith("shared-threads")
+
+
+def test_a_block_of_options_leaves_nothing_whatever_was_set_between():
+    set_options(num_workers=4)
+    for first, last in ((0, 1), (1, 0)):
+        both = [set_options(num_workers=2), set_options(num_workers=3)]
+        with both[first], both[last]:
+            assert schedulers.shared("threads")._max_workers == last + 2
+        assert schedulers.shared("threads")._max_workers == 4
+    for number in range(1000):
+        set_options(num_workers=number + 1)
+    assert len(config._set) <= 2
+    assert schedulers.shared("threads")._max_workers == 1000
+    set_options(num_workers=None)
 
 
 def test_executors_that_are_left_in_the_order_in_which_they_were_entered():
