@@ -14,6 +14,15 @@ from weakref import ref
 
 from graphfutures import errors
 
+
+def lock_over_forks() -> Any:
+    """A lock that a fork waits for, so that nobody in the child waits for a thread that is not there."""
+    lock = RLock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    return lock
+
+
 LOGGER = logging.getLogger("graphfutures")
 DEFAULT_BACKEND = "threads"
 _told: set[str] = set()
@@ -21,7 +30,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 _Entry: TypeAlias = tuple[ref[Any], Mapping[str, Any]]
 #: what was set for the whole process, each with a weak reference to the ``Setting``, the last one last
 _set: list[_Entry] = []
-_SETTING = RLock()
+_SETTING = lock_over_forks()
 #: what was set for this context
 _set_here: ContextVar[Mapping[str, Any]] = ContextVar("graphfutures options", default=_NONE)
 

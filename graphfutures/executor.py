@@ -10,7 +10,6 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from functools import partial
 from operator import index
-from threading import RLock
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
@@ -32,7 +31,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 _numbers = itertools.count()
 #: held while a lane is made that somebody names for the first time
-_MAKING = RLock()
+_MAKING = config.lock_over_forks()
 
 
 class Overview(Door):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from threading import Lock
 from typing import Any
 
 from graphfutures import config, errors
@@ -20,7 +19,8 @@ from graphfutures.executor import GraphExecutor, for_one_call
 from graphfutures.graphs import without_futures
 from graphfutures.integrations.dask import setting
 
-_MAKING = Lock()
+#: held while a shared executor is looked for or made, and what counts the CPUs is imported
+_MAKING = config.lock_over_forks()
 _shared: dict[tuple[str, int], GraphExecutor] = {}
 
 
@@ -159,12 +159,12 @@ def _of_dask() -> Any:
 def shared(backend: str, num_workers: int | None = None) -> GraphExecutor:
     """The executor of a backend that all share, with so many workers."""
     workers = num_workers or config.option("num_workers") or setting("num_workers")
-    workers = workers or config.max_workers_of_environment() or _cpus()
-    key = ALIASES.get(backend, backend), workers
+    workers = workers or config.max_workers_of_environment()
     with _MAKING:
+        key = ALIASES.get(backend, backend), workers or _cpus()
         executor = _shared.get(key)
         if executor is None or executor._broken or executor._shutdown:
-            _shared[key] = executor = GraphExecutor(workers, f"shared-{key[0]}", backend=backend)
+            _shared[key] = executor = GraphExecutor(key[1], f"shared-{key[0]}", backend=backend)
     return executor
 
 

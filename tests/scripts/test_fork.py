@@ -253,3 +253,40 @@ print(codes, len(pending(futures)))
 """
     )
     assert ended.lines == ["{0} 0"]
+
+
+@pytest.mark.parametrize("where", ["schedulers._MAKING", "config._SETTING", "executor._MAKING", "an import of loky"])
+def test_a_child_computes_whatever_other_threads_held(script, where: str) -> None:
+    ended = script(
+        HEAD
+        + f"""
+from importlib.abc import MetaPathFinder
+from graphfutures import config, delayed, executor, schedulers, set_options
+where = {where!r}
+held = threading.Event()
+class Slow(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "loky":
+            held.set()
+            gate.wait(0.5)
+def hold():
+    if where == "an import of loky":
+        sys.meta_path.insert(0, Slow())
+        return delayed(abs)(-1).compute()
+    with eval(where):
+        held.set()
+        gate.wait(0.5)
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+def child():
+    assert delayed(abs)(-1).compute() == 1
+    set_options(num_workers=2)
+    with GraphExecutor(1) as own:
+        assert own.options(backend="inline").submit(abs, -1).result(5) == 1
+print(forked(child))
+thread.join()
+print(delayed(abs)(-1).compute())
+"""
+    )
+    assert ended.lines == ["0", "1"]
