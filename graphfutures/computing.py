@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from operator import attrgetter
 from typing import Any
 
 from graphfutures.calls import ATOMS, Allowed, Quote
@@ -122,16 +123,21 @@ def value_with_note(value: Any) -> Any:
 
 
 def stop(door: Door, serials: set[int], error: BaseException) -> None:
-    """Cancel what is left of a graph, and wait for what of it runs, unless this is an interrupt.
+    """Cancel what is left of a graph, and wait for what of it runs.
 
     :param serials: the numbers of its tasks.
+    :param error: why; after an interrupt nobody waits, and what these tasks have submitted is cancelled as well.
     """
-    left: list[Any] = [task for task in tuple(door._hub.scheduler.unsettled) if task.serial in serials]
-    left += [
-        task
-        for task in (*door._hub.inbox, *door._hub._posts)
-        if isinstance(task, GraphFuture) and task.serial in serials
+    hub = door._hub
+    tasks = [
+        task for task in (*tuple(hub.scheduler.unsettled), *hub.inbox, *hub._posts) if isinstance(task, GraphFuture)
     ]
-    cancel_all(left)
-    if isinstance(error, Exception):  # whoever interrupts does not want to wait
+    if isinstance(error, Exception):
+        left = [task for task in tasks if task.serial in serials]
+        cancel_all(left)
         wait(left)
+        return
+    for task in sorted(tasks, key=attrgetter("serial")):  # whoever submits comes before what he submits
+        if task.nested in serials:
+            serials.add(task.serial)
+    cancel_all([task for task in tasks if task.serial in serials])

@@ -87,7 +87,8 @@ class Door(Executor):
             future._name = self._options.get("name")
         task = here.task
         if task is not None and task._owner is hub:
-            future.special = future.nested = True
+            future.special = True
+            future.nested = task.serial
         elif hub.max_pending is not None:
             hub.admit(future)
             self._accepted(future)
@@ -137,7 +138,8 @@ class Door(Executor):
             future.mark(aside=True)
         task = here.task
         if task is not None and task._owner is hub:
-            future.special = future.nested = True
+            future.special = True
+            future.nested = task.serial
         hub.inbox.append(future)
         if hub.ended:
             hub.take_back(future)

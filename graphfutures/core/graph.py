@@ -65,8 +65,8 @@ class Task:
     special: bool
     #: larger first
     priority: float = 0
-    #: submitted by a running task: goes before what was submitted from outside
-    nested: bool = False
+    #: the number of the running task that has submitted it, 0 if none: goes before what was submitted from outside
+    nested: int = 0
     #: the places that may run it: those of this lane
     lane: str = ""
     #: tokens that it holds while it computes, by name

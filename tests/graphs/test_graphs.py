@@ -13,7 +13,7 @@ import pytest
 from patience import LIMIT, until
 
 import graphfutures
-from graphfutures import GraphExecutor, allow_failure, delayed, quote
+from graphfutures import GraphExecutor, allow_failure, current_executor, delayed, quote
 from graphfutures.graphs import pieces
 
 Pair = namedtuple("Pair", "first second")
@@ -229,6 +229,34 @@ def test_graphs_inside_tasks():
         graph = {f"graph {n}": (inner, n) for n in range(20)}
         assert executor.get(graph, list(graph)) == tuple(n + 2 for n in range(20))
         assert threading.active_count() <= before + 2
+
+
+def test_an_interrupt_cancels_what_running_tasks_have_submitted():
+    gate, inside, ran = threading.Event(), threading.Event(), []
+
+    def stand():
+        inside.set()
+        gate.wait(LIMIT)
+
+    def inner():
+        current_executor().submit(ran.append, current_executor().submit(stand))
+        graphfutures.get({"a": (stand,), **{f"x{n}": (ran.append, "a") for n in range(5)}}, ["a", "x0", "x4"])
+
+    def outer():
+        graphfutures.get({"a": (inner,), "b": (ran.append, "a")}, "b")
+
+    def interrupt():
+        inside.wait(LIMIT)
+        raise KeyboardInterrupt
+
+    with GraphExecutor(4) as executor:
+        other = executor.submit(gate.wait, LIMIT)
+        last = executor.submit(str, other)
+        with pytest.raises(KeyboardInterrupt):
+            executor.get({"outer": (outer,), "interrupt": (interrupt,)}, ["outer", "interrupt"])
+        gate.set()
+        assert last.result(LIMIT) == "True"
+    assert not ran
 
 
 def test_a_failure_is_told_before_what_takes_long():
