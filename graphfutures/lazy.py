@@ -8,20 +8,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
-from hashlib import sha1
 from importlib import import_module
-from itertools import count, groupby
+from itertools import count
 from os import urandom
-from types import FunctionType
 from typing import Any, NoReturn, overload
-from weakref import WeakKeyDictionary
 
 from graphfutures import errors
 from graphfutures.calls import (
-    FIELDS,
-    FLAT,
-    OPAQUE,
-    PAIRS,
     Allowed,
     Lazy,
     Plan,
@@ -30,14 +23,14 @@ from graphfutures.calls import (
     fill,
     find,
     futures_of,
-    kind_of,
     name_of,
 )
 from graphfutures.computing import begin
 from graphfutures.door import Door
 from graphfutures.graphs import Value, settled_value
-from graphfutures.integrations.dask import annotations_for, check_keywords, traits_of
+from graphfutures.integrations.dask import annotations_for, check_keywords, some_are_collections, traits_of
 from graphfutures.schedulers import checked, get
+from graphfutures.tokenizing import part_of, token_of
 
 _numbers = count(1)
 #: so that keys of this process are of no other, nor of a forked child
@@ -50,9 +43,6 @@ _OF_FUTURES = ("result", "exception", "done", "running", "cancel", "cancelled", 
 #: what a delayed function has of its function
 _WRAPPED = ("__name__", "__qualname__", "__annotations__")
 _NO_PLAN: Plan = ([], [])
-#: what functions may close over to have their tokens remembered
-_CONSTANT = (type(None), bool, int, float, str, bytes)
-_tokens: WeakKeyDictionary[Any, tuple[tuple[Any, ...], str]] = WeakKeyDictionary()
 _LEFT_OUT: Any = object()
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -112,7 +102,7 @@ def compute(*things: Any, scheduler: Any = None, num_workers: int | None = None,
     :raises Exception: what a call has raised, with its key in the notes.
     """
     scheduler = checked(scheduler, keywords.pop("get", None), num_workers)
-    if _some_are_of_dask(things):
+    if some_are_collections(things):
         by_us = partial(get, scheduler=scheduler, num_workers=num_workers)
         given = _changed(things, {}, find(things, None), _settled)[0]
         found: Any = import_module("dask").compute(*given, scheduler=by_us, **keywords)
@@ -128,36 +118,9 @@ def compute(*things: Any, scheduler: Any = None, num_workers: int | None = None,
     return computed
 
 
-def _some_are_of_dask(things: Iterable[Any]) -> bool:
-    """Whether there are dask's collections in what dask looks through."""
-    stack: list[Any] = [things]
-    seen: set[int] = set()
-    while stack:
-        container = stack.pop()
-        if id(container) in seen:
-            continue
-        seen.add(id(container))
-        kind = kind_of(type(container))
-        if kind is PAIRS:
-            items: Any = [*container, *container.values()]
-        else:
-            items = (
-                container
-                if kind is FLAT
-                else [getattr(container, name, None) for name in container.__dataclass_fields__]
-            )
-        for cls, run in groupby(items, type):
-            kind = kind_of(cls)
-            if kind is FLAT or kind is PAIRS or kind is FIELDS:
-                stack += run
-            elif kind is OPAQUE and hasattr(cls, "__dask_graph__"):
-                return True
-    return False
-
-
 def _noted(things: tuple[Any, ...]) -> tuple[Any, ...]:
     """The things with delayed objects in the places of dask's collections, as its own ``delayed`` has it."""
-    if "dask.base" not in sys.modules or not _some_are_of_dask(things):
+    if "dask.base" not in sys.modules or not some_are_collections(things):
         return things
     base, theirs = import_module("dask.base"), import_module("dask.delayed")
 
@@ -480,48 +443,11 @@ def _call(
 def _key(name: str, pure: bool | None, fn: Any, args: Any, kwargs: dict[str, Any], plan: Plan | None) -> str:
     if not pure:
         return f"{name}-{_process[0]}-{next(_numbers)}"
-    return f"{name}-{_token(_as_part(fn), *_changed(args, kwargs, plan, _by_key))}"
+    return f"{name}-{token_of(part_of(fn), *_changed(args, kwargs, plan, _by_key))}"
 
 
 def _by_key(source: Source) -> Any:
     return (Delayed, _key_of(source)) if isinstance(source, Lazy) else source
-
-
-def _as_part(fn: Any) -> Any:
-    """What stands for a function in tokens: its own one, which is made again when something of it is another object."""
-    if type(fn) is not FunctionType:
-        return fn
-    try:
-        closed = [cell.cell_contents for cell in fn.__closure__ or ()]
-    except ValueError:  # it is empty
-        return fn
-    if any(type(value) not in _CONSTANT for value in closed):
-        return fn  # its contents may change, or need the function itself
-    now = (fn.__code__, fn.__defaults__, fn.__kwdefaults__, *closed)
-    before, token = _tokens.get(fn, ((), ""))
-    if len(now) != len(before) or any(map(operator.is_not, now, before)):
-        token = _token(fn)
-        _tokens[fn] = now, token
-    return token
-
-
-def _token(*parts: Any) -> str:
-    """The same for equal calls."""
-    try:
-        tokenize: Any = import_module("dask.tokenize").tokenize
-    except ImportError:
-        tokenize = _pickled_token
-    try:
-        token: str = tokenize(*parts, ensure_deterministic=True)
-    except Exception as error:
-        raise errors.cannot_be_pure(error) from error
-    return token
-
-
-def _pickled_token(*parts: Any, ensure_deterministic: bool) -> str:
-    from cloudpickle import dumps
-
-    return sha1(dumps(parts), usedforsecurity=False).hexdigest()
 
 
 def _key_of(source: Any) -> str:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
-from graphfutures.core.states import NEW
+from graphfutures.core.states import NEW, SETTLED
 
 Tasks: TypeAlias = "list[Task]"
 
@@ -118,6 +118,11 @@ class Task:
 def by_serial(task: Task) -> int:
     """The order of submission, so that what is found in a set is done in the same order each time."""
     return task.serial
+
+
+def unsettled(tasks: Tasks | None) -> Tasks:
+    """Those of some tasks, if there are any, that have not settled."""
+    return [task for task in tasks or () if task.state not in SETTLED]
 
 
 class Wait:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from graphfutures.core.claims import Claims
-from graphfutures.core.graph import Place, Task, Tasks, by_serial
+from graphfutures.core.graph import Place, Task, Tasks, by_serial, unsettled
 from graphfutures.core.slots import Slots
 from graphfutures.core.states import CANCELLED, DONE, FAILED, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
 
@@ -330,7 +330,7 @@ class Scheduler(Slots):
         self.spread(None)
         if task.state is not DONE or task.keeper is None:
             return
-        for child in _unsettled(task.dependents):
+        for child in unsettled(task.dependents):
             child.unmet += 1
             if child.state is READY:
                 child.state = WAITING
@@ -442,7 +442,7 @@ class Scheduler(Slots):
             dependency.dependents = [child]
             return
         if dependency.keeper is not None and len(children) > 2 * dependency.claims + ALONG:
-            children[:] = _unsettled(children)
+            children[:] = unsettled(children)
         children.append(child)
 
     def _remake(self, lost: Task) -> None:
@@ -508,7 +508,3 @@ class Scheduler(Slots):
         if task.special and (task.outside or task.derived or task.resources or task.lane != place.lane):
             return False
         return handed == task.unmet
-
-
-def _unsettled(tasks: Tasks | None) -> Tasks:
-    return [task for task in tasks or () if task.state not in SETTLED]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
 from threading import get_ident
 from types import MappingProxyType
 from typing import Any
 
 from graphfutures.arguments import quote
+from graphfutures.calls import FIELDS, FLAT, OPAQUE, PAIRS, kind_of
 from graphfutures.computing import Traits, run, stop, value_with_note
 from graphfutures.current import blocked
 from graphfutures.door import Door
@@ -155,3 +157,30 @@ class _Begun:
 def _step(key: Any, fn: Callable[..., Any], *args: Any) -> list[Any]:
     """Run one task of dask's loop."""
     return [(key, (fn(*args), get_ident()), False)]
+
+
+def some_are_collections(things: Iterable[Any]) -> bool:
+    """Whether there are dask's collections in what dask looks through."""
+    stack: list[Any] = [things]
+    seen: set[int] = set()
+    while stack:
+        container = stack.pop()
+        if id(container) in seen:
+            continue
+        seen.add(id(container))
+        kind = kind_of(type(container))
+        if kind is PAIRS:
+            items: Any = [*container, *container.values()]
+        else:
+            items = (
+                container
+                if kind is FLAT
+                else [getattr(container, name, None) for name in container.__dataclass_fields__]
+            )
+        for cls, alike in groupby(items, type):
+            kind = kind_of(cls)
+            if kind is FLAT or kind is PAIRS or kind is FIELDS:
+                stack += alike
+            elif kind is OPAQUE and hasattr(cls, "__dask_graph__"):
+                return True
+    return False

@@ -105,6 +105,6 @@ def test_an_unknown_name_lists_them(installed: Path) -> None:
             print(error)
     """
     printed = run(installed, source)
-    assert printed.startswith("unknown backend 'his-name' (did you mean 'their-name'?); known are: threads, inline, ")
+    assert printed.startswith("unknown backend 'his-name' (did you mean 'their-name'?); known are: threads, ")
     assert "their-absence, their-mistake, their-name" in printed
     assert printed.count("threads,") == 1

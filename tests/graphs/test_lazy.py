@@ -22,7 +22,7 @@ import pytest
 from patience import LIMIT
 
 import graphfutures
-import graphfutures.lazy
+import graphfutures.tokenizing
 from graphfutures import Delayed, GraphExecutor, allow_failure, compute, delayed, quote
 
 
@@ -365,7 +365,7 @@ def test_a_long_pure_chain_costs_no_more_for_each_step(monkeypatch):
     total = delayed(0, pure=True)
     for _ in range(1000):
         total = total + 1
-    monkeypatch.setattr(graphfutures.lazy, "sha1", lambda data, **_: seen.append(len(data)) or math)
+    monkeypatch.setattr(graphfutures.tokenizing, "sha1", lambda data, **_: seen.append(len(data)) or math)
     monkeypatch.setattr(math, "hexdigest", lambda: "x", raising=False)
     assert (total + 1).compute() == 1001
     assert seen[0] < 1000
@@ -453,8 +453,8 @@ def test_delayed_functions_are_not_for_submit(view):
 
 def test_the_token_of_a_function_is_made_once_while_that_is_the_same(monkeypatch):
     made: list[Any] = []
-    token = graphfutures.lazy._token
-    monkeypatch.setattr(graphfutures.lazy, "_token", lambda *parts: made.append(parts[0]) or token(*parts))
+    token = graphfutures.tokenizing.token_of
+    monkeypatch.setattr(graphfutures.tokenizing, "token_of", lambda *parts: made.append(parts[0]) or token(*parts))
 
     def keys(*functions: Any) -> list[str]:
         return [delayed(function, name="same", pure=True)(1).key for function in functions]
@@ -494,14 +494,14 @@ def test_functions_whose_tokens_are_known_are_let_go():
         delayed(recursive, pure=True)()
         return weakref.ref(recursive)
 
-    kept = len(graphfutures.lazy._tokens)
+    kept = len(graphfutures.tokenizing._tokens)
     gone = used(1)
     gc.collect()
     assert gone() is None
     for _ in range(10):
         delayed(lambda: 1, pure=True)()
     gc.collect()
-    assert len(graphfutures.lazy._tokens) <= kept
+    assert len(graphfutures.tokenizing._tokens) <= kept
 
 
 def test_notes_of_failures_hold_keys_as_they_are():
