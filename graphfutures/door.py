@@ -57,7 +57,7 @@ class Door(Executor):
         if (
             hub.refusal is not None
             or self._options is not None
-            or (type(fn) is not FunctionType and (not callable(fn) or isinstance(fn, Lazy)))
+            or (type(fn) is not FunctionType and (not callable(fn) or issubclass(type(fn), Lazy)))
         ):
             self._check(fn)
         plain = not kwargs

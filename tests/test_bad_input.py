@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import pickle
+import weakref
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
@@ -257,3 +258,12 @@ def test_messages_speak_of_the_class_that_users_know(executor, name):
         with pytest.raises(TypeError, match=rf"^{kind}\.{name}\(\) "):
             getattr(door, name)(*([] if name != "options" else [1]))
     assert pickle.loads(pickle.dumps(GraphExecutor.submit)) is GraphExecutor.submit
+
+
+def test_a_proxy_whose_function_is_gone(executor):
+    def function() -> None: ...
+
+    proxy = weakref.proxy(function)
+    del function
+    future = executor.submit(proxy)
+    assert isinstance(future.exception(LIMIT), ReferenceError), "it is the task's, not submit's"
