@@ -17,6 +17,7 @@ from graphfutures.door import Door
 from graphfutures.errors import unknown_graph, warn_of_keyword
 from graphfutures.futures import GraphFuture
 from graphfutures.graphs import Given, without_futures
+from graphfutures.outcomes import GraphKey
 from graphfutures.terms import Terms
 
 #: what dask's own schedulers, or distributed's, take
@@ -125,7 +126,7 @@ def _get_with_callbacks(door: Door, graph: Any, keys: Any, callbacks: Any, trait
         ((key, (node, data), *_),) = batch
         given = getattr(node, "func", None)
         call = (quote(given.fn), *given.args(data)) if type(given) is Given else (quote(node), quote(data))
-        begun = _Begun(door.post(_step, (key, *call), str(key), **(traits(key) if traits else {})))
+        begun = _Begun(door.post(_step, (key, *call), GraphKey(key), **(traits(key) if traits else {})))
         serials.add(begun.future.serial)
         return begun
 

@@ -629,3 +629,10 @@ def test_pure_calls_cost_no_more_than_dasks():
 
     ratios = sorted(seconds(delayed) / seconds(dask.delayed) for _ in range(3))
     assert ratios[1] <= 1.0
+
+
+def test_notes_hold_keys_as_they_are_under_callbacks(executor):
+    lazy = delayed(divmod)(1, 0)
+    with Profiler(), pytest.raises(ZeroDivisionError) as raised:
+        lazy.compute(scheduler=executor)
+    assert raised.value.__notes__ == [f"raised by the task {lazy.key}"]
