@@ -22,6 +22,8 @@ from patience import LIMIT, in_time, until
 
 from graphfutures import BrokenGraphError, GraphExecutor, WorkerCrashedError, allow_failure
 
+pytestmark = pytest.mark.ci
+
 
 @pytest.fixture
 def executor() -> Iterator[GraphExecutor]:

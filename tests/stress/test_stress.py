@@ -35,7 +35,7 @@ from graphfutures import GraphExecutor, GraphFuture, allow_failure
 BACKENDS = ["threads", "inline", "wrapped", "mixed", "wrapped processes", "processes"]
 #: those whose workers need not be started for each seed
 QUICK = BACKENDS[:-1]
-_UNTIL = {**dict.fromkeys(QUICK, 300), "processes": 150}
+_UNTIL = {**dict.fromkeys(QUICK, 300), "processes": 120}
 SUBMITTERS = 3
 STEPS = 40
 
