@@ -41,8 +41,10 @@ def gate(executor: GraphExecutor) -> Iterator[Gate]:
 
 
 def workers() -> list[psutil.Process]:
-    """The worker processes of this one."""
-    return [child for child in psutil.Process().children() if "popen_loky" in " ".join(_command(child))]
+    """The worker processes of this one's executors, and not of other pools."""
+    return [
+        child for child in psutil.Process().children() if "--process-name GraphExecutor" in " ".join(_command(child))
+    ]
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -25,7 +25,7 @@ def combine(number: int, wait: float, *values: Any) -> tuple[int, str]:
 def killed(child: psutil.Process) -> bool:
     """Kill a child if it is a worker."""
     try:
-        if "popen_loky" not in " ".join(child.cmdline()):
+        if "--process-name GraphExecutor" not in " ".join(child.cmdline()):
             return False
         child.kill()
     except psutil.Error:
