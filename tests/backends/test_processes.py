@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
@@ -374,6 +374,20 @@ def test_an_outcome_is_told_whatever_follows_it(executor, gate):
     assert len(list(as_completed(done[:9], LIMIT))) == 9
     gate.open()
     assert [future.result(LIMIT) for future in futures] == list(range(20))
+
+
+def test_what_was_handed_to_a_busy_worker_is_given_to_one_that_was_idle_all_the_time(gate, executor):
+    for future in [executor.submit(abs, -n) for n in range(2000)]:
+        future.result(LIMIT)
+    begin: Future[int] = Future()
+    long = executor.submit(gate.passage, begin)
+    short = [executor.submit(added, begin, n) for n in range(100)]
+    assert until(lambda: all(one.idle for one in executor._hub.backend.attendants))
+    begin.set_result(0)  # all of them are ready at once, and are handed to the one that is woken
+    assert [future.result(LIMIT) for future in short] == list(range(100))
+    assert not long.done()
+    gate.open()
+    assert long.result(LIMIT) == 0
 
 
 def test_what_was_handed_to_a_busy_worker_is_given_to_an_idle_one(gate, executor):

@@ -237,7 +237,9 @@ class Attendant:
             if self._room() and (hub.has_posts() or hub.has_ready()):
                 return True
             if self.hand:
-                self._message = waiting.wait(None)
+                self._message = waiting.wait(LOOK if len(self.hand) > 1 else None)
+                if not self._message and self.could_give():
+                    self._pool.wake_idle()  # who looked when there was nothing to be had
                 return True
             if self._left == 0:
                 return not (self._pool.may_leave(self) and self._leave())
