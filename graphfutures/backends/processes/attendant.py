@@ -187,23 +187,21 @@ class Attendant:
         """Wait until the worker is ready; False if it is of no use, or is not needed any more."""
         waiting = self._waiting
         assert waiting is not None, "it has been started"
-        while True:
-            if not waiting.wait(None):
-                if waiting.dead:
-                    raise EOFError
-                if hub.exchange(self.place, (), 0) is None:
-                    self.ended = True
-                    if self._pool.initializer() is None:
-                        self.kill()  # it has not done anything yet
-                    else:
-                        self._leave()
-                    return False
-                continue
-            word, what = pickle.loads(self._connection.recv_bytes())
-            if word == messages.READY:
-                return True
-            self._pool.initializer_failed(messages.error_of(what))
-            return False
+        while hub.exchange(self.place, (), 0) is not None:
+            if waiting.wait(None):
+                word, what = pickle.loads(self._connection.recv_bytes())
+                if word == messages.READY:
+                    return True
+                self._pool.initializer_failed(messages.error_of(what))
+                return False
+            if waiting.dead:
+                raise EOFError
+        self.ended = True
+        if self._pool.initializer() is None:
+            self.kill()  # it has not done anything yet
+        else:
+            self._leave()
+        return False
 
     def _turn(self, hub: Exchange) -> bool:
         """Hear what has ended, and hand over what is next; False at the end."""
