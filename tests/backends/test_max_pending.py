@@ -51,7 +51,8 @@ def test_n_holds_with_several_submitters(make, gate):
     executor = make(max_pending=3)
     submitters = [Submitter(lambda: executor.submit(gate.passage), 2) for _ in range(5)]
     gate.arrived()
-    assert all(submitter.blocks() for submitter in submitters[2:])
+    assert until(lambda: sum(len(submitter.futures) for submitter in submitters) == 3)
+    assert sum(submitter.blocks() for submitter in submitters) >= 4  # one of them may have got two in
     assert sum(len(submitter.futures) for submitter in submitters) == 3
     gate.open()
     for submitter in submitters:
