@@ -14,10 +14,11 @@ from tempfile import TemporaryFile
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
+
 from graphfutures import errors
 from graphfutures.backends.base import Exchange, Finished
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.functions import dumps
 from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, VALUE, Held
 from graphfutures.backends.processes.waiting import Waiting
 from graphfutures.calls import EACH, Allowed, fill
@@ -146,8 +147,8 @@ class Attendant:
                 return
             while self._turn(hub):
                 pass
-        except (EOFError, OSError, pickle.PickleError) as error:
-            self._bury(hub, error)
+        except (EOFError, OSError, pickle.PickleError):
+            self._bury(hub)
         finally:
             self._close()
 
@@ -205,7 +206,7 @@ class Attendant:
 
     def _turn(self, hub: Exchange) -> bool:
         """Hear what has ended, and hand over what is next; False at the end."""
-        facts, returned = self._heard_of(hub)
+        facts, returned = self._heard_of()
         want = self._room()
         batch = hub.exchange(self.place, facts, want)
         for fact in facts:
@@ -262,7 +263,7 @@ class Attendant:
 
     # -- hearing ------------------------------------------------------------------------------
 
-    def _heard_of(self, hub: Exchange) -> tuple[list[Finished], list[tuple[GraphFuture[Any], int]]]:
+    def _heard_of(self) -> tuple[list[Finished], list[tuple[GraphFuture[Any], int]]]:
         facts: list[Finished] = []
         returned: list[tuple[GraphFuture[Any], int]] = []
         waiting = self._waiting
@@ -393,7 +394,7 @@ class Attendant:
             args = list(args)
             for position, ticket in holes:
                 args[position] = Held(ticket)
-        return next(self._numbers), dumps((fn, tuple(args), kwargs or {}))
+        return next(self._numbers), cloudpickle.dumps((fn, tuple(args), kwargs or {}))
 
     def _value_or_held(self, source: Any) -> Any:
         need = source.future if isinstance(source, Allowed) else source  # which is needed without that as well
@@ -432,7 +433,7 @@ class Attendant:
             self._send((messages.LEAVE,))
         return True
 
-    def _bury(self, hub: Exchange, error: BaseException) -> None:
+    def _bury(self, hub: Exchange) -> None:
         """The worker is dead: what it was handed is tried again elsewhere, but for what has killed it too often."""
         self._close()
         code = None if self.process is None else self.process.exitcode

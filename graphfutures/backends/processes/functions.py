@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 import weakref
 from collections.abc import Callable
@@ -147,9 +146,3 @@ def _names(code: CodeType) -> list[str]:
 
 def _same(some: list[Any], others: list[Any]) -> bool:
     return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
-
-
-def dumps(what: Any) -> bytes:
-    """A pickle that any process of ours can read."""
-    pickled: bytes = cloudpickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL)
-    return pickled

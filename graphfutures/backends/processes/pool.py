@@ -11,7 +11,7 @@ import os
 import pickle
 import signal
 import threading
-from _thread import RLock, get_ident
+from _thread import RLock
 from collections.abc import Callable, Iterator
 from concurrent.futures._base import LOGGER as STDLIB_LOGGER
 from contextlib import contextmanager
@@ -19,10 +19,13 @@ from itertools import count
 from time import sleep
 from typing import Any
 
+import cloudpickle
+
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.backends.processes.attendant import Attendant
 from graphfutures.backends.processes.functions import Functions
+from graphfutures.backends.ringing import Serving
 from graphfutures.bells import Thread
 from graphfutures.crashes import worker_crashed
 from graphfutures.running import record_of
@@ -45,7 +48,7 @@ _THREADS_OF_LIBRARIES = (
 )
 
 
-class Processes:
+class Processes(Serving):
     """Worker processes, started as they are needed.
 
     :param max_workers: how many at most.
@@ -93,24 +96,10 @@ class Processes:
             return None
         found = self.functions.find(self._initializer)
         if found is None:
-            from graphfutures.backends.processes.functions import dumps
-
-            return pickle.dumps((dumps(self._initializer), {}))
+            return pickle.dumps((cloudpickle.dumps(self._initializer), {}))
         return pickle.dumps((found.pickled, found.versions))
 
     # -- for the hub --------------------------------------------------------------------------
-
-    def start(self, hub: Exchange) -> None:
-        """See ``Backend``."""
-        import weakref
-
-        self._reference = weakref.ref(hub)
-
-    @property
-    def _hub(self) -> Exchange:
-        hub = self._reference()
-        assert hub is not None, "whoever calls a backend holds the hub"
-        return hub
 
     def wake(self) -> None:
         """See ``Backend``."""
@@ -136,8 +125,8 @@ class Processes:
         """See ``Backend``: attendants are never busy for long, but only look when they are rung for."""
         if self.attendants:
             self.ring_all()
-        elif threading.main_thread().ident != get_ident() or not self._hub.ring_clerk():
-            self._hub.apply()
+        else:
+            self._have_applied()
 
     close = attend
 
