@@ -432,6 +432,11 @@ def test_a_worker_is_replaced_after_so_many_tasks():
     assert len(set(pids)) == 3
 
 
+def test_a_wait_at_exit_breaks_nothing_while_no_worker_is_there(executor):
+    assert executor._hub.backend.help() is False
+    assert executor.submit(abs, -1).result(LIMIT) == 1
+
+
 def test_idle_workers_leave(monkeypatch):
     from graphfutures.backends.processes import attendant
 

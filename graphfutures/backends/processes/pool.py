@@ -88,6 +88,7 @@ class Processes(Serving):
         self._staffing = RLock()
         self._numbers = count()
         self._stillborn = 0
+        self._stranded = False  # whether there is work, and no thread could be started for it
         self._over = False  # whether no worker is of any use
 
     def initializer(self) -> bytes | None:
@@ -151,8 +152,9 @@ class Processes(Serving):
 
     def help(self) -> bool:
         """See ``Backend``: where no thread can be started, no worker can be served."""
-        if self.attendants:
+        if self.attendants or not self._stranded:
             return False
+        self._stranded = False
         self._hub.broke(errors.no_attendant())
         return True
 
@@ -176,6 +178,7 @@ class Processes(Serving):
                 self.attendants.pop(attendant, None)
             if not isinstance(error, RuntimeError):
                 raise
+            self._stranded = True
             self._hub.stranded()
             if not self.attendants and self._hub.accepts():
                 raise errors.NoThreadError(str(error)) from None
