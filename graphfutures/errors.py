@@ -30,12 +30,18 @@ class TaskTimeoutError(GraphFuturesError, TimeoutError):
     """An attempt has run for longer than its option ``timeout`` allows."""
 
 
-def timed_out(key: str, seconds: float) -> TaskTimeoutError:
-    """For a task whose time is over."""
-    return TaskTimeoutError(
-        f"{key} has run for longer than its timeout of {seconds:g} s; in a thread it cannot be stopped, so its slot is "
-        "taken until it returns (current_task().cancelled() tells it)"
+def timed_out(key: str, seconds: float, *, stopped: bool = False) -> TaskTimeoutError:
+    """For a task whose time is over.
+
+    :param stopped: whether it was stopped then.
+    """
+    then = (
+        "its worker process was stopped"
+        if stopped
+        else "in a thread it cannot be stopped, so its slot is taken until it returns (current_task().cancelled() "
+        "tells it)"
     )
+    return TaskTimeoutError(f"{key} has run for longer than its timeout of {seconds:g} s; {then}")
 
 
 def too_many_tokens(name: str, wanted: float, declared: Mapping[str, float]) -> ValueError:
@@ -92,6 +98,27 @@ def no_host(key: str) -> RuntimeError:
     return RuntimeError(
         f"{key} runs on an executor that is not ours, where a task that waits for another may wait for ever: submit it "
         "with options(join=True) and return the futures that it needs"
+    )
+
+
+def executor_elsewhere() -> TypeError:
+    """For an executor that was pickled and arrives where it is not known."""
+    return TypeError(
+        "a GraphExecutor can be sent to its own worker processes only: make one where it is to be used, or submit from "
+        "the process in which it was made"
+    )
+
+
+def executor_stays() -> TypeError:
+    """For an executor that is to be pickled and has no worker processes."""
+    return TypeError("a GraphExecutor can be pickled only for its own worker processes, and this one has none")
+
+
+def future_of_others(name: str) -> TypeError:
+    """For a future among the arguments of a call that is submitted in a worker process, which knows nothing of it."""
+    return TypeError(
+        f"{name} was given a future that its executor's other processes cannot wait for: inside a task on processes "
+        "give it futures of current_executor(), or the value"
     )
 
 

@@ -204,6 +204,16 @@ class GraphExecutor(Overview):
             raise errors.no_such_lane(backend, dict.fromkeys([*filter(None, hub.lanes), *BACKENDS]))
         return name, hub.lanes[name]
 
+    def __reduce__(self) -> Any:
+        """For its own worker processes, where it arrives as ``current_executor()``."""
+        hub = self._hub
+        tokens = [getattr(backend, "token", None) for backend in (hub.backend, *hub.lanes.values())]
+        if not any(tokens):
+            raise errors.executor_stays()
+        from graphfutures.worker.inside import arrived
+
+        return arrived, (list(filter(None, tokens)),)
+
     def __repr__(self) -> str:
         return f"<GraphExecutor {self._hub.name}, max_workers={self._max_workers}, {self._hub.backlog()} unfinished>"
 
@@ -332,6 +342,10 @@ class View(Overview):
         self._max_workers = executor._max_workers
         self._shutdown = False
         self._pending: set[GraphFuture[Any]] = set()
+
+    def __reduce__(self) -> Any:
+        arrived, (tokens,) = self._executor.__reduce__()
+        return arrived, (tokens, dict(self._options))
 
     def __repr__(self) -> str:
         return f"<{self._executor!r} with {dict(self._options)!r:.200}>"

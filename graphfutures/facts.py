@@ -14,7 +14,7 @@ from graphfutures.backends.base import Backend
 from graphfutures.clerk import Clerk, Limit
 from graphfutures.core.circles import circle
 from graphfutures.core.graph import Place
-from graphfutures.core.states import CANCELLED, FAILED, READY, WAITING
+from graphfutures.core.states import CANCELLED, FAILED, READY, RUNNING, WAITING
 from graphfutures.externals import External, StandIns, one_after_the_other
 from graphfutures.futures import GraphFuture
 from graphfutures.guarded import SLICE
@@ -31,6 +31,8 @@ class Facts(Lending):
 
     backend: Backend
     name: str
+    door: Any
+    side_door: Any
     stand_ins: StandIns
     _clerk: Clerk | None = None
     open_inside: bool
@@ -63,6 +65,20 @@ class Facts(Lending):
     def _post(self, fact: Callable[..., object], *arguments: Any) -> None:
         self.inbox.append((fact, arguments))
         self.apply()
+
+    def submitter(self, options: Mapping[str, Any] | None, *, whole: bool = False) -> Any:
+        """What tasks in other processes submit through.
+
+        :param options: that their tasks carry.
+        :param whole: whether it has to be the executor itself.
+        :raises RuntimeError: if that is asked for, and gone.
+        """
+        if options is None and not whole:
+            return self.side_door(self)
+        executor = self.door()
+        if executor is None:
+            raise errors.executor_gone("this task")
+        return executor if options is None else executor.options(**options)
 
     def lane_broke(self, lane: str, error: Exception) -> None:
         """One of several backends cannot go on: what has not started of its tasks is settled with this error."""
@@ -113,7 +129,12 @@ class Facts(Lending):
 
     def _cancel(self, futures: list[GraphFuture[Any]], force: bool) -> None:
         for future in futures:
-            if not self.scheduler.cancelled(future, force=force and self.backend.capabilities.kills) and force:
+            hands: Any = self.lanes.get(future.lane, self.backend)
+            stops = force and future.state is RUNNING and hands.capabilities.kills
+            if self.scheduler.cancelled(future, force=stops):
+                if stops:
+                    hands.stop(future, future.attempt)
+            elif force:
                 self.wants_cancelled(future)
 
     def cancel_pending(self) -> None:

@@ -95,6 +95,22 @@ class Lane:
         """See ``Exchange``."""
         self._hub.end()
 
+    def submitter(self, options: Mapping[str, Any] | None, *, whole: bool = False) -> Any:
+        """See ``Exchange``."""
+        return self._hub.submitter(options, whole=whole)
+
+    def waits_there(self, task: GraphFuture[Any], needs: Sequence[Any], *, exact: bool) -> list[Any]:
+        """See ``Exchange``."""
+        return self._hub.waits_there(task, needs, exact=exact)
+
+    def goes_on(self, task: GraphFuture[Any]) -> None:
+        """See ``Exchange``."""
+        self._hub.goes_on(task)
+
+    def called_for(self, place: Place, needs: Sequence[GraphFuture[Any]]) -> list[GraphFuture[Any]]:
+        """See ``Exchange``."""
+        return self._hub.called_for(place, needs)
+
     def stranded(self) -> None:
         """See ``Exchange``."""
         self._hub.stranded()

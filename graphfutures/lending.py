@@ -190,11 +190,39 @@ class Lending(Guarded):
         owner: object = future._owner
         while not future._settled:
             near = future.state in _NOT_BEGUN and owner is self and here.depth < DEEP and task.place.lends
-            if near and _has_room() and self._hand_on(task, future):
+            if near and has_room() and self._hand_on(task, future):
                 self._run_here(task, future)
                 continue
             with Loan(self, task, Wait(needs, every=True), needs, exact=needs):
                 future.park(None)
+
+    # -- for tasks in other processes ---------------------------------------------------------
+
+    def waits_there(self, task: GraphFuture[Any], needs: Sequence[Task], *, exact: bool) -> list[Task]:
+        """A task that runs in another process begins to wait.
+
+        :return: the circle that this closes, if it does; then the task does not wait.
+        """
+        loan = Loan(self, task, None, needs, exact=needs if exact else ())
+        self.inbox.append((self.note_wait, (loan,)))
+        self.inbox.append((self.scheduler.urged, (needs,)))
+        if task.resources:
+            self.inbox.append((self.scheduler.tokens_lent, (task, task.attempt)))
+        self.exchange(task.place, (), 0)
+        return loan.circle
+
+    def goes_on(self, task: GraphFuture[Any]) -> None:
+        """Its wait is over."""
+        self.waits.pop(task, None)
+        if task.resources:
+            self.inbox.append((self.scheduler.tokens_back, (task, task.attempt)))
+
+    def called_for(self, place: Place, needs: Sequence[GraphFuture[Any]]) -> list[GraphFuture[Any]]:
+        """A task of a place waits: what it needs and is ready, one task, is handed over to be run inside that wait."""
+        found: list[Any] = []
+        self.inbox.append((self._called_for, (place, needs, found)))
+        self.exchange(place, (), 0)
+        return found
 
     def _hand_on(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> bool:
         """Hand over to this thread what its task waits for, if that is ready; quicker than an exchange."""
@@ -230,13 +258,17 @@ class Lending(Guarded):
 
     # -- under the lock -----------------------------------------------------------------------
 
+    def _called_for(self, place: Place, needs: Sequence[GraphFuture[Any]], found: list[Any]) -> None:
+        task = self.scheduler.called_for(place, needs, _is_unfit)
+        if task is not None:
+            found.append(task)
+
     def _handed_on(self, task: GraphFuture[Any], future: GraphFuture[Any]) -> bool:
         """A fact: a running task waits for another one, and runs that itself if it is ready."""
         if future.state is not READY:
             return False
-        terms = future.terms if future.special else None
-        if terms is not None and terms.timeout is not None:
-            return False  # once its time is over the waiter is to go on, whatever runs
+        if _is_unfit(future):
+            return False
         if not self.scheduler.handed_on(task, task.attempt, task.place, future):
             return False
         self.waits[task] = (future,)  # no circle, since what is ready needs nothing
@@ -296,6 +328,14 @@ class Lending(Guarded):
         return ready and task.lane == place.lane and getattr(task, "_owner", None) is self
 
 
+def _is_unfit(task: Any) -> bool:
+    """Whether a task is not to be run inside the wait of another one."""
+    if task.crashes:
+        return True  # what kills its worker is not to kill the waiter
+    terms = task.terms if task.special else None
+    return terms is not None and terms.timeout is not None  # once it is over the waiter is to go on, whatever runs
+
+
 def _unmet(task: Task) -> list[Task]:
     """What a task that has not begun still needs."""
     if task.state is RUNNING or task.state in SETTLED:
@@ -303,13 +343,16 @@ def _unmet(task: Task) -> list[Task]:
     return [need for need in task.dependencies if need.state not in SETTLED]
 
 
-def _has_room() -> bool:
-    """Whether this thread may run another task inside: little of its stack is in use, and no event loop runs in it."""
+def has_room(part: int = 4) -> bool:
+    """Whether this thread may run another task inside: little of its stack is in use, and no event loop runs in it.
+
+    :param part: no more of it than the whole by this.
+    """
     asyncio: Any = sys.modules.get("asyncio.events")
     if asyncio is not None and asyncio._get_running_loop() is not None:
         return False
     try:
-        sys._getframe(sys.getrecursionlimit() // 4)
+        sys._getframe(sys.getrecursionlimit() // part)
     except ValueError:
         return True
     return False

@@ -23,7 +23,8 @@ class Capabilities(NamedTuple):
     :param shares_memory: arguments and values are passed by reference.
     :param submits_run: a task runs inside ``submit``, in the thread that submits; such a backend has ``wake_aside``
         as well, for threads that have others to see to.
-    :param kills: a running task can be stopped.
+    :param kills: a running task can be stopped; such a backend has ``stop`` as well, for an attempt that nobody wants
+        any more, which never blocks.
     :param keeps_values: values stay where they were made.
     :param makes_workers: its workers are its own, so that it gives them names and initializes them.
     :param lends: tasks may wait inside, and their slots are lent meanwhile.
@@ -92,6 +93,18 @@ class Exchange(Protocol):
 
     def end(self) -> None:
         """Wait until the graph has ended."""
+
+    def submitter(self, options: Mapping[str, Any] | None, *, whole: bool = False) -> Any:
+        """What tasks in other processes submit through; the executor itself, if that is asked for."""
+
+    def waits_there(self, task: GraphFuture[Any], needs: Sequence[Any], *, exact: bool) -> list[Any]:
+        """A task that runs in another process begins to wait, unless that closes the circle that is returned."""
+
+    def goes_on(self, task: GraphFuture[Any]) -> None:
+        """Its wait is over."""
+
+    def called_for(self, place: Place, needs: Sequence[GraphFuture[Any]]) -> list[GraphFuture[Any]]:
+        """A task of a place waits: one that it needs is handed over, if there is one, to be run inside that wait."""
 
     def stranded(self) -> None:
         """There is work, and no thread can be started for it: whoever waits for the end is to ``help``."""

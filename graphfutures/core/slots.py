@@ -6,7 +6,7 @@ new task.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from graphfutures.core.graph import Place, Task, Wait
 from graphfutures.core.policy import Policy
@@ -107,6 +107,25 @@ class Slots:
                 self._queue_of(task).urgent.append(task)
             elif task.state is WAITING:
                 stack.extend(dependency for dependency in task.dependencies if dependency.state not in SETTLED)
+
+    def called_for(self, place: Place, needs: Iterable[Task], unfit: Callable[[Task], bool]) -> Task | None:
+        """A task that runs at a place waits for these: what they need and is ready is handed over, to be run inside.
+
+        :param unfit: whether a task is not to be run inside the wait of another one.
+        """
+        stack = list(needs)
+        seen: set[Task] = set()
+        while stack:
+            task = stack.pop(0)
+            if task in seen or task not in self.unsettled:
+                continue
+            seen.add(task)
+            if task.state is READY and task.lane == place.lane and not task.resources and not unfit(task):
+                self._begins(task, place)
+                return task
+            if task.state is WAITING:
+                stack.extend(dependency for dependency in task.dependencies if dependency.state not in SETTLED)
+        return None
 
     def handed_on(self, task: Task, number: int, place: Place, to: Task) -> bool:
         """An attempt waits for a ready task, which is run meanwhile in its thread and slot; False if that cannot be.

@@ -330,7 +330,7 @@ def test_a_function_is_pickled_once_and_again_when_what_it_names_is_bound_anew(e
 def known_functions() -> int:
     import gc
 
-    from graphfutures.backends.processes.worker import Worker
+    from graphfutures.worker.loop import Worker
 
     return sum(len(one._functions) for one in gc.get_objects() if isinstance(one, Worker))
 

@@ -9,24 +9,22 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import count
+from math import inf
 from tempfile import TemporaryFile
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from graphfutures import errors
 from graphfutures.backends.base import Exchange, Finished
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, VALUE, Held
+from graphfutures.backends.processes.messages import PICKLED, RAISED, VALUE, Page
+from graphfutures.backends.processes.nested import Nested
+from graphfutures.backends.processes.packing import Packing
 from graphfutures.backends.processes.waiting import Waiting
-from graphfutures.calls import EACH, Allowed, fill
 from graphfutures.core.graph import Place
-from graphfutures.core.states import DONE, SETTLED
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture
-from graphfutures.running import on_terms, record_of, value_of
+from graphfutures.running import on_terms, record_of
 from graphfutures.terms import AT_ONCE
 
 if TYPE_CHECKING:
@@ -40,8 +38,9 @@ AHEAD = 0.02
 LOOK = 0.005
 #: seconds of work that it is worth to give to another one
 WORTH = 0.002
-#: seconds after which an idle worker leaves
+#: seconds after which an idle worker leaves, and one that stood in for another whose task waited
 IDLE = 60.0
+SPARE = 1.0
 #: seconds that a worker has to leave
 GRACE = 5.0
 
@@ -55,9 +54,7 @@ class Attendant:
 
     def __init__(self, pool: Processes, number: int) -> None:
         self.number = number
-        self.place = Place(f"process {number}", MOST, sequential=True, lends=False, hosts=False, lane=pool.lane)
-        #: functions that will not come again
-        self.forgotten: deque[int] = deque()
+        self.place = Place(f"process {number}", MOST, sequential=True, lends=False, lane=pool.lane)
         #: what was handed over and has not been heard of, by tickets, in order: the task, which of its attempts, and
         #: whether it may be given back
         self.hand: dict[int, tuple[GraphFuture[Any], int, bool]] = {}
@@ -65,23 +62,30 @@ class Attendant:
         #: whether it has heard of the end of the graph
         self.ended = False
         self.process: Any = None
-        self._pool = pool
+        #: whether it may run something now
+        self.has_slot = False
+        #: attempts that nobody wants any more
+        self.unwanted: deque[tuple[GraphFuture[Any], int]] = deque()
+        #: the ticket of the task for which the worker was stopped, 0 if it was not
+        self.stopped = 0
+        self.nested = Nested(self)
+        self.pool = pool
         self._connection: Any = None
         self._page: Any = None
         self._waiting: Waiting | None = None
         self._sending = threading.Lock()
-        self._sent: set[int] = set()
-        self._numbers = count(1)  # for tickets
-        self._tickets: dict[int, int] = {}  # of the last attempt that was handed over, of each task
+        self._packing = Packing(pool.functions)
+        self._limits: dict[int, float] = {}  # seconds that an attempt may take, by tickets
+        self._dropped: set[int] = set()  # tickets of those that the worker was told to give back or is stopped for
         self._heard = 0  # number of the last report
         self.reported = 0  # how many tasks were
         self._seconds = 0.0  # what a task takes, as far as is known
         self._message = False  # whether there is one to be read
         self._since = monotonic()  # it was heard of, or handed something
         self._left = pool.max_tasks  # how many tasks it may still be handed, None for any number
+        self._asides: list[tuple[str, Any]] = []  # messages of tasks that wait and ask
         self._large = False  # whether it keeps outcomes that it need not keep, and that are large perhaps
         self._asked = False  # whether it was asked to give tasks back
-        pool.functions.listeners.add(self)
 
     # -- for others ---------------------------------------------------------------------------
 
@@ -115,6 +119,11 @@ class Attendant:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
+    @property
+    def has_queue(self) -> bool:
+        """Whether it was handed more than it runs now."""
+        return len(self.hand) > 1 and not self.nested.waits
+
     def could_give(self) -> int:
         """How many of its tasks another worker might take, as far as is known."""
         hand = tuple(self.hand.values())
@@ -128,20 +137,21 @@ class Attendant:
         """Ask the worker to give back so many of the tasks that it has not started."""
         self._asked = True
         with suppress(OSError, ValueError):
-            self._send((messages.RETURN, number))
+            self.send((messages.RETURN, number))
 
     # -- its thread ---------------------------------------------------------------------------
 
     def serve(self, hub: Exchange) -> None:
         """Start the worker, and work until the graph has ended or the worker is of no use any more."""
         here.ours = True
+        self.nested.begin()
         try:
             try:
                 self._start()
             except OSError:
                 raise
             except Exception as error:
-                self._pool.give_up(errors.initializer_cannot_be_sent(error))
+                self.pool.give_up(errors.initializer_cannot_be_sent(error))
                 return
             if not self._greeted(hub):
                 return
@@ -151,6 +161,8 @@ class Attendant:
             self._bury(hub)
         finally:
             self._close()
+            self._page = None
+            self.nested.futures.clear()
 
     def _start(self) -> None:
         from loky.backend import get_context
@@ -159,8 +171,6 @@ class Attendant:
         mine, its = context.Pipe(duplex=True)
         self._connection = mine
         if os.name == "posix":
-            from graphfutures.backends.processes.worker import Page
-
             with TemporaryFile() as file:
                 file.truncate(Page.SIZE)
                 self._page = Page(file.fileno())
@@ -171,12 +181,15 @@ class Attendant:
         self._waiting = Waiting(mine, self.process)
 
     def _made(self, context: Any, connection: Any, page: Any) -> Any:
-        from graphfutures.backends.processes.launch import Launched
+        from graphfutures.backends.processes.launch import Launched, work
 
-        pool = self._pool
+        pool = self.pool
         process = context.Process(
-            target=pool.target,
-            args=(connection, None if page is None else Launched(page.fileno()), pool.initializer(), pool.initargs),
+            target=work,
+            args=(
+                *(connection, None if page is None else Launched(page.fileno()), pool.initializer(), pool.initargs),
+                *(pool.token, pool.max_workers),
+            ),
             name=f"{pool.name}_{self.number}",
             env=pool.environment,
         )
@@ -193,12 +206,12 @@ class Attendant:
                 word, what = pickle.loads(self._connection.recv_bytes())
                 if word == messages.READY:
                     return True
-                self._pool.initializer_failed(messages.error_of(what))
+                self.pool.initializer_failed(messages.error_of(what))
                 return False
             if waiting.dead:
                 raise EOFError
         self.ended = True
-        if self._pool.initializer() is None:
+        if self.pool.initializer() is None:
             self.kill()  # it has not done anything yet
         else:
             self._leave()
@@ -206,8 +219,12 @@ class Attendant:
 
     def _turn(self, hub: Exchange) -> bool:
         """Hear what has ended, and hand over what is next; False at the end."""
-        facts, returned = self._heard_of()
+        facts, returned = self._heard_of(hub)
         want = self._room()
+        if want and not self.pool.take_slot(self):
+            want = 0
+        if self.pool.is_awaited and self.has_queue and not self._asked:
+            self.ask_back(len(self.hand))
         batch = hub.exchange(self.place, facts, want)
         for fact in facts:
             if fact[0]._settled:
@@ -216,54 +233,107 @@ class Attendant:
         for future, number in returned:
             hub.revoked(future, number, self.place)
         if returned:
-            self._pool.wake_idle()
+            self.pool.wake_idle()
         if batch is None:
             self.ended = True
-            self._pool.ring_all()
+            self.pool.ring_all()
             return not self._leave()
+        for word, what in self._asides:
+            self.nested.heard(hub, word, what)
+        self._asides.clear()
+        self.nested.go_on(hub)
         if batch:
-            self._pool.wake_another()
-            self._hand_over(hub, batch)
+            self.pool.wake_another()
+            self.hand_over(hub, batch)
             return True
+        if self._limits or self.unwanted or self._dropped:
+            self._stop_what_is_to_be_stopped()
         return self._sleep(hub)
 
     def _sleep(self, hub: Exchange) -> bool:
         """Wait for something to do; False when the worker is to leave."""
-        self.idle = not self.hand
-        waiting = self._waiting
+        waiting, pool = self._waiting, self.pool
         assert waiting is not None, "it has been started"
+        if not self.hand:
+            pool.leave_slot(self)
+        self.idle = not self.hand
         try:
-            if self._room() and (hub.has_posts() or hub.has_ready()):
+            if self.nested.has_news or (
+                self._room() and (hub.has_posts() or (hub.has_ready() and pool.has_slot(self)))
+            ):
                 return True
             if self.hand:
-                self._message = waiting.wait(LOOK if len(self.hand) > 1 else None)
+                seconds = LOOK if self.has_queue else inf
+                seconds = min(seconds, self._until_limit())
+                self._message = waiting.wait(None if seconds == inf else seconds)
                 if not self._message and self.could_give():
-                    self._pool.wake_idle()  # who looked when there was nothing to be had
+                    pool.wake_idle()  # who looked when there was nothing to be had
                 return True
-            if self._left == 0:
-                return not (self._pool.may_leave(self) and self._leave())
+            if self._left is not None and self._left <= 0:
+                return not (pool.may_leave(self) and self._leave())
             if self._large:
                 self._large = False
-                self._send((messages.RUN, self._heard, {}, [], {}, []))
-            busy = self._pool.relieve(self)
+                self.send((messages.RUN, self._heard, {}, [], {}, []))
+            busy = pool.relieve(self)
             since = monotonic()
-            self._message = waiting.wait(LOOK if busy else IDLE)
-            quiet = not (busy or self._message or waiting.dead) and monotonic() - since >= IDLE
-            return not (quiet and self._pool.may_leave(self) and self._leave())
+            patience = IDLE if len(pool.attendants) <= pool.max_workers else SPARE
+            self._message = waiting.wait(LOOK if busy else patience)
+            quiet = not (busy or self._message or waiting.dead) and monotonic() - since >= patience
+            return not (quiet and pool.may_leave(self) and self._leave())
         finally:
             self.idle = False
 
     def _room(self) -> int:
         """How many tasks to ask for."""
+        if self.nested.waits:
+            return 0
         held = len(self.hand)
         most = min(MOST, int(AHEAD / self._seconds)) if self._seconds else 1
         most = max(1, most)
         room = most - held if held <= most // 2 else 0
-        return room if self._left is None else min(room, self._left)
+        return room if self._left is None else max(0, min(room, self._left))
+
+    # -- stopping what runs -------------------------------------------------------------------
+
+    def _until_limit(self) -> float:
+        """Seconds after which the time of a task may be over, which begins when the worker begins it."""
+        if self.unwanted or self._dropped:
+            return LOOK
+        if not self._limits:
+            return inf
+        running = self.running
+        if running in self._limits:
+            return max(0.0, self._began() + self._limits[running] - perf_counter())
+        return min(self._limits.values())
+
+    def _began(self) -> float:
+        return inf if self._page is None else self._page.began()
+
+    def _stop_what_is_to_be_stopped(self) -> None:
+        running = self.running
+        if running in self._limits and perf_counter() >= self._began() + self._limits[running]:
+            self._stop(running)
+        while self.unwanted:
+            future, number = self.unwanted.popleft()
+            ticket = self._packing.tickets.get(future.serial, 0)
+            if ticket in self.hand and self.hand[ticket][1] == number:
+                self._dropped.add(ticket)
+                if ticket != running:
+                    self.send((messages.DROP, [ticket]))
+        self._dropped.intersection_update(self.hand)
+        for ticket in self._dropped:
+            if ticket == running or any(stop.ticket == ticket for stop in self.nested.waits):
+                self._stop(ticket)
+
+    def _stop(self, ticket: int) -> None:
+        """Stop the worker for the sake of one of its tasks."""
+        if not self.stopped:
+            self.stopped = ticket
+            self.kill()
 
     # -- hearing ------------------------------------------------------------------------------
 
-    def _heard_of(self) -> tuple[list[Finished], list[tuple[GraphFuture[Any], int]]]:
+    def _heard_of(self, hub: Exchange) -> tuple[list[Finished], list[tuple[GraphFuture[Any], int]]]:
         facts: list[Finished] = []
         returned: list[tuple[GraphFuture[Any], int]] = []
         waiting = self._waiting
@@ -277,19 +347,33 @@ class Attendant:
                 self._take_report(what[1], facts)
             elif word == messages.RETURNED:
                 self._asked = False
-                if self._left is not None:
-                    self._left += len(what[0])
-                for ticket in what[0]:
-                    future, number = self._taken_from_hand(ticket)
-                    returned.append((future, number))
+                returned += self._taken_back(what[0])
+            elif word == messages.SUBMIT:
+                self.nested.heard(hub, word, what)  # before the task that has submitted it returns
+            else:
+                self._asides.append((word, what))
         if waiting.dead and not facts:
             raise EOFError
         return facts, returned
 
+    def take_back(self, hub: Exchange, tickets: Sequence[int]) -> None:
+        """The worker gives back these, since a task in it waits."""
+        for future, number in reversed(self._taken_back(tickets)):
+            hub.revoked(future, number, self.place)
+        if tickets:
+            self.pool.wake_idle()
+
+    def _taken_back(self, tickets: Sequence[int]) -> list[tuple[GraphFuture[Any], int]]:
+        if self._left is not None:
+            self._left += len(tickets)
+        return [self._taken_from_hand(ticket) for ticket in tickets]
+
     def _taken_from_hand(self, ticket: int) -> tuple[GraphFuture[Any], int]:
         future, number, _ = self.hand.pop(ticket)
-        if self._tickets.get(future.serial) == ticket:
-            del self._tickets[future.serial]
+        if self._packing.tickets.get(future.serial) == ticket:
+            del self._packing.tickets[future.serial]
+        if self._limits:
+            self._limits.pop(ticket, None)
         return future, number
 
     def _take_report(self, outcomes: list[Any], facts: list[Finished]) -> None:
@@ -325,7 +409,12 @@ class Attendant:
 
     # -- handing over -------------------------------------------------------------------------
 
-    def _hand_over(self, hub: Exchange, batch: Sequence[GraphFuture[Any]]) -> None:
+    def hand_over(self, hub: Exchange, batch: Sequence[GraphFuture[Any]], word: str = messages.RUN) -> int:
+        """Send tasks to the worker.
+
+        :param word: of the message.
+        :return: the ticket of the last one, 0 if none could be sent.
+        """
         functions: dict[int, Any] = {}
         versions: dict[str, int] = {}
         known: dict[int, int | None] = {}
@@ -335,81 +424,25 @@ class Attendant:
         for future in batch:
             number = future.attempt
             try:
-                task = self._packed(future, functions, versions, known)
+                task = self._packing.packed(future, functions, versions, known)
             except BaseException as error:
                 failed.append(self._unsendable(future, number, error))
                 continue
             future._worker, future._started = self.number, now
             self.hand[task[0]] = future, number, len(task) == 3
-            self._tickets[future.serial] = task[0]
+            self._packing.tickets[future.serial] = task[0]
+            if future.special and future.terms is not None and future.terms.timeout is not None:
+                self._limits[task[0]] = future.terms.timeout
             tasks.append(task)
-        gone = [number for number in self._taken_forgotten() if number in self._sent]
-        self._sent.difference_update(gone)
         if self._left is not None:
             self._left -= len(tasks)
         if tasks:
             self._since = monotonic()
             self._large = False
-            self._send((messages.RUN, self._heard, functions, gone, versions, tasks))
+            self.send((word, self._heard, functions, self._packing.taken_forgotten(), versions, tasks))
         if failed:
             hub.exchange(self.place, failed, 0)
-
-    def _taken_forgotten(self) -> list[int]:
-        found = []
-        while self.forgotten:
-            found.append(self.forgotten.popleft())
-        return found
-
-    def _packed(self, future: GraphFuture[Any], functions: Any, versions: Any, known: dict[int, int | None]) -> Any:
-        fn, args = future._fn, future._args
-        rest: Any = future._rest
-        kwargs: Any = None
-        holes: tuple[tuple[int, int], ...] = ()
-        if rest is not None:
-            kwargs, plan, _ = (None, EACH, None) if rest is EACH else rest
-            if plan is EACH:
-                values = []
-                for position, need in enumerate(args):
-                    if need.state is DONE:
-                        values.append(need._outcome)
-                    else:
-                        values.append(None)
-                        holes = (*holes, (position, self._tickets.get(need.serial, 0)))
-                args = values
-            elif plan is not None:
-                args, kwargs = fill(args, kwargs or {}, plan, self._value_or_held, future)
-        if not kwargs:
-            for value in args:
-                if type(value) not in PLAIN:
-                    break
-            else:
-                function = known.get(id(fn), self)
-                if function is self:
-                    function = known[id(fn)] = self._number_of(fn, functions, versions)
-                if function is not None:
-                    if holes:
-                        return next(self._numbers), function, tuple(args), holes
-                    return next(self._numbers), function, tuple(args)
-        if holes:
-            args = list(args)
-            for position, ticket in holes:
-                args[position] = Held(ticket)
-        return next(self._numbers), cloudpickle.dumps((fn, tuple(args), kwargs or {}))
-
-    def _value_or_held(self, source: Any) -> Any:
-        need = source.future if isinstance(source, Allowed) else source  # which is needed without that as well
-        if isinstance(need, GraphFuture) and need.state not in SETTLED:
-            return Held(self._tickets.get(need.serial, 0))
-        return value_of(source)
-
-    def _number_of(self, fn: Any, functions: dict[int, Any], versions: dict[str, int]) -> int | None:
-        found = self._pool.functions.find(fn)
-        if found is None:
-            return None
-        if found.number not in self._sent:
-            self._sent.add(found.number)
-            functions[found.number] = found.pickled, found.versions
-        return found.number
+        return tasks[-1][0] if tasks else 0
 
     def _unsendable(self, future: GraphFuture[Any], number: int, error: BaseException) -> Finished:
         now = perf_counter()
@@ -420,7 +453,8 @@ class Attendant:
         record = record_of(future, self.number, now, now, good=False)
         return on_terms((future, number, False, error, False, record))
 
-    def _send(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
+        """Send a message to the worker."""
         pickled = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
         with self._sending:
             self._connection.send_bytes(pickled)
@@ -430,14 +464,14 @@ class Attendant:
     def _leave(self) -> bool:
         """Have the worker leave."""
         with suppress(OSError, ValueError):
-            self._send((messages.LEAVE,))
+            self.send((messages.LEAVE,))
         return True
 
     def _bury(self, hub: Exchange) -> None:
         """The worker is dead: what it was handed is tried again elsewhere, but for what has killed it too often."""
         self._close()
         code = None if self.process is None else self.process.exitcode
-        self._pool.died(self, hub, code)
+        self.pool.died(self, hub, code)
 
     def _close(self) -> None:
         process = self.process

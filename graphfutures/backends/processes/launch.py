@@ -1,8 +1,17 @@
-"""What a new process is given that cannot be pickled elsewhere."""
+"""What a new process runs, and what it is given that cannot be pickled elsewhere."""
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import Any, Final
+
+#: a program of its own, which the process that starts it does not import
+PROGRAM: Final = "graphfutures.worker.loop"
+
+
+def work(*arguments: Any) -> None:
+    """Serve an attendant; called in the main thread of a new process."""
+    import_module(PROGRAM).main(*arguments)
 
 
 class Launched:

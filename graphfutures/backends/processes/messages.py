@@ -7,6 +7,7 @@ or read back harms one task.
 
 from __future__ import annotations
 
+import mmap
 import pickle
 from typing import Any, Final
 
@@ -23,8 +24,18 @@ from graphfutures import errors
 RUN: Final = "run"
 #: ``(RETURN, n)``: give back so many tasks that have not been started
 RETURN: Final = "return"
+#: ``(DROP, tickets)``: give these back, if they have not been started
+DROP: Final = "drop"
 #: ``(LEAVE,)``: end once all is done
 LEAVE: Final = "leave"
+#: the same as ``RUN`` with one task, for a worker whose task waits: to be run inside that wait
+INSIDE: Final = "inside"
+#: ``(OUTCOMES, outcomes)``: how tasks have ended that were submitted there: ``(number, how, outcome)`` each
+OUTCOMES: Final = "outcomes"
+#: ``(GO, number, error)``: a wait has begun, or is over; or it would never be, which the pickled error says
+GO: Final = "go"
+#: ``(ANSWER, number, outcome)``: to a question; a pickled pair, whether it could be answered, and the answer or error
+ANSWER: Final = "answer"
 
 # -- to its attendant -------------------------------------------------------------------------
 
@@ -35,6 +46,19 @@ BROKEN: Final = "broken"
 REPORT: Final = "report"
 #: ``(RETURNED, tickets)``: tasks that are given back
 RETURNED: Final = "returned"
+#: ``(SUBMIT, ticket of the task that does so or 0, number, name, options, pickled call, needs)``: for the call see
+#: ``inside.Inside``; ``needs`` are pairs, the number of a future and whether its failure is allowed
+SUBMIT: Final = "submit"
+#: ``(WAIT, ticket, number, numbers of futures, every, exact, serves, runs, tickets)``: a task waits for these,
+#: ``every`` of them or one; ``exact``: it cannot go on without; ``serves``: its thread waits for ``GO``, and ``runs``
+#: meanwhile what it is told to.  The tasks of these tickets are given back
+WAIT: Final = "wait"
+#: ``(BACK, number, at once)``: what was not ``serves`` is over
+BACK: Final = "back"
+#: ``(FORGET, numbers)``: of futures that nobody has any more
+FORGET: Final = "forget"
+#: ``(ASK, number, what, arguments)``
+ASK: Final = "ask"
 
 # -- how a task has ended ---------------------------------------------------------------------
 
@@ -46,6 +70,8 @@ PICKLED: Final = 1
 RAISED: Final = 2
 #: not at all, since the value of a task before it is not there
 SKIPPED: Final = 3
+#: as cancelled
+CALLED_OFF: Final = 4
 
 #: types whose instances go into a message as they are
 PLAIN: Final[frozenset[type]] = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -131,3 +157,49 @@ def error_of(pickled: bytes) -> BaseException:
             error.__cause__ = cause
         return error
     return errors.TaskFailedError(f"an exception was read back as {error!r:.80}")
+
+
+def opened(pickled: bytes, *values: Any) -> Any:
+    """What a call is for the hub that was submitted in a worker; workers know what to do with it."""
+    raise NotImplementedError("only workers call it")
+
+
+class Page:
+    """Memory that a worker shares with its attendant: which task it runs, and which it has finished last.
+
+    It can be read while the worker's C code holds its GIL, and after its death.
+
+    :param descriptor: of a file of at least ``SIZE`` bytes.
+    """
+
+    SIZE = 24
+
+    def __init__(self, descriptor: int) -> None:
+        self._map = mmap.mmap(descriptor, self.SIZE)
+        self._cells = memoryview(self._map).cast("Q")
+        self._times = memoryview(self._map).cast("d")
+
+    def started(self, ticket: int) -> None:
+        """A task begins."""
+        self._cells[0] = ticket
+
+    def since(self, moment: float) -> None:
+        """When the task that begins now has begun, on the clock of ``perf_counter``; never, while it waits."""
+        self._times[2] = moment
+
+    def began(self) -> float:
+        """When the task has begun that runs."""
+        return self._times[2]
+
+    def finished(self, ticket: int) -> None:
+        """Its attempt has returned."""
+        self._cells[1] = ticket
+        self._cells[0] = 0
+
+    def running(self) -> int:
+        """The number of the task that runs, 0 if none does."""
+        return self._cells[0]
+
+    def last(self) -> int:
+        """The number of the task that was finished last, 0 if none was."""
+        return self._cells[1]

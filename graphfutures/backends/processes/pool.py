@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from itertools import count
 from time import sleep
 from typing import Any
+from uuid import uuid4
 
 import cloudpickle
 
@@ -27,8 +28,10 @@ from graphfutures.backends.processes.attendant import Attendant
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.ringing import Serving
 from graphfutures.bells import Thread
+from graphfutures.core.states import RUNNING
 from graphfutures.crashes import worker_crashed
-from graphfutures.running import record_of
+from graphfutures.errors import timed_out
+from graphfutures.running import on_terms, record_of
 
 LOGGER = logging.getLogger("graphfutures")
 #: further attempts of a task whose worker has died, unless the task says otherwise
@@ -57,7 +60,7 @@ class Processes(Serving):
     :param max_tasks: after how many tasks each of them is replaced, None for never.
     """
 
-    capabilities = Capabilities(shares_memory=False, lends=False, hosts=False, limits_time=False, batches=True)
+    capabilities = Capabilities(shares_memory=False, kills=True, batches=True)
     lane = ""
 
     def __init__(
@@ -70,11 +73,8 @@ class Processes(Serving):
     ) -> None:
         from loky import cpu_count
 
-        from graphfutures.backends.processes import worker
-
         self.max_workers = max_workers
         self.name = name
-        self.target = worker.main
         self.initargs = initargs
         self.max_tasks = max_tasks
         each = str(max(1, cpu_count() // max_workers))
@@ -84,7 +84,10 @@ class Processes(Serving):
 
     def _begin(self) -> None:
         self.functions = Functions()
+        #: by which it is known when it is pickled
+        self.token = uuid4().hex
         self.attendants: dict[Attendant, threading.Thread] = {}
+        self._resuming: list[Attendant] = []  # whose task goes on as soon as there is a slot
         self._staffing = RLock()
         self._numbers = count()
         self._stillborn = 0
@@ -104,7 +107,7 @@ class Processes(Serving):
 
     def wake(self) -> None:
         """See ``Backend``."""
-        if not self.wake_idle() and len(self.attendants) < self.max_workers:
+        if not self.wake_idle() and self._may_grow():
             self._spawn()
 
     nudge = wake
@@ -166,7 +169,7 @@ class Processes(Serving):
 
     def _spawn(self) -> None:
         with self._staffing:
-            if len(self.attendants) >= self.max_workers or self._over:
+            if not self._may_grow() or self._over:
                 return
             attendant = Attendant(self, next(self._numbers))
             thread = Thread(self._serve, (attendant,), name=f"{self.name}_{attendant.number}")
@@ -200,12 +203,76 @@ class Processes(Serving):
         if not (attendant.ended or self._over) and (hub.has_ready() or hub.has_posts()):
             self.wake()
 
+    def _may_grow(self) -> bool:
+        """Whether one more worker may be started: one for each slot, and for each that waits and has lent its own."""
+        lent = sum(not attendant.has_slot and bool(attendant.nested.waits) for attendant in tuple(self.attendants))
+        return len(self.attendants) < self.max_workers + lent
+
+    # -- slots: there may be more workers than slots, as long as tasks wait in some of them ----------
+
+    def has_slot(self, attendant: Attendant) -> bool:
+        """Whether a worker has a slot, or could have one."""
+        return attendant.has_slot or (not self._resuming and self._used() < self.max_workers)
+
+    def take_slot(self, attendant: Attendant, *, forced: bool = False, first: bool = False) -> bool:
+        """Whether a worker has a slot from now on.
+
+        :param forced: whether it needs none to be free.
+        :param first: whether it is to have one before those that only want something to do.
+        """
+        if attendant.has_slot and not (self._resuming and not first):
+            return True
+        with self._staffing:
+            if attendant.has_slot:
+                return False  # somebody waits to go on: it is to become idle
+            if not forced:
+                if first and attendant not in self._resuming:
+                    self._resuming.append(attendant)
+                free = self._used() < self.max_workers
+                if not free or (self._resuming and self._resuming[0] is not attendant):
+                    return False
+            if attendant in self._resuming:
+                self._resuming.remove(attendant)
+            attendant.has_slot = True
+            return True
+
+    def leave_slot(self, attendant: Attendant) -> None:
+        """A worker has nothing to do, or its task waits."""
+        with self._staffing:
+            if not attendant.has_slot:
+                return
+            attendant.has_slot = False
+            following = self._resuming[0] if self._resuming else None
+        if following is not None:
+            following.ring()
+        elif attendant.nested.waits and self._hub.has_ready():
+            self.wake()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a task has ended its wait, and needs a slot."""
+        return bool(self._resuming)
+
+    def _used(self) -> int:
+        return sum(attendant.has_slot for attendant in tuple(self.attendants))
+
+    def stop(self, future: Any, number: int) -> None:
+        """See ``Capabilities.kills``."""
+        for attendant in tuple(self.attendants):
+            if attendant.place is future.place:
+                attendant.unwanted.append((future, number))
+                attendant.ring()
+
     def relieve(self, idle: Attendant) -> bool:
         """Nothing is ready for a worker: have another one give back half of what it has not started.
 
         :return: whether there is any that has more than it does now.
         """
-        others = [other for other in tuple(self.attendants) if other is not idle and len(other.hand) > 1]
+        others = [
+            other
+            for other in tuple(self.attendants)
+            if other is not idle and len(other.hand) > 1 and not other.nested.waits
+        ]
         most = max(others, key=Attendant.could_give, default=None)
         if most is not None and (number := most.could_give()):
             most.ask_back((number + 1) // 2)
@@ -229,11 +296,24 @@ class Processes(Serving):
     def died(self, attendant: Attendant, hub: Exchange, code: int | None) -> None:
         """A worker has died, with all that it was handed."""
         self.attendants.pop(attendant, None)
+        attendant.nested.end(hub)
+        self.leave_slot(attendant)
+        with self._staffing:
+            if attendant in self._resuming:
+                self._resuming.remove(attendant)
         self._stillborn = 0 if attendant.reported or attendant.hand else self._stillborn + 1
         facts: list[Finished] = []
         for ticket, future, number in attendant.started():
-            if ticket != attendant.running and future.crash_retries != 0:
-                continue  # it had ended, and its outcome was not told yet
+            if ticket == attendant.stopped:
+                if future.state is RUNNING:  # else it is cancelled
+                    record = record_of(future, attendant.number, future._started, good=False)
+                    late = timed_out(future.key, future.terms.timeout, stopped=True)
+                    facts.append(on_terms((future, number, False, late, False, record)))
+                continue
+            if (attendant.stopped or ticket != attendant.running) and future.crash_retries != 0:
+                if attendant.stopped:
+                    LOGGER.warning("%s runs again: its worker process was stopped", future.key)
+                continue  # it had ended, and its outcome was not told yet; or it waits
             future.crashes = crashes = future.crashes + 1
             most = CRASH_RETRIES if future.crash_retries is None else future.crash_retries
             if crashes > most:

@@ -8,14 +8,13 @@ watch, wakes up now and then while a task runs: it tells the outcomes of those b
 
 from __future__ import annotations
 
-import mmap
 import os
 import pickle
 import signal
 import sys
 import threading
 from collections import deque
-from time import perf_counter, sleep
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
@@ -23,9 +22,21 @@ import cloudpickle
 from cloudpickle import cloudpickle as _cloudpickle
 
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, SKIPPED, VALUE, HeldElsewhereError, kept
+from graphfutures.backends.processes.messages import (
+    PICKLED,
+    PLAIN,
+    RAISED,
+    SKIPPED,
+    VALUE,
+    HeldElsewhereError,
+    Page,
+    kept,
+    opened,
+)
 from graphfutures.backends.processes.waiting import Messages
 from graphfutures.bells import Doorbell
+from graphfutures.current import here
+from graphfutures.worker.inside import Inside, Running
 
 #: seconds after which the outcome of a task is told, whatever runs then
 SOON = 0.01
@@ -40,21 +51,26 @@ class Worker(Doorbell):
 
     :param connection: to the attendant.
     :param page: see ``Page``.
+    :param token: by which its executor is known.
+    :param max_workers: of that executor.
     """
 
-    def __init__(self, connection: Any, page: Page | None) -> None:
+    def __init__(self, connection: Any, page: Page | None, token: str, max_workers: int) -> None:
         self.connection = connection
-        self._page = page
+        self.page = page
+        #: held by who reads what comes
+        self.reading = threading.Lock()
+        self.namespace = Namespace()
+        #: what tasks here submit through
+        self.inside = Inside(self, token, max_workers)
         self._queue: deque[Any] = deque()
         self._functions: dict[int, Any] = {}
-        self._namespace = Namespace()
         self._outcomes: list[tuple[int, int, Any, float, float]] = []
         self._returned: deque[list[int]] = deque()  # answers to those who want tasks back
         self._reported: deque[tuple[int, list[int]]] = deque()  # what was told in each report that may not be heard of
         self._reports = 0
         self._busy = False
         self._watched = False
-        self._reading = threading.Lock()
         self._sending = threading.Lock()
         self._hang_bell()
 
@@ -63,17 +79,17 @@ class Worker(Doorbell):
         if initializer is not None:
             pickled, versions = pickle.loads(initializer)
             try:
-                self._namespace.loads(pickled, versions)(*initargs)
+                self.namespace.loads(pickled, versions)(*initargs)
             except BaseException as error:
-                self._send((messages.BROKEN, messages.raised(error)))
+                self.send((messages.BROKEN, messages.raised(error)))
                 return False
-        self._send((messages.READY, os.getpid()))
+        self.send((messages.READY, os.getpid()))
         return True
 
     def work(self) -> None:
         """The main thread's work, until it is told to leave."""
         queue, outcomes, since = self._queue, self._outcomes, perf_counter()
-        page = self._page
+        here.task = Running(self.inside)
         while True:
             try:
                 task = queue.popleft()
@@ -83,22 +99,22 @@ class Worker(Doorbell):
                 self._listen()
                 self._busy = True
                 if not self._watched:
-                    self._watched = True
-                    self._ring()
+                    self.look()
                 since = perf_counter()
                 continue
             if task is None:
                 self.tell()
                 return
-            if page is not None:
-                page.started(task[0])
-            self._run(task)
-            if page is not None:
-                page.finished(task[0])
+            self.attempt(task)
             now = outcomes[-1][4] if outcomes else since
             if now - since > SOON / 2 or len(outcomes) >= MANY:
                 self.tell()
                 since = now
+
+    def look(self) -> None:
+        """Have the watch look now."""
+        self._watched = True
+        self._ring()
 
     def watch(self) -> None:
         """The watch's work."""
@@ -109,27 +125,31 @@ class Worker(Doorbell):
                 if not self._busy:
                     self._bell.acquire()
             for _ in range(PATIENCE):
-                sleep(SOON)
+                if self.inside.lent_out:
+                    there.found(SOON)
+                else:
+                    self._bell.acquire(timeout=SOON)
                 if self._busy:
                     break
             # It must not wait for the other thread, which may wait for the attendant to read, and that for us to.
             self.tell(wait=False)
-            if self._busy and self._reading.acquire(False):
+            if self._busy and self.reading.acquire(False):
                 try:
                     while there.found(0):
-                        self._hear()
+                        self.hear()
                 finally:
-                    self._reading.release()
+                    self.reading.release()
 
     def _listen(self) -> None:
         """Wait for something to do."""
-        with self._reading:
+        with self.reading:
             if self._returned:
                 self.tell()  # what the watch could not
             while not self._queue:
-                self._hear()
+                self.hear()
 
-    def _hear(self) -> None:
+    def hear(self) -> None:
+        """Wait for a message, and see to it; to be called while holding ``reading``."""
         try:
             word, *what = pickle.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
@@ -138,19 +158,52 @@ class Worker(Doorbell):
             self._run_these(*what)
         elif word == messages.RETURN:
             self._give_back(*what)
-        else:
+        elif word == messages.DROP:
+            self._drop(*what)
+        elif word == messages.INSIDE:
+            self._learn(*what[:4])
+            self.inside.queue.extend(what[4])
+        elif word == messages.LEAVE:
             self._queue.append(None)
+        else:
+            self.inside.heard(word, what)
 
     def _run_these(self, heard: int, functions: Any, forgotten: Any, versions: Any, tasks: list[Any]) -> None:
+        self._learn(heard, functions, forgotten, versions)
+        if self.inside.waiting:  # they were under way when the wait began
+            self._returned.append([task[0] for task in tasks])
+            self.tell(wait=False)
+        else:
+            self._queue.extend(tasks)
+
+    def _learn(self, heard: int, functions: Any, forgotten: Any, versions: Any) -> None:
         while self._reported and self._reported[0][0] <= heard:
             for ticket in self._reported.popleft()[1]:
                 kept.pop(ticket, None)
         if versions:
-            self._namespace.latest.update(versions)
+            self.namespace.latest.update(versions)
         for number in forgotten:
             self._functions.pop(number, None)
         self._functions.update(functions)
-        self._queue.extend(tasks)
+
+    def taken_back(self) -> list[int]:
+        """The tickets of all that has not been started, which is never run then."""
+        back = [task[0] for task in self._queue if task is not None]
+        self._queue.clear()
+        return back
+
+    def _drop(self, tickets: list[int]) -> None:
+        """Give back some tasks, those of them that have not been started."""
+        back: list[int] = []
+        for task in tuple(self._queue):
+            if task is not None and task[0] in tickets:
+                try:
+                    self._queue.remove(task)
+                except ValueError:
+                    continue  # it has just been started
+                back.append(task[0])
+        self._returned.append(back)
+        self.tell(wait=False)
 
     def _give_back(self, number: int) -> None:
         """Give back tasks that have not been started, the last ones, less those that need one before them."""
@@ -169,28 +222,41 @@ class Worker(Doorbell):
         self._returned.append(back)
         self.tell(wait=False)
 
-    def _run(self, task: Any) -> None:
+    def attempt(self, task: Any) -> None:
+        """Run a task."""
         how, outcome = SKIPPED, None
-        start = perf_counter()
+        inside, page = self.inside, self.page
+        inside.ticket = ticket = task[0]
+        inside.began = start = perf_counter()
+        if page is not None:
+            page.since(start)
+            page.started(ticket)
         try:
             if len(task) == 2:
-                fn, args, kwargs = self._namespace.loads(task[1], None)
+                fn, args, kwargs = self.namespace.loads(task[1], None)
+                if fn is opened:
+                    fn, args, kwargs = inside.open(*args)
                 value = fn(*args, **kwargs)
             else:
                 fn = self._functions[task[1]]
                 if type(fn) is tuple:
-                    fn = self._functions[task[1]] = self._namespace.loads(*fn)
+                    fn = self._functions[task[1]] = self.namespace.loads(*fn)
                 args = task[2]
                 if len(task) == 4:
                     args = list(args)
-                    for position, ticket in task[3]:
-                        args[position] = messages.held(ticket)
-                value = fn(*args)
+                    for position, other in task[3]:
+                        args[position] = messages.held(other)
+                if fn is opened:
+                    fn, args, kwargs = inside.open(*args)
+                    value = fn(*args, **kwargs)
+                else:
+                    value = fn(*args)
             stop = perf_counter()
             how = VALUE
             if type(value) in PLAIN:
                 outcome = value
             else:
+                inside.telling = True
                 outcome = cloudpickle.dumps(value)
                 how = PICKLED
         except HeldElsewhereError:
@@ -199,17 +265,23 @@ class Worker(Doorbell):
             stop = perf_counter()
             trace = error.__traceback__
             how, outcome = RAISED, messages.raised(error.with_traceback(trace.tb_next if trace is not None else None))
-        kept[task[0]] = how, outcome
-        self._outcomes.append((task[0], how, outcome, start, stop))
+        if inside.telling:
+            inside.telling = False
+        kept[ticket] = how, outcome
+        self._outcomes.append((ticket, how, outcome, start, stop))
+        if page is not None:
+            page.finished(ticket)
 
     def tell(self, *, wait: bool = True) -> None:
         """Report what has ended, and what is given back.
 
         :param wait: False if it is not to be done while another thread does it.
         """
-        if not (self._outcomes or self._returned) or not self._sending.acquire(wait):
+        gone = self.inside.forgotten
+        if not (self._outcomes or self._returned or gone) or not self._sending.acquire(wait):
             return
         try:
+            forgotten = [gone.popleft() for _ in range(len(gone))]  # first: they may stand in an outcome
             while self._returned:
                 self.connection.send_bytes(pickle.dumps((messages.RETURNED, self._returned.popleft())))
             outcomes = self._outcomes[:]
@@ -218,12 +290,15 @@ class Worker(Doorbell):
                 self._reports += 1
                 self._reported.append((self._reports, [outcome[0] for outcome in outcomes]))
                 self.connection.send_bytes(pickle.dumps((messages.REPORT, self._reports, outcomes)))
+            if forgotten:
+                self.connection.send_bytes(pickle.dumps((messages.FORGET, forgotten)))
         except OSError:
             os._exit(1)
         finally:
             self._sending.release()
 
-    def _send(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
+        """Send a message to the attendant."""
         with self._sending:
             self.connection.send_bytes(pickle.dumps(message))
 
@@ -281,44 +356,14 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-class Page:
-    """Memory that a worker shares with its attendant: which task it runs, and which it has finished last.
-
-    It can be read while the worker's C code holds its GIL, and after its death.
-
-    :param descriptor: of a file of at least ``SIZE`` bytes.
-    """
-
-    SIZE = 16
-
-    def __init__(self, descriptor: int) -> None:
-        self._map = mmap.mmap(descriptor, self.SIZE)
-        self._cells = memoryview(self._map).cast("Q")
-
-    def started(self, ticket: int) -> None:
-        """A task begins."""
-        self._cells[0] = ticket
-
-    def finished(self, ticket: int) -> None:
-        """Its attempt has returned."""
-        self._cells[1] = ticket
-        self._cells[0] = 0
-
-    def running(self) -> int:
-        """The number of the task that runs, 0 if none does."""
-        return self._cells[0]
-
-    def last(self) -> int:
-        """The number of the task that was finished last, 0 if none was."""
-        return self._cells[1]
-
-
-def main(connection: Any, page: Any, initializer: bytes | None, initargs: tuple[Any, ...]) -> None:
+def main(
+    connection: Any, page: Any, initializer: bytes | None, initargs: tuple[Any, ...], token: str, max_workers: int
+) -> None:
     """Serve an attendant; called in the main thread of a new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    worker = Worker(connection, Page(page.detach()) if page is not None else None)
+    worker = Worker(connection, Page(page.detach()) if page is not None else None, token, max_workers)
     if not worker.initialize(initializer, initargs):
         return
     threading.Thread(target=worker.watch, name="watch", daemon=True).start()

@@ -1,0 +1,107 @@
+"""Tasks as one worker process is sent them."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+from typing import Any
+
+import cloudpickle
+
+from graphfutures.backends.processes.functions import Functions
+from graphfutures.backends.processes.messages import PLAIN, Held
+from graphfutures.calls import EACH, Allowed, fill
+from graphfutures.core.states import DONE, SETTLED
+from graphfutures.futures import GraphFuture
+from graphfutures.running import value_of
+
+
+class Packing:
+    """What one worker has been sent, by the numbers that it knows: tickets of attempts, and functions.
+
+    :param functions: of the executor.
+    """
+
+    def __init__(self, functions: Functions) -> None:
+        #: functions that will not come again
+        self.forgotten: deque[int] = deque()
+        #: of the last attempt that was handed over, of each task
+        self.tickets: dict[int, int] = {}
+        self._functions = functions
+        self._sent: set[int] = set()
+        self._numbers = count(1)
+        functions.listeners.add(self)
+
+    def packed(
+        self,
+        future: GraphFuture[Any],
+        functions: dict[int, Any],
+        versions: dict[str, int],
+        known: dict[int, int | None],
+    ) -> tuple[Any, ...]:
+        """A task as it is sent: see ``messages.RUN``.
+
+        :param functions: those that are sent with it are added.
+        :param versions: see ``Functions``.
+        :param known: the numbers of functions that were looked up for this message.
+        :raises BaseException: what pickling raises.
+        """
+        fn, args = future._fn, future._args
+        rest: Any = future._rest
+        kwargs: Any = None
+        holes: tuple[tuple[int, int], ...] = ()
+        if rest is not None:
+            kwargs, plan, _ = (None, EACH, None) if rest is EACH else rest
+            if plan is EACH:
+                values = []
+                for position, need in enumerate(args):
+                    if need.state is DONE:
+                        values.append(need._outcome)
+                    else:
+                        values.append(None)
+                        holes = (*holes, (position, self.tickets.get(need.serial, 0)))
+                args = values
+            elif plan is not None:
+                args, kwargs = fill(args, kwargs or {}, plan, self._value_or_held, future)
+        if not kwargs:
+            for value in args:
+                if type(value) not in PLAIN:
+                    break
+            else:
+                function = known.get(id(fn), self)
+                if function is self:
+                    function = known[id(fn)] = self._number_of(fn, functions, versions)
+                if function is not None:
+                    if holes:
+                        return next(self._numbers), function, tuple(args), holes
+                    return next(self._numbers), function, tuple(args)
+        if holes:
+            args = list(args)
+            for position, ticket in holes:
+                args[position] = Held(ticket)
+        return next(self._numbers), cloudpickle.dumps((fn, tuple(args), kwargs or {}))
+
+    def taken_forgotten(self) -> list[int]:
+        """The functions that the worker may forget now."""
+        found = []
+        while self.forgotten:
+            number = self.forgotten.popleft()
+            if number in self._sent:
+                self._sent.discard(number)
+                found.append(number)
+        return found
+
+    def _value_or_held(self, source: Any) -> Any:
+        need = source.future if isinstance(source, Allowed) else source  # which is needed without that as well
+        if isinstance(need, GraphFuture) and need.state not in SETTLED:
+            return Held(self.tickets.get(need.serial, 0))
+        return value_of(source)
+
+    def _number_of(self, fn: Any, functions: dict[int, Any], versions: dict[str, int]) -> int | None:
+        found = self._functions.find(fn)
+        if found is None:
+            return None
+        if found.number not in self._sent:
+            self._sent.add(found.number)
+            functions[found.number] = found.pickled, found.versions
+        return found.number
