@@ -161,8 +161,6 @@ class Attendant:
             self._bury(hub)
         finally:
             self._close()
-            self._page = None
-            self.nested.futures.clear()
 
     def _start(self) -> None:
         from loky.backend import get_context
@@ -322,7 +320,7 @@ class Attendant:
                     self.send((messages.DROP, [ticket]))
         self._dropped.intersection_update(self.hand)
         for ticket in self._dropped:
-            if ticket == running or any(stop.ticket == ticket for stop in self.nested.waits):
+            if ticket == running or ticket in self.nested.tickets():
                 self._stop(ticket)
 
     def _stop(self, ticket: int) -> None:

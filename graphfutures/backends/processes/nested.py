@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from threading import local
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import cloudpickle
 
@@ -86,10 +87,16 @@ class Nested:
     def __init__(self, attendant: Attendant) -> None:
         self.waits: list[Stop] = []
         self.futures: dict[int, GraphFuture[Any]] = {}
-        self._attendant = attendant
+        self._reference = ref(attendant)  # in a circle, what is opened for a worker would live on after it
         self._settled: deque[int] = deque()
         self._answers: list[Any] = []
         self._thread = 0
+
+    @property
+    def _attendant(self) -> Attendant:
+        attendant = self._reference()
+        assert attendant is not None, "it is the one that asks"
+        return attendant
 
     def begin(self) -> None:
         """This is the thread that reads what the worker says."""
@@ -105,6 +112,10 @@ class Nested:
     def has_news(self) -> bool:
         """Whether there is something to be told."""
         return bool(self._settled or self._answers)
+
+    def tickets(self) -> list[int]:
+        """Those of the tasks that wait."""
+        return [stop.ticket for stop in self.waits]
 
     def heard(self, hub: Exchange, word: str, what: Sequence[Any]) -> None:
         """See to what the worker has said."""
@@ -169,8 +180,9 @@ class Nested:
 
     def _has_settled(self, number: int, _: object) -> None:
         self._settled.append(number)
-        if get_ident() != self._thread:
-            self._attendant.ring()
+        attendant = self._reference()
+        if get_ident() != self._thread and attendant is not None:
+            attendant.ring()
 
     def _answer(self, hub: Exchange, what: str, *arguments: Any) -> Any:
         if what == "task":

@@ -296,6 +296,7 @@ class Processes(Serving):
     def died(self, attendant: Attendant, hub: Exchange, code: int | None) -> None:
         """A worker has died, with all that it was handed."""
         self.attendants.pop(attendant, None)
+        blamed = {attendant.running, *attendant.nested.tickets()}
         attendant.nested.end(hub)
         self.leave_slot(attendant)
         with self._staffing:
@@ -310,10 +311,10 @@ class Processes(Serving):
                     late = timed_out(future.key, future.terms.timeout, stopped=True)
                     facts.append(on_terms((future, number, False, late, False, record)))
                 continue
-            if (attendant.stopped or ticket != attendant.running) and future.crash_retries != 0:
+            if (attendant.stopped or ticket not in blamed) and future.crash_retries != 0:
                 if attendant.stopped:
                     LOGGER.warning("%s runs again: its worker process was stopped", future.key)
-                continue  # it had ended, and its outcome was not told yet; or it waits
+                continue  # it had ended, and its outcome was not told yet
             future.crashes = crashes = future.crashes + 1
             most = CRASH_RETRIES if future.crash_retries is None else future.crash_retries
             if crashes > most:
