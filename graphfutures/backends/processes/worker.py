@@ -16,7 +16,7 @@ import sys
 import threading
 from collections import deque
 from time import perf_counter, sleep
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -49,6 +49,7 @@ class Worker(Doorbell):
         self._functions: dict[int, Any] = {}
         self._namespace = Namespace()
         self._outcomes: list[tuple[int, int, Any, float, float]] = []
+        self._quick: set[str] = set()  # names of functions that have returned at once when they were called last
         self._returned: deque[list[int]] = deque()  # answers to those who want tasks back
         self._reported: deque[tuple[int, list[int]]] = deque()  # what was told in each report that may not be heard of
         self._reports = 0
@@ -170,11 +171,13 @@ class Worker(Doorbell):
         self.tell(wait=False)
 
     def _run(self, task: Any) -> None:
-        how, outcome = SKIPPED, None
+        how, outcome, name = SKIPPED, None, ""
         start = perf_counter()
         try:
             if len(task) == 2:
                 fn, args, kwargs = self._namespace.loads(task[1], None)
+                if (name := _name_of(fn)) not in self._quick:
+                    self.tell()  # now: code of C may keep the watch from it
                 value = fn(*args, **kwargs)
             else:
                 fn = self._functions[task[1]]
@@ -185,6 +188,8 @@ class Worker(Doorbell):
                     args = list(args)
                     for position, ticket in task[3]:
                         args[position] = messages.held(ticket)
+                if (name := _name_of(fn)) not in self._quick:
+                    self.tell()
                 value = fn(*args)
             stop = perf_counter()
             how = VALUE
@@ -199,6 +204,10 @@ class Worker(Doorbell):
             stop = perf_counter()
             trace = error.__traceback__
             how, outcome = RAISED, messages.raised(error.with_traceback(trace.tb_next if trace is not None else None))
+        if stop - start < SOON:
+            self._quick.add(name)
+        else:
+            self._quick.discard(name)
         kept[task[0]] = how, outcome
         self._outcomes.append((task[0], how, outcome, start, stop))
 
@@ -218,7 +227,7 @@ class Worker(Doorbell):
                 self._reports += 1
                 self._reported.append((self._reports, [outcome[0] for outcome in outcomes]))
                 self.connection.send_bytes(pickle.dumps((messages.REPORT, self._reports, outcomes)))
-        except OSError:
+        except BaseException:  # nobody is left to tell it to, or a signal handler of the user's has cut it short
             os._exit(1)
         finally:
             self._sending.release()
@@ -226,6 +235,11 @@ class Worker(Doorbell):
     def _send(self, message: Any) -> None:
         with self._sending:
             self.connection.send_bytes(pickle.dumps(message))
+
+
+def _name_of(fn: Any) -> str:
+    cls = type(fn)
+    return fn.__qualname__ if cls is FunctionType or cls is BuiltinFunctionType else cls.__qualname__
 
 
 class Namespace:
