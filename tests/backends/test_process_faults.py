@@ -6,18 +6,19 @@ import atexit
 import os
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import psutil
 import pytest
-from faults import DEATHS, FAULTS, When, is_killed, workers
+from faults import DEATHS, FAULTS, When, is_killed, leaves, workers
 from gates import Gate
 from patience import LIMIT, in_time, until
 
 from graphfutures import BrokenGraphError, GraphExecutor, TaskFailedError, WorkerCrashedError, allow_failure
-from graphfutures.backends.processes import pool
+from graphfutures.backends.processes import attendant, pool
 
 pytestmark = pytest.mark.ci
 
@@ -262,6 +263,21 @@ def test_in_an_idle_worker(executor, fault, caplog):
     assert until(lambda: pid not in [worker.pid for worker in workers()])
     assert works(executor)
     assert not caplog.text, "no task is to blame"
+
+
+def at_signal_with_a_thread(act: Callable[[], object], passage: Callable[[], object]) -> int:
+    threading.Thread(target=passage).start()
+    return at_signal(act)
+
+
+def test_in_an_idle_worker_whose_threads_go_on(executor, gate, monkeypatch):
+    monkeypatch.setattr(attendant, "GRACE", 0.1)
+    pid = executor.submit(at_signal_with_a_thread, leaves, gate.passage).result(LIMIT)
+    gate.arrived()
+    assert until(lambda: all(one.idle for one in executor._hub.backend.attendants))
+    os.kill(pid, signal.SIGUSR1)
+    assert until(lambda: pid not in [worker.pid for worker in workers()])
+    assert works(executor)
 
 
 def test_in_idle_workers_again_and_again(executor):

@@ -336,4 +336,8 @@ def main(connection: Any, page: Any, initializer: bytes | None, initargs: tuple[
     if not worker.initialize(initializer, initargs):
         return
     threading.Thread(target=worker.watch, name="watch", daemon=True).start()
-    worker.work()
+    try:
+        worker.work()
+    except BaseException:  # a signal handler of the user's has raised between tasks
+        connection.close()  # so that this is heard of now: threads of the user's may keep the process
+        raise
