@@ -286,9 +286,12 @@ class Hub(Facts):
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: what has not started is settled with this error."""
         with _ONE_AT_A_TIME:
-            if self._breaker is not None:
-                return  # another worker sees to it
-            self._breaker = error
+            first = self._breaker is None
+            self._breaker = self._breaker or error
+        if not first:  # another worker sees to it, but for what has come back since
+            self.inbox.append((self._fail_pending, (self._breaker,)))
+            self.apply()
+            return
         self.refuse(error, inside=False)
         self.closing = True
         while True:  # until whoever submits finds that the graph has ended, or somebody is left to see to it

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import deque
 from time import perf_counter
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -66,6 +66,7 @@ class Worker(Doorbell):
         self._queue: deque[Any] = deque()
         self._functions: dict[int, Any] = {}
         self._outcomes: list[tuple[int, int, Any, float, float]] = []
+        self._quick: set[Any] = set()  # numbers and names of functions that took no time when they were called last
         self._returned: deque[list[int]] = deque()  # answers to those who want tasks back
         self._reported: deque[tuple[int, list[int]]] = deque()  # what was told in each report that may not be heard of
         self._reports = 0
@@ -184,6 +185,7 @@ class Worker(Doorbell):
             self.namespace.latest.update(versions)
         for number in forgotten:
             self._functions.pop(number, None)
+            self._quick.discard(number)
         self._functions.update(functions)
 
     def taken_back(self) -> list[int]:
@@ -231,21 +233,27 @@ class Worker(Doorbell):
         if page is not None:
             page.since(start)
             page.started(ticket)
+        kind: Any = 0  # of call: its function, as far as that is known
         try:
             if len(task) == 2:
                 fn, args, kwargs = self.namespace.loads(task[1], None)
                 if fn is opened:
                     fn, args, kwargs = inside.open(*args)
+                if (kind := _name_of(fn)) not in self._quick:
+                    self.tell()  # now: code of C may keep the watch from it
                 value = fn(*args, **kwargs)
             else:
-                fn = self._functions[task[1]]
+                kind = task[1]
+                fn = self._functions[kind]
                 if type(fn) is tuple:
-                    fn = self._functions[task[1]] = self.namespace.loads(*fn)
+                    fn = self._functions[kind] = self.namespace.loads(*fn)
                 args = task[2]
                 if len(task) == 4:
                     args = list(args)
                     for position, other in task[3]:
                         args[position] = messages.held(other)
+                if kind not in self._quick:
+                    self.tell()
                 if fn is opened:
                     fn, args, kwargs = inside.open(*args)
                     value = fn(*args, **kwargs)
@@ -265,6 +273,10 @@ class Worker(Doorbell):
             stop = perf_counter()
             trace = error.__traceback__
             how, outcome = RAISED, messages.raised(error.with_traceback(trace.tb_next if trace is not None else None))
+        if stop - start > SOON:
+            self._quick.discard(kind)
+        elif kind not in self._quick:
+            self._quick.add(kind)
         if inside.telling:
             inside.telling = False
         kept[ticket] = how, outcome
@@ -292,7 +304,7 @@ class Worker(Doorbell):
                 self.connection.send_bytes(pickle.dumps((messages.REPORT, self._reports, outcomes)))
             if forgotten:
                 self.connection.send_bytes(pickle.dumps((messages.FORGET, forgotten)))
-        except OSError:
+        except BaseException:  # nobody is left to tell it to, or a signal handler of the user's has cut it short
             os._exit(1)
         finally:
             self._sending.release()
@@ -301,6 +313,11 @@ class Worker(Doorbell):
         """Send a message to the attendant."""
         with self._sending:
             self.connection.send_bytes(pickle.dumps(message))
+
+
+def _name_of(fn: Any) -> str:
+    cls = type(fn)
+    return fn.__qualname__ if cls is FunctionType or cls is BuiltinFunctionType else cls.__qualname__
 
 
 class Namespace:
@@ -367,4 +384,8 @@ def main(
     if not worker.initialize(initializer, initargs):
         return
     threading.Thread(target=worker.watch, name="watch", daemon=True).start()
-    worker.work()
+    try:
+        worker.work()
+    except BaseException:  # a signal handler of the user's has raised between tasks
+        connection.close()  # so that this is heard of now: threads of the user's may keep the process
+        raise

@@ -1,26 +1,24 @@
-"""What is true of worker processes alone: deaths, pickles, batches, and what is left behind (CONTRACT 10)."""
+"""What is true of worker processes alone: pickles, batches, workers, and what is left behind (CONTRACT 10)."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import pickle
-import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from faults import raises, workers
 from gates import Gate
 from patience import LIMIT, in_time, until
 
-from graphfutures import BrokenGraphError, GraphExecutor, WorkerCrashedError, allow_failure
+from graphfutures import BrokenGraphError, GraphExecutor, allow_failure
 
 pytestmark = pytest.mark.ci
 
@@ -34,204 +32,26 @@ def executor() -> Iterator[GraphExecutor]:
 
 
 @pytest.fixture
-def gate(executor: GraphExecutor) -> Iterator[Gate]:
+def alone() -> Iterator[GraphExecutor]:
+    """With one worker only."""
+    one = GraphExecutor(1, backend="processes")
+    yield one
+    in_time(one.shutdown)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
     one = Gate()
     yield one
     one.close()
-
-
-def workers() -> list[psutil.Process]:
-    """The worker processes of this one's executors, and not of other pools."""
-    return [
-        child for child in psutil.Process().children() if "--process-name GraphExecutor" in " ".join(_command(child))
-    ]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-# -- deaths -------------------------------------------------------------------------------------
-
-
-def exits() -> None:
-    os._exit(3)
-
-
-def is_killed() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def segfaults() -> None:
-    ctypes.string_at(0)
-
-
-class When:
-    """Does something when it is pickled, or read back, by a worker.
-
-    :param act: what.
-    :param parent: the process that may do so unharmed.
-    """
-
-    def __init__(self, act: Callable[[], object], reading: bool) -> None:
-        self.act = act
-        self.reading = reading
-        self.parent = os.getpid()
-
-    def __reduce__(self) -> Any:
-        if not self.reading and os.getpid() != self.parent:
-            self.act()
-        return read_back, (self.act, self.reading, self.parent)
-
-
-def read_back(act: Callable[[], object], reading: bool, parent: int) -> When:
-    if reading and os.getpid() != parent:
-        act()
-    made = When(act, reading)
-    made.parent = parent
-    return made
-
-
-def runs(act: Callable[[], object]) -> object:
-    return act()
-
-
-def takes(thing: When) -> bool:
-    return thing is not None
-
-
-def gives(act: Callable[[], object]) -> When:
-    made = When(act, reading=False)
-    made.parent = 0
-    return made
-
-
-class Called(When):
-    """A callable object, which travels with every task."""
-
-    def __call__(self) -> str:
-        return "called"
-
-
-PLACES: dict[str, Callable[[Any], tuple[Any, ...]]] = {
-    "running": lambda act: (runs, act),
-    "reading an argument": lambda act: (takes, When(act, reading=True)),
-    "pickling the result": lambda act: (gives, act),
-    "reading the function": lambda act: (partial(takes, When(act, reading=True)),),
-}
-DEATHS = {"os._exit": (exits, "exit code 3"), "SIGKILL": (is_killed, "SIGKILL"), "SIGSEGV": (segfaults, "SIGSEGV")}
-
-
-def raises() -> None:
-    raise KeyError("on purpose")
-
-
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("death", DEATHS)
-def test_a_task_that_kills_its_worker(executor, place, death):
-    act, told = DEATHS[death]
-    before = [executor.submit(abs, -n) for n in range(50)]
-    bad = executor.options(crash_retries=1).submit(*PLACES[place](act))
-    dependent = executor.submit(takes, bad)
-    after = [executor.submit(abs, -n) for n in range(50)]
-    with pytest.raises(WorkerCrashedError, match=rf"was running 2 times when its worker process .*{told}"):
-        bad.result(LIMIT)
-    with pytest.raises(BrokenProcessPool):
-        dependent.result(LIMIT)
-    assert [future.result(LIMIT) for future in before + after] == [*range(50)] * 2
-    assert executor.submit(pow, 2, 5).result(LIMIT) == 32
-    assert not executor._broken
-
-
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize(("act", "kind"), [(raises, KeyError), (sys.exit, SystemExit)])
-def test_a_task_that_raises(executor, place, act, kind):
-    bad = executor.submit(*PLACES[place](act))
-    dependent = executor.submit(takes, bad)
-    assert isinstance(bad.exception(LIMIT), kind)
-    assert isinstance(dependent.exception(LIMIT), kind)
-    assert executor.submit(pow, 2, 5).result(LIMIT) == 32
-    assert not [record for record in executor.attempts() if record.name == "takes" and place == "running"]
-
-
-def once(act: Callable[[], object], file: str) -> int:
-    """Do something, but not again when this is tried again; how often it was tried."""
-    with open(file, "a") as tries:
-        tries.write("x")
-    number = os.path.getsize(file)
-    if number == 1:
-        act()
-    return number
-
-
-@pytest.mark.parametrize("death", DEATHS)
-def test_what_is_tried_again_has_a_value(executor, death, tmp_path, caplog):
-    future = executor.submit(once, DEATHS[death][0], str(tmp_path / "tries"))
-    assert executor.submit(abs, future).result(LIMIT) == 2
-    assert f"{future.key} runs again: its worker process" in caplog.text
-    assert DEATHS[death][1] in caplog.text
-
-
-def test_a_task_without_crash_retries_is_not_run_twice(executor, tmp_path):
-    careful = executor.options(crash_retries=0)
-    tries = [tmp_path / str(number) for number in range(40)]
-    futures = [careful.submit(once, is_killed if number == 20 else int, str(file)) for number, file in enumerate(tries)]
-    failed = [number for number, future in enumerate(futures) if future.exception(LIMIT)]
-    assert 20 in failed
-    assert all(os.path.getsize(file) == 1 for file in tries if file.exists())
-    assert all(isinstance(futures[number].exception(0), WorkerCrashedError) for number in failed)
-
-
-def test_an_idle_worker_that_dies(executor):
-    for _ in range(5):
-        assert executor.submit(abs, -1).result(LIMIT) == 1
-        for worker in workers():
-            worker.kill()
-            worker.wait(LIMIT)
-    assert [executor.submit(abs, -n).result(LIMIT) for n in range(20)] == list(range(20))
-
-
-def test_a_worker_that_dies_during_shutdown(executor, gate):
-    passing = [executor.submit(gate.passage, number) for number in range(2)]
-    later = [executor.submit(abs, future) for future in passing]
-    gate.arrived(2)
-    executor.shutdown(wait=False)
-    for worker in workers():
-        worker.kill()
-    gate.open()
-    assert [future.result(LIMIT) for future in later] == [0, 1]
-
-
-def test_workers_that_die_at_once_break_the_executor():
-    executor = GraphExecutor(2, backend="processes", initializer=exits)
-    futures = [executor.submit(abs, -1) for _ in range(4)]
-    for future in futures:
-        assert isinstance(future.exception(LIMIT), BrokenGraphError)
-    with pytest.raises(BrokenGraphError, match=r"worker processes die before they have run anything.*exit code 3"):
-        executor.submit(abs, -1)
-    in_time(executor.shutdown)
-
-
-def chain_of(executor: GraphExecutor, number: int) -> Any:
-    total = executor.submit(abs, 0)
-    for n in range(number):
-        total = executor.submit(added, total, n)
-    return total
 
 
 def added(total: int, n: int) -> int:
     return total + n
 
 
-def test_values_are_right_while_workers_are_killed(executor):
-    for _ in range(5):
-        futures = [chain_of(executor, 2000) for _ in range(3)]
-        for worker in workers():
-            worker.kill()
-        assert [future.result(LIMIT) for future in futures] == [1999000] * 3
+def takes(thing: object) -> bool:
+    return thing is not None
 
 
 # -- what travels -------------------------------------------------------------------------------
@@ -327,6 +147,33 @@ def test_a_function_is_pickled_once_and_again_when_what_it_names_is_bound_anew(e
     assert Counted.times == 2
 
 
+class Noted:
+    """Notes in a file that it is read."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return noted, (self.file,)
+
+
+def noted(file: str) -> Noted:
+    with open(file, "a") as times:
+        times.write("x")
+    return Noted(file)
+
+
+def test_a_function_is_sent_once_and_again_when_what_it_names_is_bound_anew(tmp_path):
+    times = tmp_path / "times"
+    names: dict[str, Any] = {"__name__": "made_up", "thing": Noted(str(times)), "more": 0}
+    exec("def f(n):\n    return (thing is not None) + n + more", names)
+    with GraphExecutor(1, backend="processes") as executor:
+        for read, names["more"] in [("x", 0), ("x", 0), ("xx", 100), ("xx", 100)]:
+            for n in range(5):  # one message each
+                assert executor.submit(names["f"], n).result(LIMIT) == 1 + n + names["more"]
+            assert times.read_text() == read
+
+
 def known_functions() -> int:
     import gc
 
@@ -367,8 +214,7 @@ def test_a_chain_whose_head_fails_is_not_run(executor):
 
 
 def test_an_outcome_is_told_whatever_follows_it(executor, gate):
-    for future in [executor.submit(abs, -n) for n in range(2000)]:  # so that tasks are taken to be short
-        future.result(LIMIT)
+    learnt_to_be_quick(executor)
     futures = [executor.submit(gate.passage if n % 10 == 9 else abs, n) for n in range(20)]
     done = [future for future in futures if future.name == "abs"]
     assert len(list(as_completed(done[:9], LIMIT))) == 9
@@ -376,9 +222,8 @@ def test_an_outcome_is_told_whatever_follows_it(executor, gate):
     assert [future.result(LIMIT) for future in futures] == list(range(20))
 
 
-def test_what_was_handed_to_a_busy_worker_is_given_to_one_that_was_idle_all_the_time(gate, executor):
-    for future in [executor.submit(abs, -n) for n in range(2000)]:
-        future.result(LIMIT)
+def test_what_was_handed_to_a_busy_worker_is_given_to_one_that_was_idle_all_the_time(executor, gate):
+    learnt_to_be_quick(executor)
     begin: Future[int] = Future()
     long = executor.submit(gate.passage, begin)
     short = [executor.submit(added, begin, n) for n in range(100)]
@@ -390,15 +235,56 @@ def test_what_was_handed_to_a_busy_worker_is_given_to_one_that_was_idle_all_the_
     assert long.result(LIMIT) == 0
 
 
-def test_what_was_handed_to_a_busy_worker_is_given_to_an_idle_one(gate, executor):
-    for future in [executor.submit(abs, -n) for n in range(2000)]:
-        future.result(LIMIT)
+def test_what_was_handed_to_a_busy_worker_is_given_to_an_idle_one(executor, gate):
+    learnt_to_be_quick(executor)
     long = executor.submit(gate.passage, "long")
     short = [executor.submit(abs, -n) for n in range(100)]
     assert [future.result(LIMIT) for future in short] == list(range(100))
     assert not long.done()
     gate.open()
     assert long.result(LIMIT) == "long"
+
+
+def learnt_to_be_quick(executor: GraphExecutor) -> None:
+    """Have all workers seen to be quick, so that they are handed many tasks at once."""
+    assert [future.result(LIMIT) for future in [executor.submit(abs, -n) for n in range(2000)]] == [*range(2000)]
+
+
+def test_what_was_sent_counts_as_started(alone, gate):
+    learnt_to_be_quick(alone)
+    begin: Future[int] = Future()
+    futures = [alone.submit(gate.passage, begin)] + [alone.submit(added, begin, n) for n in range(10)]
+    begin.set_result(0)
+    gate.arrived()
+    assert alone.stats()["running"] == 11, "all of them were handed over at once"
+    assert not any(future.cancel() for future in futures)
+    gate.open()
+    assert [future.result(LIMIT) for future in futures] == [0, *range(10)]
+
+
+def after_the_first_time(file: str, act: Any) -> None:
+    if os.path.exists(file):
+        act()
+    open(file, "a").close()
+
+
+def test_what_was_sent_and_has_come_back_counts_as_not_started(gate, tmp_path):
+    again = Gate()
+    args = str(tmp_path / "there"), again.passage
+    executor = GraphExecutor(1, backend="processes", initializer=after_the_first_time, initargs=args)
+    learnt_to_be_quick(executor)
+    begin: Future[int] = Future()
+    futures = [executor.submit(gate.passage, begin)] + [executor.submit(added, begin, n) for n in range(10)]
+    begin.set_result(0)
+    gate.arrived()
+    [worker] = workers()
+    worker.kill()
+    again.arrived()  # a new worker, which was not sent anything yet
+    assert all(future.cancel() for future in futures[1:])
+    again.close()
+    gate.open()
+    assert futures[0].result(LIMIT) == 0
+    in_time(executor.shutdown)
 
 
 # -- workers ----------------------------------------------------------------------------------------
@@ -454,6 +340,23 @@ def test_the_number_of_workers_is_that_of_the_processors():
         assert executor._max_workers == cpu_count()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_failure_of_ours_settles_everything(gate, monkeypatch):
+    from graphfutures.backends.processes import attendant
+
+    executor = GraphExecutor(2, backend="processes")
+    futures = [executor.submit(gate.passage, n) for n in range(2)]
+    futures += [executor.submit(abs, futures[0]), executor.submit(repr, allow_failure(futures[1]))]
+    gate.arrived(2)
+    monkeypatch.setattr(attendant, "record_of", lambda *_, **__: raises())
+    gate.open()
+    for future in futures:
+        assert isinstance(future.exception(LIMIT), BrokenGraphError)
+    with pytest.raises(BrokenGraphError, match="internal failure"):
+        executor.submit(abs, -1)
+    in_time(executor.shutdown)
+
+
 def test_queues_of_fork_are_refused_with_advice():
     import multiprocessing
 
@@ -466,15 +369,56 @@ def test_queues_of_fork_are_refused_with_advice():
     queue.close()
 
 
-def test_a_worker_whose_c_code_holds_the_interpreter(executor):
-    long = executor.submit(holds_the_lock, 200_000)
+class Fifo:
+    """Where C code waits until something is written."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+        self._file = os.open(path, os.O_RDWR)
+
+    def write(self) -> None:
+        os.write(self._file, b"x")
+
+    def close(self) -> None:
+        self.write()
+        os.close(self._file)
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Iterator[Fifo]:
+    one = Fifo(tmp_path / "fifo")
+    yield one
+    one.close()
+
+
+def holds_the_interpreter(fifo: str) -> int:
+    """Be in C code, which nobody can interrupt, until something is written."""
+    file = os.open(fifo, os.O_RDWR)
+    open(f"{fifo} is read", "x").close()
+    return ctypes.PyDLL(None).read(file, ctypes.create_string_buffer(1), 1)
+
+
+def test_a_worker_whose_c_code_holds_the_interpreter(executor, fifo):
+    long = executor.submit(holds_the_interpreter, fifo.path)
+    assert until(lambda: os.path.exists(f"{fifo.path} is read"))
     short = [executor.submit(abs, -n) for n in range(10)]
     assert [future.result(LIMIT) for future in short] == list(range(10))
-    assert long.result(LIMIT) == 0
+    assert not long.done()
+    fifo.write()
+    assert long.result(LIMIT) == 1
 
 
-def holds_the_lock(microseconds: int) -> int:
-    return ctypes.PyDLL(None).usleep(microseconds)
+def test_what_was_done_before_c_code_holds_the_interpreter_is_told(alone, fifo):
+    learnt_to_be_quick(alone)
+    begin: Future[int] = Future()
+    short = [alone.submit(added, begin, n) for n in range(10)]
+    long = alone.submit(lambda path, _: holds_the_interpreter(path), fifo.path, begin)
+    begin.set_result(0)  # all of them are handed over at once
+    assert [future.result(LIMIT) for future in short] == list(range(10))
+    assert not long.done()
+    fifo.write()
+    assert long.result(LIMIT) == 1
 
 
 def test_nothing_is_left_of_what_was_opened(executor: GraphExecutor, tmp_path: Path) -> None:

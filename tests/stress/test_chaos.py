@@ -6,6 +6,9 @@ import logging
 import random
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import psutil
@@ -22,58 +25,82 @@ def combine(number: int, wait: float, *values: Any) -> tuple[int, str]:
     return total if number % 2 else (total, "x" * (number % 7 * 1000))  # type: ignore[return-value]
 
 
-def killed(child: psutil.Process) -> bool:
-    """Kill a child if it is a worker."""
+class Killing(threading.Thread):
+    """Kills workers of an executor, one each time it is told to, until it is told None."""
+
+    def __init__(self, executor: GraphExecutor, rng: random.Random) -> None:
+        super().__init__()
+        #: seconds after which to do so
+        self.orders: SimpleQueue[float | None] = SimpleQueue()
+        #: how many workers were killed that had something to do
+        self.kills = 0
+        self._attendants = executor._hub.backend.attendants
+        self._rng = rng
+
+    def run(self) -> None:
+        while (seconds := self.orders.get()) is not None:
+            threading.Event().wait(seconds)
+            started = [one for one in tuple(self._attendants) if one.process is not None]
+            if started:
+                one = self._rng.choice(started)
+                self.kills += bool(one.hand)
+                one.kill()
+
+
+def is_worker(child: psutil.Process) -> bool:
     try:
-        if "--process-name GraphExecutor" not in " ".join(child.cmdline()):
-            return False
-        child.kill()
+        return "--process-name GraphExecutor" in " ".join(child.cmdline())
     except psutil.Error:
         return False
-    return True
 
 
-def chaos(seed: int) -> None:
-    """Run one graph, and compare each value with what a plain call gives."""
+def chaos(executor: GraphExecutor, seed: int, most: int) -> int:
+    """Run one graph, and compare each value with what a plain call gives.
+
+    :param most: how many tasks it has at most.
+    :return: how many workers were killed that had something to do.
+    """
     rng = random.Random(seed)
-    with GraphExecutor(rng.choice([1, 2, 4]), backend="processes") as executor:
-        door = executor.options(crash_retries=1000)
-        futures: list[Any] = []
-        values: list[Any] = []
-        ended = threading.Event()
+    door = executor.options(crash_retries=1000)
+    futures: list[Any] = []
+    values: list[Any] = []
+    killing = Killing(executor, random.Random(f"{seed} kills"))
+    killing.start()
+    size = rng.choice([most // 10, most // 2, most])
+    kills = {rng.randrange(size): rng.choice([0.0, 0.0, 0.003, 0.03, 0.1]) for _ in range(rng.randint(1, 3))}
+    for number in range(size):
+        near = list(range(max(0, number - rng.choice([1, 5, 100])), number))
+        needs = rng.sample(near, min(len(near), rng.randint(0, 3)))
+        wait = rng.choice([0.0] * 200 + [0.001, 0.05])
+        futures.append(door.submit(combine, number, wait, *[futures[need] for need in needs]))
+        values.append(combine(number, 0, *[values[need] for need in needs]))
+        if number in kills:
+            futures[-1].add_done_callback(lambda _, seconds=kills[number]: killing.orders.put(seconds))
+    try:
+        found = [future.result(LIMIT) for future in futures]
+    finally:
+        killing.orders.put(None)
+        killing.join(LIMIT)
+    assert found == values
+    return killing.kills
 
-        def kill() -> None:
-            turns = random.Random(f"{seed} kills")
-            for _ in range(turns.randint(1, 6)):
-                if ended.wait(turns.choice([0.0, 0.01, 0.1, 0.3])):
-                    return
-                children = psutil.Process().children()
-                turns.shuffle(children)
-                any(killed(child) for child in children)
 
-        killer = threading.Thread(target=kill)
-        killer.start()
-        for number in range(rng.choice([20, 200, 1000])):
-            near = list(range(max(0, number - rng.choice([1, 5, 100])), number))
-            needs = rng.sample(near, min(len(near), rng.randint(0, 3)))
-            wait = rng.choice([0.0] * 200 + [0.001, 0.05])
-            futures.append(door.submit(combine, number, wait, *[futures[need] for need in needs]))
-            values.append(combine(number, 0, *[values[need] for need in needs]))
-        try:
-            found = [future.result(LIMIT) for future in futures]
-        finally:
-            ended.set()
-            killer.join(LIMIT)
-        assert found == values
-        in_time(executor.shutdown)
+@contextmanager
+def executor_of(workers: int) -> Iterator[GraphExecutor]:
+    """Nothing is left of it in the end."""
+    executor = GraphExecutor(workers, backend="processes")
+    yield executor
+    in_time(executor.shutdown)
     me = psutil.Process()
-    assert until(lambda: not any(killed(child) for child in me.children())), "a worker is left"
+    assert until(lambda: not any(is_worker(child) for child in me.children())), "a worker is left"
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize("seed", range(20))
-def test_chaos(seed: int) -> None:
-    chaos(seed)
+@pytest.mark.parametrize("first", range(0, 50, 5))
+def test_chaos(first: int) -> None:
+    with executor_of(workers=1 + first % 4) as executor:
+        kills = [chaos(executor, seed, most=500) for seed in range(first, first + 5)]
+    assert sum(kills) > 0, "no worker was killed in the midst of its work"
 
 
 @pytest.mark.long
@@ -81,11 +108,12 @@ def test_chaos(seed: int) -> None:
 def test_long_chaos(first: int) -> None:
     for seed in range(first, first + 100):
         print(seed)
-        chaos(seed)
+        with executor_of(workers=1 + seed % 4) as executor:
+            chaos(executor, seed, most=2000)
 
 
 if __name__ == "__main__":
     logging.getLogger("graphfutures").setLevel(logging.ERROR)
     for number in range(int(sys.argv[1]), int(sys.argv[2])):
-        print(number, flush=True)
-        chaos(number)
+        with executor_of(workers=1 + number % 4) as one:
+            print(number, chaos(one, number, most=2000), flush=True)

@@ -159,6 +159,9 @@ class Attendant:
                 pass
         except (EOFError, OSError, pickle.PickleError):
             self._bury(hub)
+        except BaseException:
+            self.kill()  # nobody will hear of it any more
+            raise
         finally:
             self._close()
 

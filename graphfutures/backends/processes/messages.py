@@ -140,7 +140,7 @@ def raised(error: BaseException) -> bytes:
     try:
         pickled: bytes = cloudpickle.dumps((error, text))
         pickle.loads(pickled)
-    except Exception:
+    except BaseException:  # it is code of the user's
         pickled = cloudpickle.dumps((errors.cannot_travel(error), text))
     return pickled
 
@@ -149,8 +149,8 @@ def error_of(pickled: bytes) -> BaseException:
     """The exception that ``raised`` has pickled, its traceback as its cause."""
     try:
         error, text = pickle.loads(pickled)
-    except Exception as failure:
-        return failure
+    except BaseException as failure:
+        return failure.with_traceback(None)
     if isinstance(error, BaseException):
         cause = RemoteTracebackError(text)
         if error.__cause__ is None:

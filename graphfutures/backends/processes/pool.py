@@ -92,7 +92,7 @@ class Processes(Serving):
         self._numbers = count()
         self._stillborn = 0
         self._stranded = False  # whether there is work, and no thread could be started for it
-        self._over = False  # whether no worker is of any use
+        self._over: Exception | None = None  # why no worker is of any use
 
     def initializer(self) -> bytes | None:
         """The initializer as a worker reads it."""
@@ -169,7 +169,7 @@ class Processes(Serving):
 
     def _spawn(self) -> None:
         with self._staffing:
-            if not self._may_grow() or self._over:
+            if self.attendants if self._over else not self._may_grow():
                 return
             attendant = Attendant(self, next(self._numbers))
             thread = Thread(self._serve, (attendant,), name=f"{self.name}_{attendant.number}")
@@ -192,15 +192,20 @@ class Processes(Serving):
             self.attendants.pop(attendant, None)
             return
         try:
-            attendant.serve(hub)
+            if self._over:  # something has come back since, and nobody else is here
+                self.give_up(self._over)
+                attendant.ended = hub.exchange(attendant.place, (), 0) is None
+            else:
+                attendant.serve(hub)
         except BaseException as error:
             LOGGER.exception("the attendant of %s_%d has failed", self.name, attendant.number)
-            self._hub.broke(errors.internal_failure(error))
+            hub.lost(attendant.place)
+            self.give_up(errors.internal_failure(error))
             raise
         finally:
             self.attendants.pop(attendant, None)
         # They may have rung for it while it was about to leave.
-        if not (attendant.ended or self._over) and (hub.has_ready() or hub.has_posts()):
+        if not attendant.ended and (hub.has_ready() or hub.has_posts()):
             self.wake()
 
     def _may_grow(self) -> bool:
@@ -290,7 +295,7 @@ class Processes(Serving):
 
     def give_up(self, error: Exception) -> None:
         """No worker will be of any use."""
-        self._over = True
+        self._over = self._over or error
         self._hub.broke(error)
 
     def died(self, attendant: Attendant, hub: Exchange, code: int | None) -> None:

@@ -1,0 +1,49 @@
+"""The ``__main__`` of a script in its worker processes, without any guard (CONTRACT 10)."""
+
+import pytest
+
+pytestmark = pytest.mark.ci
+
+
+def test_the_initializer_and_the_tasks_share_their_globals(script):
+    ended = script(
+        """
+        from graphfutures import GraphExecutor
+
+        def prepare(value):
+            global STATE
+            STATE = value
+
+        def read():
+            return STATE
+
+        with GraphExecutor(2, backend="processes", initializer=prepare, initargs=(7,)) as executor:
+            futures = [executor.submit(read) for _ in range(50)]
+            print({future.result() for future in futures}, "STATE" in globals())
+        """
+    )
+    assert ended.lines == ["{7} False"]
+
+
+def test_what_tasks_bind_stays_until_it_is_bound_anew(script):
+    ended = script(
+        """
+        from graphfutures import GraphExecutor
+
+        counted = 0
+
+        def count():
+            global counted
+            counted += 1
+            return counted
+
+        def read():
+            return counted
+
+        with GraphExecutor(1, backend="processes") as executor:
+            print([executor.submit(count).result() for _ in range(3)], executor.submit(read).result(), counted)
+            counted = 10
+            print(executor.submit(read).result(), executor.submit(count).result(), counted)
+        """
+    )
+    assert ended.lines == ["[1, 2, 3] 3 0", "10 11 10"]
