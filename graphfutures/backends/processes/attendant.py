@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -69,7 +68,6 @@ class Attendant:
         self._connection: Any = None
         self._page: Any = None
         self._waiting: Waiting | None = None
-        self._sending = threading.Lock()
         self._sent: set[int] = set()
         self._numbers = count(1)  # for tickets
         self._tickets: dict[int, int] = {}  # of the last attempt that was handed over, of each task
@@ -81,6 +79,7 @@ class Attendant:
         self._left = pool.max_tasks  # how many tasks it may still be handed, None for any number
         self._large = False  # whether it keeps outcomes that it need not keep, and that are large perhaps
         self._asked = False  # whether it was asked to give tasks back
+        self._wanted = 0  # how many it is to be asked for
         pool.functions.listeners.add(self)
 
     # -- for others ---------------------------------------------------------------------------
@@ -125,10 +124,10 @@ class Attendant:
         return sum(free for _, _, free in hand[1:])
 
     def ask_back(self, number: int) -> None:
-        """Ask the worker to give back so many of the tasks that it has not started."""
+        """Have the worker asked to give back so many of the tasks that it has not started."""
         self._asked = True
-        with suppress(OSError, ValueError):
-            self._send((messages.RETURN, number))
+        self._wanted = number
+        self.ring()
 
     # -- its thread ---------------------------------------------------------------------------
 
@@ -190,7 +189,7 @@ class Attendant:
         assert waiting is not None, "it has been started"
         while hub.exchange(self.place, (), 0) is not None:
             if waiting.wait(None):
-                word, what = pickle.loads(self._connection.recv_bytes())
+                word, what = pickle.loads(waiting.read())
                 if word == messages.READY:
                     return True
                 self._pool.initializer_failed(messages.error_of(what))
@@ -206,6 +205,9 @@ class Attendant:
 
     def _turn(self, hub: Exchange) -> bool:
         """Hear what has ended, and hand over what is next; False at the end."""
+        if self._wanted:
+            wanted, self._wanted = self._wanted, 0
+            self._send((messages.RETURN, wanted))
         facts, returned = self._heard_of()
         want = self._room()
         batch = hub.exchange(self.place, facts, want)
@@ -270,7 +272,7 @@ class Attendant:
         assert waiting is not None, "it has been started"
         self._message = self._message or waiting.wait(0)
         while self._message:
-            word, *what = pickle.loads(self._connection.recv_bytes())
+            word, *what = pickle.loads(waiting.read())
             self._message = waiting.wait(0)
             if word == messages.REPORT:
                 self._heard = what[0]
@@ -421,9 +423,8 @@ class Attendant:
         return on_terms((future, number, False, error, False, record))
 
     def _send(self, message: Any) -> None:
-        pickled = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-        with self._sending:
-            self._connection.send_bytes(pickled)
+        assert self._waiting is not None, "it has been started"
+        self._waiting.send(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
 
     # -- its end ------------------------------------------------------------------------------
 
