@@ -196,6 +196,17 @@ class _Call:
         args, kwargs = fill(self.args, self.kwargs, self.plan, value_of, None)
         return self.fn(*args, **kwargs)
 
+    def __reduce__(self) -> Any:
+        # Without the sources: their values come on their own, and these may be futures, or large computations.
+        places = {id(source): _Place(number) for number, source in enumerate(self.sources)}
+        return _arrived, (self.fn, *_changed(self.args, self.kwargs, self.plan, lambda one: places.get(id(one), one)))
+
+
+def _arrived(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+    call = _Call(fn, args, kwargs, find(args, kwargs) or _NO_PLAN)
+    call.sources.sort(key=operator.attrgetter("number"))
+    return call
+
 
 class Delayed(Lazy):
     """A value that is still to be computed.
@@ -463,7 +474,7 @@ def _identity(value: Any) -> Any:
 
 
 class _Place(Lazy):
-    """Stands for a delayed object among arguments that travel: the number of another one."""
+    """Stands for a delayed object or a future among arguments that travel: its number."""
 
     __slots__ = ("number",)
 

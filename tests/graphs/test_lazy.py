@@ -320,6 +320,17 @@ def test_what_is_in_arguments_travels(by):
     assert len(again.dask) == len(lazy.dask)
 
 
+def test_a_call_in_a_graph_travels_without_what_it_needs():
+    future, large = Future(), delayed(bytes)(bytes(100_000))  # a future cannot travel at all
+    lazy = delayed(dict)(one=large, two=[future, {"a": large, "b": (3, future)}], q=quote([4]))
+    call, *_ = lazy.dask[lazy.key]
+    pickled = cloudpickle.dumps(cloudpickle.loads(cloudpickle.dumps(call)))
+    assert len(pickled) < 1000
+    values = [f"of {name}" for name in ("future" if source is future else "large" for source in call.sources)]
+    assert cloudpickle.loads(pickled)(*values) == call(*values)
+    assert call(*values)["two"] == ["of future", {"a": "of large", "b": (3, "of future")}]
+
+
 def test_quoted_arguments_beside_delayed_ones(scheduler):
     one = plus(0)
     inside, value = delayed(lambda *args: args)(quote([one]), one).compute(scheduler=scheduler)

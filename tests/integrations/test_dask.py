@@ -9,6 +9,7 @@ import threading
 from collections import namedtuple
 from concurrent.futures import ProcessPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.pool import ThreadPool
 from operator import add
@@ -37,19 +38,21 @@ from graphfutures import GraphExecutor, allow_failure, compute, delayed, quote
 from graphfutures.ordering import ordered
 
 Pair = namedtuple("Pair", "first second")
-TRIES: dict[int, list[int]] = {}
 
 
 class Flaky:
-    """Fails twice; copies share their tries."""
+    """Fails twice.
 
-    def __init__(self, tries):
-        self.number = id(tries)
-        TRIES[self.number] = tries
+    :param file: which copies in all processes write their tries to.
+    """
+
+    def __init__(self, file):
+        self.file = file
 
     def __call__(self, number):
-        TRIES[self.number].append(number)
-        if len(TRIES[self.number]) < 3:
+        with self.file.open("a") as tries:
+            tries.write("x")
+        if self.file.stat().st_size < 3:
             raise OSError("not yet")
         return number
 
@@ -60,6 +63,11 @@ class TestThreaded(GetFunctionTestMixin):
 
 class TestSynchronous(GetFunctionTestMixin):
     get = staticmethod(graphfutures.synchronous.get)
+
+
+@pytest.mark.usefixtures("processes_by_name")
+class TestMultiprocessing(GetFunctionTestMixin):
+    get = staticmethod(partial(graphfutures.multiprocessing.get, num_workers=2))
 
 
 class TestDefault(GetFunctionTestMixin):
@@ -76,12 +84,6 @@ class TestExecutor(GetFunctionTestMixin):
 def dasks_own_pool() -> None:
     """Its threads stay, and are there before those of each test are counted."""
     dask.threaded.get({f"x{n}": (abs, n) for n in range(20)}, [f"x{n}" for n in range(20)])
-
-
-@pytest.fixture(params=["threads", "inline"])
-def executor(request):
-    with GraphExecutor(2, backend=request.param) as executor:
-        yield executor
 
 
 def ways(executor: GraphExecutor) -> list[dict[str, Any]]:
@@ -177,7 +179,7 @@ def test_callbacks_are_called_in_the_calling_thread(executor, capsys):
     assert threads == {threading.get_ident()}
 
 
-@pytest.mark.parametrize("backend", ["threads", "inline"])
+@pytest.mark.asks(shares_memory=True)
 def test_callbacks_inside_a_task(backend):
     profiler = Profiler()
     profiler.register()
@@ -189,15 +191,15 @@ def test_callbacks_inside_a_task(backend):
     assert len(profiler.results) == 1
 
 
-def test_retries_under_callbacks(executor):
-    tries: list[int] = []
+def test_retries_under_callbacks(executor, tmp_path):
+    tries = tmp_path / "tries"
     with dask.annotate(retries=2):
         annotated = delayed(Flaky(tries))(1)
     with Profiler() as profile:
         assert annotated.compute(scheduler=executor) == 1
-        tries.clear()
+        tries.unlink()
         assert executor.get({"x": (Flaky(tries), 2)}, "x", retries=2) == 2
-        tries.clear()
+        tries.unlink()
         with pytest.raises(OSError, match="not yet"):
             executor.get({"x": (Flaky(tries), 2)}, "x")
     assert len(profile.results) == 2
@@ -227,19 +229,12 @@ def test_a_failure_under_callbacks():
         opener.join(LIMIT)
 
 
-def test_annotations_are_kept(executor):
-    tries: list[int] = []
-
-    def flaky():
-        tries.append(1)
-        if len(tries) < 3:
-            raise OSError("not yet")
-        return 7
-
+def test_annotations_are_kept(executor, tmp_path):
+    tries = tmp_path / "tries"
     with dask.annotate(retries=2):
-        lazy = dask.delayed(flaky)()
+        lazy = dask.delayed(Flaky(tries))(7)
     assert dask.compute(lazy, scheduler=executor, optimize_graph=False) == (7,)
-    assert len(tries) == 3
+    assert tries.stat().st_size == 3
 
 
 def test_a_pool_of_the_user():
@@ -249,6 +244,7 @@ def test_a_pool_of_the_user():
             assert graphfutures.get({"x": (abs, -1)}, "x") == 1
 
 
+@pytest.mark.asks(shares_memory=True)
 def test_contexts_reach_the_tasks(executor):
     var: ContextVar[int] = ContextVar("var", default=0)
     var.set(3)
@@ -339,7 +335,9 @@ def test_collections_given_to_delayed_calls(executor):
     same = delayed(lambda *args, **kwargs: [*args, kwargs])
     future = executor.submit(abs, -6)
     value = same([theirs, ours, future], {"a": (theirs, quote(theirs))}, Pair(ours, theirs), b=array.sum())
-    assert value.compute(scheduler=executor) == [[4, 5, 6], {"a": (4, theirs)}, Pair(5, 4), {"b": 3}]
+    first, named, *others = value.compute(scheduler=executor)
+    assert (first, named["a"][0], others) == ([4, 5, 6], 4, [Pair(5, 4), {"b": 3}])
+    assert named["a"][1].key == theirs.key  # quoted
     assert dask.compute(value[0][1] + theirs)[0] == 9
     assert (ours + theirs).compute(scheduler=executor) == 9
     assert delayed([theirs, 1]).compute(scheduler=executor) == [4, 1]
@@ -375,7 +373,7 @@ def test_futures_in_arguments_where_dasks_loop_runs_a_graph(executor, way):
         "nested": (add, (sum, ["x", future]), (add, lazy, (add, "lazy", future))),
         "dict": (dict, {"a": [future]}),
         "allowed": (type, allow_failure(failed)),
-        "quoted": (list, ["x", quote({"a": 1}), quote([future])]),
+        "quoted": (list, ["x", quote({"a": 1}), quote(["x"])]),
         "a call of data": (len, "no key"),
     }
     if way == "callback":
@@ -385,7 +383,7 @@ def test_futures_in_arguments_where_dasks_loop_runs_a_graph(executor, way):
         _, three, error, *others = graphfutures.get(graph, [*graph], get=dask.get)
     assert three == 3
     assert isinstance(error, ZeroDivisionError)
-    assert others == [7, [1, 3, 4, 3], [3, {"a": 4}], 4, 18, {"a": [3]}, ZeroDivisionError, [1, {"a": 1}, [future]], 2]
+    assert others == [7, [1, 3, 4, 3], [3, {"a": 4}], 4, 18, {"a": [3]}, ZeroDivisionError, [1, {"a": 1}, ["x"]], 2]
 
 
 def test_futures_and_callbacks_on_a_pool_of_processes():
@@ -405,8 +403,8 @@ def test_collections_in_containers_given_to_our_compute(executor):
     assert compute(knot, scheduler=executor)[0] is knot
 
 
-def test_annotations_around_our_own_calls(executor):
-    tries: list[int] = []
+def test_annotations_around_our_own_calls(executor, tmp_path):
+    tries = tmp_path / "tries"
     lazy = delayed(Flaky(tries))(1)
     with dask.annotate(retries=2, priority=lambda key: 1):
         annotated = delayed(abs)(1)
@@ -419,7 +417,7 @@ def test_annotations_around_our_own_calls(executor):
         lambda lazy: pickle.loads(pickle.dumps(lazy + 0)).compute(scheduler=executor),
         lambda lazy: compute(lazy, executor.submit(abs, 1), scheduler=executor)[0],
     ):
-        tries.clear()
+        tries.unlink()
         with dask.annotate(retries=2):
             annotated = delayed(Flaky(tries))(1)
         assert run(annotated) == 1
@@ -480,11 +478,12 @@ def graphs(draw: st.DrawFn) -> dict[Any, Any]:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(graphs(), st.booleans())
-def test_random_graphs_mean_what_they_mean_to_dask(graph: dict[Any, Any], nested: bool) -> None:
+def test_random_graphs_mean_what_they_mean_to_dask(processes: Any, graph: dict[Any, Any], nested: bool) -> None:
     keys: list[Any] = [[key] for key in graph] if nested else [*graph]
     theirs = dask.get(dict(graph), keys)
     assert graphfutures.synchronous.get(graph, keys) == theirs
     assert graphfutures.threaded.get(graph, keys) == theirs
+    assert processes.get(graph, keys) == theirs
 
 
 # -- orders -----------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import graphfutures
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +33,6 @@ def test_the_seed_notebook(tmp_path: Path) -> None:
     assert int(ran.stdout.split()[0]) > 0
 
 
-@pytest.mark.parametrize("backend", ["threads", "inline"])
 def test_the_flights_as_a_frame(backend: str, tmp_path: Path) -> None:
     ran = run(str(ROOT / "examples" / "flights.py"), "--with", "dask", "--backend", backend, where=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr

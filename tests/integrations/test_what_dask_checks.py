@@ -1,6 +1,6 @@
 """What dask checks of its schedulers for threads and processes, checked of ours.
 
-A backend joins by its name in ``BACKENDS``, if its tasks may be lambdas; pools that users bring are in ``POOLS``.
+Pools that users bring are in ``POOLS``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from patience import LIMIT, in_time
 import graphfutures
 from graphfutures import GraphExecutor, schedulers
 
-BACKENDS = ["threads", "inline"]
 SPAWN = get_context("spawn")
 VAR: ContextVar[int] = ContextVar("VAR", default=1)
 worker = threading.local()
@@ -63,23 +62,22 @@ POOLS = {
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[Executor]:
+def pool() -> Iterator[Executor]:
     """Started before the threads of a test are counted."""
     with ProcessPoolExecutor(1, SPAWN) as pool:
         pool.submit(int).result(LIMIT)
         yield pool
 
 
-@pytest.fixture(params=BACKENDS)
-def by_name(request):
-    return partial(graphfutures.get, scheduler=request.param, num_workers=2)
+@pytest.fixture
+def by_name(backend, processes_by_name):
+    return partial(graphfutures.get, scheduler=backend, num_workers=2)
 
 
-@pytest.fixture(params=[*BACKENDS, "a pool of processes"])
-def get(request, processes):
-    if request.param in BACKENDS:
-        return partial(graphfutures.get, scheduler=request.param, num_workers=2)
-    return partial(graphfutures.multiprocessing.get, pool=processes)
+@pytest.fixture
+def ways(by_name, pool):
+    """To get something by a backend, and on a pool of others."""
+    return by_name, partial(graphfutures.multiprocessing.get, pool=pool)
 
 
 def meet(number: int) -> dict[Any, Any]:
@@ -91,18 +89,20 @@ def meet(number: int) -> dict[Any, Any]:
 # -- values and failures ----------------------------------------------------------------------
 
 
-def test_what_lies_between_is_there_for_those_who_ask_for_it(get):
+def test_what_lies_between_is_there_for_those_who_ask_for_it(ways):
     graph = {"x": 1, "y": (inc, "x"), "z": (add, 10, "y")}
-    assert get(graph, ["y", "z"]) == (2, 12)
-    assert get(graph, [["z"], "y"]) == ((12,), 2)
+    for get in ways:
+        assert get(graph, ["y", "z"]) == (2, 12)
+        assert get(graph, [["z"], "y"]) == ((12,), 2)
 
 
-def test_a_failure_shows_where_it_was_raised(get):
-    with pytest.raises(LookupError, match="at the bottom") as raised:
-        get({"x": (deep, 2), "y": (inc, "x")}, "y")
-    shown = "".join(traceback.format_exception(raised.value))
-    assert shown.count("in deep") >= 3
-    assert get({"x": (inc, 1)}, "x") == 2
+def test_a_failure_shows_where_it_was_raised(ways):
+    for get in ways:
+        with pytest.raises(LookupError, match="at the bottom") as raised:
+            get({"x": (deep, 2), "y": (inc, "x")}, "y")
+        shown = "".join(traceback.format_exception(raised.value))
+        assert shown.count("in deep") >= 3
+        assert get({"x": (inc, 1)}, "x") == 2
 
 
 def test_lambdas_as_tasks_and_as_values(by_name):
@@ -110,6 +110,7 @@ def test_lambdas_as_tasks_and_as_values(by_name):
     assert made(40) == 42
 
 
+@pytest.mark.asks(shares_memory=True)
 def test_objects_that_can_only_be_passed_on(by_name):
     class Closed:
         def __getitem__(self, place):
@@ -128,9 +129,9 @@ def test_objects_that_can_only_be_passed_on(by_name):
     assert by_name({"x": (list, [closed])}, "x")[0] is closed
 
 
-@pytest.mark.parametrize("draw", [np.random.randint, random.randint])
-def test_tasks_do_not_draw_the_same_numbers(by_name, draw):
-    graph = {("draw", n): (lambda: tuple(draw(0, 10_000) for _ in range(5)),) for n in range(10)}
+@pytest.mark.parametrize("source", [np.random, random])
+def test_tasks_do_not_draw_the_same_numbers(by_name, source):
+    graph = {("draw", n): (lambda: tuple(source.randint(0, 10_000) for _ in range(5)),) for n in range(10)}
     assert len(set(by_name(graph, list(graph)))) == 10
 
 
@@ -147,6 +148,7 @@ def test_what_is_meant_for_processes_is_accepted(by_name, keyword):
 # -- contexts ---------------------------------------------------------------------------------
 
 
+@pytest.mark.asks(shares_memory=True)
 def test_workers_that_run_already_see_the_context_of_each_call(by_name):
     assert by_name({"x": (VAR.get,)}, "x") == 1
     token = VAR.set(2)
@@ -157,6 +159,7 @@ def test_workers_that_run_already_see_the_context_of_each_call(by_name):
     assert by_name({"x": (VAR.get,)}, "x") == 1
 
 
+@pytest.mark.asks(shares_memory=True)
 def test_warnings_of_workers_that_run_already_are_caught_by_who_asks(by_name):
     by_name({"x": (inc, 1)}, "x")
     with warnings.catch_warnings(record=True) as caught:

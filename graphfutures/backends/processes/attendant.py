@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -73,7 +72,6 @@ class Attendant:
         self._connection: Any = None
         self._page: Any = None
         self._waiting: Waiting | None = None
-        self._sending = threading.Lock()
         self._packing = Packing(pool.functions)
         self._limits: dict[int, float] = {}  # seconds that an attempt may take, by tickets
         self._dropped: set[int] = set()  # tickets of those that the worker was told to give back or is stopped for
@@ -86,6 +84,7 @@ class Attendant:
         self._asides: list[tuple[str, Any]] = []  # messages of tasks that wait and ask
         self._large = False  # whether it keeps outcomes that it need not keep, and that are large perhaps
         self._asked = False  # whether it was asked to give tasks back
+        self._wanted = 0  # how many it is to be asked for
 
     # -- for others ---------------------------------------------------------------------------
 
@@ -134,10 +133,10 @@ class Attendant:
         return sum(free for _, _, free in hand[1:])
 
     def ask_back(self, number: int) -> None:
-        """Ask the worker to give back so many of the tasks that it has not started."""
+        """Have the worker asked to give back so many of the tasks that it has not started."""
         self._asked = True
-        with suppress(OSError, ValueError):
-            self.send((messages.RETURN, number))
+        self._wanted = number
+        self.ring()
 
     # -- its thread ---------------------------------------------------------------------------
 
@@ -204,7 +203,7 @@ class Attendant:
         assert waiting is not None, "it has been started"
         while hub.exchange(self.place, (), 0) is not None:
             if waiting.wait(None):
-                word, what = pickle.loads(self._connection.recv_bytes())
+                word, what = pickle.loads(waiting.read())
                 if word == messages.READY:
                     return True
                 self.pool.initializer_failed(messages.error_of(what))
@@ -220,6 +219,9 @@ class Attendant:
 
     def _turn(self, hub: Exchange) -> bool:
         """Hear what has ended, and hand over what is next; False at the end."""
+        if self._wanted:
+            wanted, self._wanted = self._wanted, 0
+            self.send((messages.RETURN, wanted))
         facts, returned = self._heard_of(hub)
         want = self._room()
         if want and not self.pool.take_slot(self):
@@ -341,7 +343,7 @@ class Attendant:
         assert waiting is not None, "it has been started"
         self._message = self._message or waiting.wait(0)
         while self._message:
-            word, *what = pickle.loads(self._connection.recv_bytes())
+            word, *what = pickle.loads(waiting.read())
             self._message = waiting.wait(0)
             if word == messages.REPORT:
                 self._heard = what[0]
@@ -455,10 +457,9 @@ class Attendant:
         return on_terms((future, number, False, error, False, record))
 
     def send(self, message: Any) -> None:
-        """Send a message to the worker."""
-        pickled = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-        with self._sending:
-            self._connection.send_bytes(pickled)
+        """Send a message to the worker; in the attendant's thread."""
+        assert self._waiting is not None, "it has been started"
+        self._waiting.send(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
 
     # -- its end ------------------------------------------------------------------------------
 
