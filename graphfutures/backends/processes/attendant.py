@@ -81,6 +81,7 @@ class Attendant:
         self._left = pool.max_tasks  # how many tasks it may still be handed, None for any number
         self._large = False  # whether it keeps outcomes that it need not keep, and that are large perhaps
         self._asked = False  # whether it was asked to give tasks back
+        self._gave = False  # whether it has, and was not heard of since
         pool.functions.listeners.add(self)
 
     # -- for others ---------------------------------------------------------------------------
@@ -256,6 +257,8 @@ class Attendant:
     def _room(self) -> int:
         """How many tasks to ask for."""
         held = len(self.hand)
+        if self._gave and held:
+            return 0  # it would take again what it has given back for another one, which has yet to wake up
         most = min(MOST, int(AHEAD / self._seconds)) if self._seconds else 1
         most = max(1, most)
         room = most - held if held <= most // 2 else 0
@@ -274,9 +277,10 @@ class Attendant:
             self._message = waiting.wait(0)
             if word == messages.REPORT:
                 self._heard = what[0]
+                self._gave = False
                 self._take_report(what[1], facts)
             elif word == messages.RETURNED:
-                self._asked = False
+                self._asked, self._gave = False, bool(what[0])
                 if self._left is not None:
                     self._left += len(what[0])
                 for ticket in what[0]:
@@ -394,7 +398,8 @@ class Attendant:
             args = list(args)
             for position, ticket in holes:
                 args[position] = Held(ticket)
-        return next(self._numbers), cloudpickle.dumps((fn, tuple(args), kwargs or {}))
+        pickled = cloudpickle.dumps((fn, tuple(args), kwargs or {}))
+        return (next(self._numbers), pickled) if future.unmet else (next(self._numbers), None, pickled)
 
     def _value_or_held(self, source: Any) -> Any:
         need = source.future if isinstance(source, Allowed) else source  # which is needed without that as well

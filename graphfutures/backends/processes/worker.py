@@ -173,8 +173,8 @@ class Worker(Doorbell):
         how, outcome = SKIPPED, None
         start = perf_counter()
         try:
-            if len(task) == 2:
-                fn, args, kwargs = self._namespace.loads(task[1], None)
+            if len(task) == 2 or task[1] is None:
+                fn, args, kwargs = self._namespace.loads(task[-1], None)
                 value = fn(*args, **kwargs)
             else:
                 fn = self._functions[task[1]]
