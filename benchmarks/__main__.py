@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from benchmarks.figures import FIGURES
 from benchmarks.measure import Figure, measure_alone
-from benchmarks.table import heading, row
+from benchmarks.table import NAMES, heading, row
 
 
 def chosen(patterns: list[str]) -> list[Figure]:
@@ -34,7 +34,7 @@ def main() -> int:
     figures = chosen(options.names)
     if options.list:
         for figure in figures:
-            print(f"{figure.name:16} {figure.what}")
+            print(f"{figure.name:{NAMES}} {figure.what}")
         return 0
     print(heading(), flush=True)
     failed = False

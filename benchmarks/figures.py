@@ -4,7 +4,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from benchmarks import collections, graphs, memory, nested, startup, threads
+import loky
+
+from benchmarks import collections, graphs, memory, nested, processes, startup, threads
 from benchmarks.measure import Figure, Side
 from benchmarks.steps import MakeExecutor
 from graphfutures import GraphExecutor
@@ -32,6 +34,18 @@ def beside_dask(
 ) -> Figure:
     """The same collection of dask's on our threads and on its own."""
     return Figure(name, what, partial(side, "ours"), partial(side, "peer"), limit, unit, requires)
+
+
+def beside_processes(name: str, what: str, side: threads.OnExecutor, limit: float, unit: str = "µs") -> Figure:
+    """The same program with our worker processes and with ProcessPoolExecutor."""
+    return Figure(name + "_processes", what, partial(side, processes.OURS), partial(side, processes.POOL), limit, unit)
+
+
+def beside_greedy(name: str, what: str, durations: processes.Durations) -> Figure:
+    """Our worker processes beside a schedule that costs nothing."""
+    return Figure(
+        name + "_processes", what, partial(processes.wall, durations), partial(processes.greedy, durations), 1.15, "ms"
+    )
 
 
 def of_each_shape(
@@ -167,5 +181,72 @@ FIGURES: list[Figure] = [
         None,
         8.0,
         "thr",
+    ),
+    beside_processes(
+        "independent",
+        "20,000 independent tasks in worker processes: per task / ProcessPoolExecutor",
+        processes.independent,
+        0.08,
+    ),
+    *[
+        Figure(
+            f"{shape}_processes",
+            f"{shape} of 20,000 in worker processes: per task / dask.multiprocessing.get",
+            partial(processes.of_graph, SHAPES[shape]),
+            partial(processes.of_graph_dask, SHAPES[shape]),
+            0.10,
+            requires="dask",
+        )
+        for shape in ("tree", "layered")
+    ],
+    Figure(
+        "chain_processes",
+        "chain of 20,000 in worker processes: per task / ProcessPoolExecutor's independent per task",
+        partial(processes.of_graph, graphs.chain),
+        partial(processes.independent, processes.POOL),
+        0.20,
+    ),
+    beside_processes("round_trip", "submit, result, one at a time, to a worker process", processes.round_trip, 0.6),
+    Figure(
+        "map_processes",
+        "map of 100,000 in worker processes: per task / ProcessPoolExecutor.map at its best chunksize",
+        partial(processes.mapped, processes.OURS),
+        partial(processes.mapped, processes.POOL, chunksizes=processes.CHUNKSIZES),
+        5.0,
+    ),
+    Figure(
+        "cold_processes",
+        "from no worker process to the first result: wall / loky's ProcessPoolExecutor",
+        partial(processes.first_result, processes.OURS),
+        partial(processes.first_result, loky.ProcessPoolExecutor),
+        1.2,
+        "ms",
+    ),
+    Figure(
+        "python_processes",
+        "40 × 50 ms of Python code in worker processes: wall / two processes that share nothing",
+        processes.python,
+        processes.python_ideal,
+        1.1,
+        "ms",
+    ),
+    beside_greedy(
+        "short_long",
+        "one function 1,000 × 10 µs, then 20 × 200 ms: wall / ideal",
+        processes.short_then_long,
+    ),
+    beside_greedy("long_short", "the reverse: wall / ideal", processes.long_then_short),
+    Figure(
+        "delay_processes",
+        "both of these: the longest from a task's end until as_completed has it",
+        processes.longest_delay,
+        None,
+        0.050,
+        "ms",
+    ),
+    beside_greedy(
+        "lengths",
+        "40 × 1 to 200 ms in random order, in worker processes: wall / greedy schedule",
+        processes.of_all_lengths,
     ),
 ]

@@ -13,13 +13,12 @@ from random import Random
 from time import perf_counter
 from typing import Any
 
-from benchmarks.steps import WORKERS, count, start_workers, step, step_here
+from benchmarks.steps import WORKERS, Step, count, start_workers, step, step_here
 from graphfutures import GraphExecutor
 
 TASKS = 20_000
 WIDTH = 100  # tasks in one layer of the layered graph
 
-Step = Callable[..., int]
 Inputs = tuple[int, ...] | list[int]  # by the tasks' numbers; a list is one argument, a list of futures
 
 

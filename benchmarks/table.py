@@ -5,7 +5,8 @@ from statistics import median
 from benchmarks.measure import Figure, Rounds
 
 UNITS = {"µs": 1e-6, "ms": 1e-3, "B": 1.0, "MB": 1e6, "thr": 1.0}
-WIDTHS = (16, 10, 10, 21, 9, 6)
+NAMES = 21  # the width of the longest
+WIDTHS = (NAMES, 10, 10, 21, 9, 6)
 HEADER = ("figure", "ours", "peer", "ratio (min–max)", "limit", "")
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, as_completed
 from functools import cache
 from time import perf_counter
 
-from benchmarks.steps import WORKERS, MakeExecutor, count, sleep_step, start_workers, step
+from benchmarks.steps import WORKERS, MakeExecutor, Start, Step, count, sleep_step, start_workers, step
 
 OnExecutor = Callable[[MakeExecutor, float], float]
 
@@ -22,15 +22,23 @@ NAP_SECONDS = 0.005
 NAP_WORKERS = 32
 
 
-def independent(make: MakeExecutor, scale: float, *, tasks: int = 20_000, repeat: int = 1) -> float:
+def independent(
+    make: MakeExecutor,
+    scale: float,
+    *,
+    tasks: int = 20_000,
+    repeat: int = 1,
+    function: Step = step,
+    start: Start = start_workers,
+) -> float:
     """Submit all, then collect in order."""
     tasks = count(tasks, scale)
     total = 0.0
     with make(WORKERS) as executor:
-        start_workers(executor, WORKERS)
+        start(executor, WORKERS)
         for _ in range(repeat):
             started = perf_counter()
-            futures = [executor.submit(step) for _ in range(tasks)]
+            futures = [executor.submit(function) for _ in range(tasks)]
             for future in futures:
                 future.result()
             total += perf_counter() - started
@@ -73,14 +81,16 @@ def one_task(make: MakeExecutor, scale: float) -> float:
     return (perf_counter() - started) / repeats
 
 
-def round_trip(make: MakeExecutor, scale: float) -> float:
+def round_trip(
+    make: MakeExecutor, scale: float, *, tasks: int = 5_000, function: Step = step, start: Start = start_workers
+) -> float:
     """Submit one and wait for its result, again and again: nothing to do but to hand over."""
-    tasks = count(5_000, scale)
+    tasks = count(tasks, scale)
     with make(WORKERS) as executor:
-        start_workers(executor, WORKERS)
+        start(executor, WORKERS)
         started = perf_counter()
         for _ in range(tasks):
-            executor.submit(step).result()
+            executor.submit(function).result()
         return (perf_counter() - started) / tasks
 
 

@@ -235,8 +235,8 @@ class Worker(Doorbell):
             page.started(ticket)
         kind: Any = 0  # of call: its function, as far as that is known
         try:
-            if len(task) == 2:
-                fn, args, kwargs = self.namespace.loads(task[1], None)
+            if len(task) == 2 or task[1] is None:
+                fn, args, kwargs = self.namespace.loads(task[-1], None)
                 if fn is opened:
                     fn, args, kwargs = inside.open(*args)
                 if (kind := _name_of(fn)) not in self._quick:

@@ -287,6 +287,16 @@ def test_what_was_sent_and_has_come_back_counts_as_not_started(gate, tmp_path):
     in_time(executor.shutdown)
 
 
+def test_long_tasks_that_were_taken_to_be_short_run_side_by_side(gate, executor):
+    for future in [executor.submit(abs, -n) for n in range(2000)]:
+        future.result(LIMIT)
+    long = [executor.submit(gate.passage, n) for n in range(2)]
+    short = [executor.submit(added, 0, n) for n in range(10)]
+    gate.arrived(2)  # although both were handed to one worker, and so were all that have to be given back first
+    gate.open()
+    assert [future.result(LIMIT) for future in [*long, *short]] == [0, 1, *range(10)]
+
+
 # -- workers ----------------------------------------------------------------------------------------
 
 

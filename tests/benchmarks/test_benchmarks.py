@@ -12,10 +12,13 @@ TOP = Path(__file__).parents[2]
 TIME_LIMIT = 120  # seconds; some ten are usual
 QUICK = ("--rounds", "1", "--scale", "0.001")
 BESIDE_DASK = ("dask", "inline", "graph", "graph_inline")
-DASK_ROWS = {f"{shape}_{peer}" for shape in ("chain", "tree", "fan", "layered") for peer in BESIDE_DASK}
+DASK_ROWS = {
+    *(f"{shape}_{peer}" for shape in ("chain", "tree", "fan", "layered") for peer in BESIDE_DASK),
+    *(f"{shape}_processes" for shape in ("tree", "layered")),
+}
 COLLECTIONS = {"flights": "dask.dataframe", "matmul": "dask.array", "matmul_memory": "dask.array"}
 NOT_INSTALLED = {f"{module} not installed" for module in ("dask", *COLLECTIONS.values())}
-NO_PEER = {"long_list", "nested_threads"}
+NO_PEER = {"long_list", "nested_threads", "delay_processes"}
 
 
 def benchmarks(*arguments: str, first_on_path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -57,9 +60,12 @@ def names() -> set[str]:
     return {line.split()[0] for line in finished.stdout.splitlines()}
 
 
-def test_every_figure_has_a_row_of_positive_numbers(names: set[str]) -> None:
-    table = rows(benchmarks(*QUICK))
-    assert set(table) == names
+@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.ci)])
+def test_every_figure_has_a_row_of_positive_numbers(names: set[str], processes: bool) -> None:
+    chosen = {name for name in names if name.endswith("_processes") == processes}
+    table = rows(benchmarks(*sorted(chosen), *QUICK))
+    assert chosen
+    assert set(table) == chosen
     for name, (ours, peer, ratio, limit, verdict) in table.items():
         if verdict in NOT_INSTALLED:
             assert verdict == f"{COLLECTIONS.get(name, 'dask')} not installed"
@@ -75,7 +81,7 @@ def test_every_figure_has_a_row_of_positive_numbers(names: set[str]) -> None:
 def test_without_dask_its_rows_say_so(tmp_path: Path, names: set[str]) -> None:
     assert names >= DASK_ROWS | COLLECTIONS.keys()
     (tmp_path / "dask.py").write_text("raise ModuleNotFoundError('hidden by the test', name='dask')\n")
-    table = rows(benchmarks("*_dask", "*_inline", "*_graph", *COLLECTIONS, *QUICK, first_on_path=tmp_path))
+    table = rows(benchmarks(*DASK_ROWS, *COLLECTIONS, *QUICK, first_on_path=tmp_path))
     assert set(table) == DASK_ROWS | COLLECTIONS.keys()
     for name, (*_, verdict) in table.items():
         assert verdict == f"{COLLECTIONS.get(name, 'dask')} not installed"
@@ -95,10 +101,13 @@ def test_rounds_and_scale_out_of_range_are_refused(arguments: tuple[str, ...]) -
     assert "--rounds must be at least 1 and --scale above 0" in finished.stderr
 
 
-@pytest.mark.parametrize(("backend", "function"), [("inline", "step"), ("threads", "step_here")])
+@pytest.mark.parametrize(
+    ("backend", "function"), [("inline", "step"), ("threads", "step_here"), ("threads", "process_step")]
+)
 def test_a_task_in_the_wrong_thread_is_no_result(backend: str, function: str) -> None:
     program = (
         "from benchmarks.graphs import GraphExecutor, chain, on_executor, step, step_here\n"
+        "from benchmarks.steps import process_step\n"
         f"with GraphExecutor(1, backend={backend!r}) as executor:\n"
         f"    on_executor(executor, chain(3), {function})\n"
     )

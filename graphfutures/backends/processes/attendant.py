@@ -84,6 +84,7 @@ class Attendant:
         self._asides: list[tuple[str, Any]] = []  # messages of tasks that wait and ask
         self._large = False  # whether it keeps outcomes that it need not keep, and that are large perhaps
         self._asked = False  # whether it was asked to give tasks back
+        self._gave = False  # whether it has, and was not heard of since
         self._wanted = 0  # how many it is to be asked for
 
     # -- for others ---------------------------------------------------------------------------
@@ -291,6 +292,8 @@ class Attendant:
         if self.nested.waits:
             return 0
         held = len(self.hand)
+        if self._gave and held:
+            return 0  # it would take again what it has given back for another one, which has yet to wake up
         most = min(MOST, int(AHEAD / self._seconds)) if self._seconds else 1
         most = max(1, most)
         room = most - held if held <= most // 2 else 0
@@ -347,9 +350,10 @@ class Attendant:
             self._message = waiting.wait(0)
             if word == messages.REPORT:
                 self._heard = what[0]
+                self._gave = False
                 self._take_report(what[1], facts)
             elif word == messages.RETURNED:
-                self._asked = False
+                self._asked, self._gave = False, bool(what[0])
                 returned += self._taken_back(what[0])
             elif word == messages.SUBMIT:
                 self.nested.heard(hub, word, what)  # before the task that has submitted it returns

@@ -20,7 +20,8 @@ from graphfutures import errors
 #: not come again; ``versions`` see ``functions.Functions``.  A task, that is one attempt of
 #: it, has a ticket, the number by which this worker knows it: it is one of
 #: ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, the arguments that are
-#: values of tasks before it; ``(ticket, pickle of function, arguments and keyword arguments)``.
+#: values of tasks before it; ``(ticket, None, pickle of function, arguments and keyword arguments)``; the same without
+#: the ``None`` if values of tasks before it are among them.  Those of three items may be given back.
 RUN: Final = "run"
 #: ``(RETURN, n)``: give back so many tasks that have not been started
 RETURN: Final = "return"

@@ -79,7 +79,8 @@ class Packing:
             args = list(args)
             for position, ticket in holes:
                 args[position] = Held(ticket)
-        return next(self._numbers), cloudpickle.dumps((fn, tuple(args), kwargs or {}))
+        pickled = cloudpickle.dumps((fn, tuple(args), kwargs or {}))
+        return (next(self._numbers), pickled) if future.unmet else (next(self._numbers), None, pickled)
 
     def taken_forgotten(self) -> list[int]:
         """The functions that the worker may forget now."""
