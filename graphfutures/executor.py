@@ -109,7 +109,7 @@ class GraphExecutor(Overview):
     :param thread_name_prefix: of the worker threads' names.
     :param initializer: called first in each worker; if it raises, the executor is broken.
     :param initargs: arguments of ``initializer``.
-    :param backend: ``"threads"`` or ``"inline"``, an alias of dask's or a name that an installed package offers; any
+    :param backend: ``"threads"``, ``"processes"`` or ``"inline"``, an alias of dask's or a name that an installed package offers; any
         ``concurrent.futures.Executor``, or a ``Backend``; by default threads, or ``GRAPHFUTURES_BACKEND``.
     :param max_pending: ``submit`` blocks while so many tasks are unfinished; None does not block.
     :param resources: counted tokens, by name, for tasks with the option ``resources``.
@@ -228,7 +228,8 @@ class GraphExecutor(Overview):
         :param backoff: seconds before the first further attempt, doubled each time, or ``f(attempt) -> seconds``; no
             slot is held meanwhile.
         :param timeout: seconds that one attempt may take, not counting those in which it waits inside; then the
-            future fails with ``TaskTimeoutError``, and on threads the slot is taken until the function returns.
+            future fails with ``TaskTimeoutError``; a worker process is stopped then, a thread holds its slot until the
+            function returns.
         :param join: whether futures and delayed objects in the returned value are waited for, without a slot, and
             replaced by their values.
         :param backend: on which backend of this executor: one of ``backends``, or by a name that is known anyhow.

@@ -149,7 +149,7 @@ def checked_terms(options: Mapping[str, Any], *, limits: bool) -> Terms | None:
     if terms.timeout is not None:
         _seconds("timeout", terms.timeout, least=None)
         if not limits:
-            raise ValueError("timeout cannot be kept by this backend; it can on threads")
+            raise ValueError("timeout cannot be kept by this backend; it can on threads and processes")
     if not isinstance(terms.join, bool):
         raise TypeError(f"join must be True or False, not {terms.join!r:.80}")
     return terms if terms != Terms() else None
