@@ -109,8 +109,9 @@ class GraphExecutor(Overview):
     :param thread_name_prefix: of the worker threads' names.
     :param initializer: called first in each worker; if it raises, the executor is broken.
     :param initargs: arguments of ``initializer``.
-    :param backend: ``"threads"``, ``"processes"`` or ``"inline"``, an alias of dask's or a name that an installed package offers; any
-        ``concurrent.futures.Executor``, or a ``Backend``; by default threads, or ``GRAPHFUTURES_BACKEND``.
+    :param backend: ``"threads"``, ``"processes"`` or ``"inline"``, an alias of dask's or a name that an installed
+        package offers; any ``concurrent.futures.Executor``, or a ``Backend``; by default threads, or
+        ``GRAPHFUTURES_BACKEND``.
     :param max_pending: ``submit`` blocks while so many tasks are unfinished; None does not block.
     :param resources: counted tokens, by name, for tasks with the option ``resources``.
     :param backends: further backends for tasks with the option ``backend``: how many workers each has, by name, or a
