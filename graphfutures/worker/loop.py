@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections import deque
+from math import inf
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -246,7 +247,12 @@ class Worker(Doorbell):
                 kind = task[1]
                 fn = self._functions[kind]
                 if type(fn) is tuple:
+                    if page is not None:
+                        page.since(inf)  # to import a module is no time of the task
                     fn = self._functions[kind] = self.namespace.loads(*fn)
+                    inside.began = start = perf_counter()
+                    if page is not None:
+                        page.since(start)
                 args = task[2]
                 if len(task) == 4:
                     args = list(args)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import LIMIT, in_time
+from patience import LIMIT, in_time, until
 
 from graphfutures import (
     FIRST_COMPLETED,
@@ -28,6 +28,7 @@ from graphfutures import (
     quote,
     wait,
 )
+from graphfutures.backends.processes.attendant import GRACE
 
 pytestmark = pytest.mark.ci
 MADE: dict[str, Any] = {}
@@ -322,8 +323,7 @@ def test_tasks_submit_while_the_graph_is_drained(executor, tmp_path):
 
 def test_tasks_submit_no_more_once_futures_are_cancelled(executor, tmp_path):
     future = executor.submit(late_child, str(tmp_path / "go"))
-    while not future.running():
-        time.sleep(0.001)
+    assert until(future.running)
     executor.shutdown(wait=False, cancel_futures=True)
     (tmp_path / "go").touch()
     with pytest.raises((RuntimeError, CancelledError)):
@@ -438,13 +438,21 @@ def test_a_running_task_is_stopped_by_force(executor, tmp_path):
     running = executor.submit(marks, str(tmp_path / "begun"))
     dependent = executor.submit(abs, running)
     others = [executor.submit(pow, n, 2) for n in range(20)]
-    deadline = time.perf_counter() + LIMIT
-    while not (tmp_path / "begun").exists() and time.perf_counter() < deadline:
-        time.sleep(0.005)
+    assert until((tmp_path / "begun").exists)
     assert not running.cancel()
     assert running.cancel(force=True)
     assert dependent.cancelled()
     assert [other.result(LIMIT) for other in others] == [n * n for n in range(20)]
+
+
+def test_what_was_cancelled_by_force_is_not_waited_for_at_the_end(tmp_path):
+    executor = GraphExecutor(1, backend="processes")
+    running = executor.submit(marks, str(tmp_path / "begun"))
+    assert until((tmp_path / "begun").exists)
+    assert running.cancel(force=True)
+    begin = time.monotonic()
+    executor.shutdown()
+    assert time.monotonic() - begin < GRACE / 2
 
 
 def test_what_was_sent_and_has_not_started_is_cancelled_by_force_alone(single, tmp_path):

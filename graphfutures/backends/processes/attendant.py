@@ -241,6 +241,8 @@ class Attendant:
         if batch is None:
             self.ended = True
             self.pool.ring_all()
+            if self.hand:  # what was cancelled by force
+                self.kill()
             return not self._leave()
         for word, what in self._asides:
             self.nested.heard(hub, word, what)
