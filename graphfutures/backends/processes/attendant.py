@@ -309,9 +309,9 @@ class Attendant:
             return LOOK
         if not self._limits:
             return inf
-        running = self.running
-        if running in self._limits:
-            return max(0.0, self._began() + self._limits[running] - perf_counter())
+        running, began = self.running, self._began()
+        if running in self._limits and began < inf:
+            return max(0.0, began + self._limits[running] - perf_counter())
         return min(self._limits.values())
 
     def _began(self) -> float:
