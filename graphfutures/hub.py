@@ -162,7 +162,7 @@ class Hub(Facts):
         lock = self._lock
         while True:
             told: list[GraphFuture[Any]] = []
-            answers = resumed = _NONE
+            answers = resumed = garbage = _NONE
             try:
                 # To block here would make a convoy: who is woken owns the lock before it has the GIL, so the next
                 # one to come blocks as well, and every exchange becomes two switches of threads.
@@ -205,6 +205,8 @@ class Hub(Facts):
                 if scheduler.resumed:
                     resumed, scheduler.resumed = self.resume(scheduler.resumed), []
                 later, self._later = self._later, ()
+                if scheduler.keeping:
+                    garbage, scheduler.claims.garbage = scheduler.claims.garbage, []
                 if told or news:
                     me = get_ident()
                     self._telling[me] = None
@@ -224,6 +226,7 @@ class Hub(Facts):
                     release_all(resumed)
                 if later:
                     self._put_off(later)
+                del garbage  # outside the lock: values may go with it
                 if self.room:
                     wake_in(self.room, self.load())
             except BaseException as error:

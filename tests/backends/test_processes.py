@@ -6,6 +6,7 @@ import ctypes
 import os
 import pickle
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
 from functools import partial
@@ -200,6 +201,16 @@ def test_every_task_has_its_own_copy_of_a_value(executor):
     ones = [executor.submit(append, empty) for _ in range(50)]
     assert [one.result(LIMIT) for one in ones] == [[1]] * 50
     assert empty.result(LIMIT) == []
+
+
+def test_futures_that_nobody_needs_are_gone(executor):
+    head = executor.submit(abs, -1)
+    middle = executor.submit(abs, head)
+    last = executor.submit(abs, middle)
+    gone = [weakref.ref(head), weakref.ref(middle)]
+    del head, middle
+    assert last.result(LIMIT) == 1
+    assert until(lambda: [one() for one in gone] == [None, None])
 
 
 # -- batches --------------------------------------------------------------------------------------
