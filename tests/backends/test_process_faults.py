@@ -258,7 +258,7 @@ def at_signal(act: Callable[[], object]) -> int:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_in_an_idle_worker(executor, fault, caplog):
     pid = executor.submit(at_signal, FAULTS[fault].act).result(LIMIT)
-    assert until(lambda: all(one.idle for one in executor._hub.backend.attendants))
+    assert until(lambda: len(executor._hub.backend.idle) == len(executor._hub.backend.attendants))
     os.kill(pid, signal.SIGUSR1)
     assert until(lambda: pid not in [worker.pid for worker in workers()])
     assert works(executor)
@@ -274,7 +274,7 @@ def test_in_an_idle_worker_whose_threads_go_on(executor, gate, monkeypatch):
     monkeypatch.setattr(attendant, "GRACE", 0.1)
     pid = executor.submit(at_signal_with_a_thread, leaves, gate.passage).result(LIMIT)
     gate.arrived()
-    assert until(lambda: all(one.idle for one in executor._hub.backend.attendants))
+    assert until(lambda: len(executor._hub.backend.idle) == len(executor._hub.backend.attendants))
     os.kill(pid, signal.SIGUSR1)
     assert until(lambda: pid not in [worker.pid for worker in workers()])
     assert works(executor)

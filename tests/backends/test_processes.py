@@ -238,7 +238,7 @@ def test_what_was_handed_to_a_busy_worker_is_given_to_one_that_was_idle_all_the_
     begin: Future[int] = Future()
     long = executor.submit(gate.passage, begin)
     short = [executor.submit(added, begin, n) for n in range(100)]
-    assert until(lambda: all(one.idle for one in executor._hub.backend.attendants))
+    assert until(lambda: len(executor._hub.backend.idle) == len(executor._hub.backend.attendants))
     begin.set_result(0)  # all of them are ready at once, and are handed to the one that is woken
     assert [future.result(LIMIT) for future in short] == list(range(100))
     assert not long.done()

@@ -57,7 +57,6 @@ class Attendant:
         #: what was handed over and has not been heard of, by tickets, in order: the task, which of its attempts, and
         #: whether it may be given back
         self.hand: dict[int, tuple[GraphFuture[Any], int, bool]] = {}
-        self.idle = False
         #: whether it has heard of the end of the graph
         self.ended = False
         self.process: Any = None
@@ -262,7 +261,7 @@ class Attendant:
         assert waiting is not None, "it has been started"
         if not self.hand:
             pool.leave_slot(self)
-        self.idle = not self.hand
+            pool.idle[self] = None
         try:
             if self.nested.has_news or (
                 self._room() and (hub.has_posts() or (hub.has_ready() and pool.has_slot(self)))
@@ -287,7 +286,7 @@ class Attendant:
             quiet = not (busy or self._message or waiting.dead) and monotonic() - since >= patience
             return not (quiet and pool.may_leave(self) and self._leave())
         finally:
-            self.idle = False
+            pool.idle.pop(self, None)
 
     def _room(self) -> int:
         """How many tasks to ask for."""

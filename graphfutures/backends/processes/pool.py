@@ -87,6 +87,9 @@ class Processes(Serving):
         #: by which it is known when it is pickled
         self.token = uuid4().hex
         self.attendants: dict[Attendant, threading.Thread] = {}
+        #: those that wait for something to do, or are about to
+        self.idle: dict[Attendant, None] = {}
+        self._lent: set[Attendant] = set()  # whose task waits, and that have no slot meanwhile
         self._resuming: list[Attendant] = []  # whose task goes on as soon as there is a slot
         self._staffing = RLock()
         self._numbers = count()
@@ -114,11 +117,12 @@ class Processes(Serving):
 
     def wake_idle(self) -> bool:
         """Have an idle worker look for work; False if there is none."""
-        for attendant in tuple(self.attendants):
-            if attendant.idle:
-                attendant.ring()
-                return True
-        return False
+        try:
+            attendant, _ = self.idle.popitem()
+        except KeyError:
+            return False
+        attendant.ring()
+        return True
 
     def wake_another(self) -> None:
         """One worker has found work: there may be some for another one."""
@@ -210,8 +214,7 @@ class Processes(Serving):
 
     def _may_grow(self) -> bool:
         """Whether one more worker may be started: one for each slot, and for each that waits and has lent its own."""
-        lent = sum(not attendant.has_slot and bool(attendant.nested.waits) for attendant in tuple(self.attendants))
-        return len(self.attendants) < self.max_workers + lent
+        return len(self.attendants) < self.max_workers + len(self._lent)
 
     # -- slots: there may be more workers than slots, as long as tasks wait in some of them ----------
 
@@ -238,6 +241,7 @@ class Processes(Serving):
                     return False
             if attendant in self._resuming:
                 self._resuming.remove(attendant)
+            self._lent.discard(attendant)
             attendant.has_slot = True
             return True
 
@@ -247,6 +251,8 @@ class Processes(Serving):
             if not attendant.has_slot:
                 return
             attendant.has_slot = False
+            if attendant.nested.waits:
+                self._lent.add(attendant)
             following = self._resuming[0] if self._resuming else None
         if following is not None:
             following.ring()
@@ -305,6 +311,7 @@ class Processes(Serving):
         attendant.nested.end(hub)
         self.leave_slot(attendant)
         with self._staffing:
+            self._lent.discard(attendant)
             if attendant in self._resuming:
                 self._resuming.remove(attendant)
         self._stillborn = 0 if attendant.reported or attendant.hand else self._stillborn + 1
