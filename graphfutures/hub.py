@@ -61,8 +61,7 @@ class Hub(Facts):
     failed = 0
     cancelled = 0
     trouble = False
-    #: who has broken it, and whether its workers have been told of the end
-    _breaker: BaseException | None = None
+    #: whether workers have been told of the end
     _end_told = False
     #: held by whoever waits for room
     _admission: RLock

@@ -18,14 +18,15 @@ import cloudpickle
 
 from graphfutures import errors
 from graphfutures.backends.base import Exchange, Finished
-from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, VALUE, Held
+from graphfutures.backends.processes import messages, pieces
+from graphfutures.backends.processes.messages import FREE, PICKLED, PLAIN, RAISED, VALUE, Held
 from graphfutures.backends.processes.waiting import Waiting
 from graphfutures.calls import EACH, Allowed, fill
 from graphfutures.core.graph import Place
 from graphfutures.core.states import DONE, SETTLED
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture
+from graphfutures.pieces import Piece
 from graphfutures.running import on_terms, record_of, value_of
 from graphfutures.terms import AT_ONCE
 
@@ -258,6 +259,8 @@ class Attendant:
         held = len(self.hand)
         most = min(MOST, int(AHEAD / self._seconds)) if self._seconds else 1
         most = max(1, most)
+        if sum(type(future) is Piece for future, _, _ in tuple(self.hand.values())) > 1:
+            return 0  # each of them takes as much as is worth it
         room = most - held if held <= most // 2 else 0
         return room if self._left is None else min(room, self._left)
 
@@ -282,6 +285,8 @@ class Attendant:
                 for ticket in what[0]:
                     future, number = self._taken_from_hand(ticket)
                     returned.append((future, number))
+            elif word == messages.PROGRESS:
+                pieces.take(self._piece(what[0]), *what[1:])
         if waiting.dead and not facts:
             raise EOFError
         return facts, returned
@@ -292,6 +297,11 @@ class Attendant:
             del self._tickets[future.serial]
         return future, number
 
+    def _piece(self, ticket: int) -> Piece:
+        piece = self.hand[ticket][0]
+        assert isinstance(piece, Piece), "only of these something is told before they end"
+        return piece
+
     def _take_report(self, outcomes: list[Any], facts: list[Finished]) -> None:
         self._since = monotonic()
         now = perf_counter()
@@ -300,7 +310,12 @@ class Attendant:
         spent = 0.0
         for ticket, how, told, began, ended in outcomes:
             future, number = self._taken_from_hand(ticket)
-            good, outcome = (True, told) if how == VALUE else self._read(how, told)
+            if isinstance(future, Piece):
+                pieces.take(future, *told)
+                future.mapped.learn(future, ended - began)
+                good, outcome = True, None
+            else:
+                good, outcome = (True, told) if how == VALUE else self._read(how, told)
             if began <= ended <= now:
                 start, stop = began, ended
             else:  # another clock
@@ -339,8 +354,11 @@ class Attendant:
             except BaseException as error:
                 failed.append(self._unsendable(future, number, error))
                 continue
+            if task is None:  # a piece for which no calls are left
+                failed.append((future, number, True, None, False, record_of(future, self.number, now, now, good=True)))
+                continue
             future._worker, future._started = self.number, now
-            self.hand[task[0]] = future, number, len(task) == 3
+            self.hand[task[0]] = future, number, len(task) in FREE
             self._tickets[future.serial] = task[0]
             tasks.append(task)
         gone = [number for number in self._taken_forgotten() if number in self._sent]
@@ -361,6 +379,11 @@ class Attendant:
         return found
 
     def _packed(self, future: GraphFuture[Any], functions: Any, versions: Any, known: dict[int, int | None]) -> Any:
+        if isinstance(future, Piece):
+            fn = future.mapped.fn
+            function = self._number_of(fn, functions, versions) or cloudpickle.dumps(fn)
+            calls = pieces.packed(future, None if self._left is None else 1)
+            return calls and (next(self._numbers), function, calls, None, None)
         fn, args = future._fn, future._args
         rest: Any = future._rest
         kwargs: Any = None

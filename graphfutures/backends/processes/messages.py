@@ -19,7 +19,8 @@ from graphfutures import errors
 #: not come again; ``versions`` see ``functions.Functions``.  A task, that is one attempt of
 #: it, has a ticket, the number by which this worker knows it: it is one of
 #: ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, the arguments that are
-#: values of tasks before it; ``(ticket, pickle of function, arguments and keyword arguments)``.
+#: values of tasks before it; ``(ticket, pickle of function, arguments and keyword arguments)``; a piece of a map is
+#: ``(ticket, function, calls, None, None)``, its function by number or pickled, its calls see ``pieces.packed``.
 RUN: Final = "run"
 #: ``(RETURN, n)``: give back so many tasks that have not been started
 RETURN: Final = "return"
@@ -35,6 +36,8 @@ BROKEN: Final = "broken"
 REPORT: Final = "report"
 #: ``(RETURNED, tickets)``: tasks that are given back
 RETURNED: Final = "returned"
+#: ``(PROGRESS, ticket, outcomes, back)``: of a piece that still runs, see ``pieces.take``
+PROGRESS: Final = "progress"
 
 # -- how a task has ended ---------------------------------------------------------------------
 
@@ -46,6 +49,11 @@ PICKLED: Final = 1
 RAISED: Final = 2
 #: not at all, since the value of a task before it is not there
 SKIPPED: Final = 3
+#: a piece, of which there is as much to be told as with ``PROGRESS``
+PIECE: Final = 4
+
+#: how many items the tuple of a task has that may be given back: one without inputs that come before it, or a piece
+FREE: Final = (3, 5)
 
 #: types whose instances go into a message as they are
 PLAIN: Final[frozenset[type]] = frozenset({type(None), bool, int, float, complex, str, bytes})

@@ -25,9 +25,11 @@ from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.backends.processes.attendant import Attendant
 from graphfutures.backends.processes.functions import Functions
+from graphfutures.backends.processes.pieces import crashed
 from graphfutures.backends.ringing import Serving
 from graphfutures.bells import Thread
 from graphfutures.crashes import worker_crashed
+from graphfutures.pieces import Piece
 from graphfutures.running import record_of
 
 LOGGER = logging.getLogger("graphfutures")
@@ -234,6 +236,11 @@ class Processes(Serving):
         for ticket, future, number in attendant.started():
             if ticket != attendant.running and future.crash_retries != 0:
                 continue  # it had ended, and its outcome was not told yet
+            if isinstance(future, Piece):
+                record = record_of(future, attendant.number, future._started, good=False)
+                crashed(future, CRASH_RETRIES, code)
+                facts.append((future, number, True, None, False, record))
+                continue
             future.crashes = crashes = future.crashes + 1
             most = CRASH_RETRIES if future.crash_retries is None else future.crash_retries
             if crashes > most:

@@ -23,7 +23,18 @@ import cloudpickle
 from cloudpickle import cloudpickle as _cloudpickle
 
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, SKIPPED, VALUE, HeldElsewhereError, kept
+from graphfutures.backends.processes.messages import (
+    FREE,
+    PICKLED,
+    PIECE,
+    PLAIN,
+    RAISED,
+    SKIPPED,
+    VALUE,
+    HeldElsewhereError,
+    kept,
+)
+from graphfutures.backends.processes.pieces import Run
 from graphfutures.backends.processes.waiting import Messages
 from graphfutures.bells import Doorbell
 
@@ -52,6 +63,7 @@ class Worker(Doorbell):
         self._returned: deque[list[int]] = deque()  # answers to those who want tasks back
         self._reported: deque[tuple[int, list[int]]] = deque()  # what was told in each report that may not be heard of
         self._reports = 0
+        self._piece: Run | None = None  # that runs now
         self._busy = False
         self._watched = False
         self._reading = threading.Lock()
@@ -92,11 +104,14 @@ class Worker(Doorbell):
                 return
             if page is not None:
                 page.started(task[0])
-            self._run(task)
+            if len(task) == 5:
+                self._run_piece(*task)
+            else:
+                self._run(task)
             if page is not None:
                 page.finished(task[0])
             now = outcomes[-1][4] if outcomes else since
-            if now - since > SOON / 2 or len(outcomes) >= MANY:
+            if now - since > SOON / 2 or len(outcomes) >= MANY or len(task) == 5:
                 self.tell()
                 since = now
 
@@ -161,7 +176,7 @@ class Worker(Doorbell):
                 task = self._queue.pop()
             except IndexError:
                 break
-            if task is not None and len(task) == 3:
+            if task is not None and len(task) in FREE:
                 back.append(task[0])
             else:
                 others.append(task)
@@ -177,9 +192,7 @@ class Worker(Doorbell):
                 fn, args, kwargs = self._namespace.loads(task[1], None)
                 value = fn(*args, **kwargs)
             else:
-                fn = self._functions[task[1]]
-                if type(fn) is tuple:
-                    fn = self._functions[task[1]] = self._namespace.loads(*fn)
+                fn = self._function(task[1])
                 args = task[2]
                 if len(task) == 4:
                     args = list(args)
@@ -202,16 +215,36 @@ class Worker(Doorbell):
         kept[task[0]] = how, outcome
         self._outcomes.append((task[0], how, outcome, start, stop))
 
+    def _run_piece(self, ticket: int, function: Any, calls: Any, *_: None) -> None:
+        self._piece = run = Run(ticket, calls)
+        try:
+            fn = self._function(function) if type(function) is int else self._namespace.loads(function, None)
+        except BaseException as error:
+            run.fail(error)
+        else:
+            run.work(fn, self._namespace.loads)
+        self._piece = None  # before its outcomes are to be told, so that none is told twice
+        self._outcomes.append((ticket, PIECE, (run.outcomes, run.cut()), run.start, perf_counter()))
+
+    def _function(self, number: int) -> Any:
+        fn = self._functions[number]
+        if type(fn) is tuple:
+            fn = self._functions[number] = self._namespace.loads(*fn)
+        return fn
+
     def tell(self, *, wait: bool = True) -> None:
         """Report what has ended, and what is given back.
 
         :param wait: False if it is not to be done while another thread does it.
         """
-        if not (self._outcomes or self._returned) or not self._sending.acquire(wait):
+        if not (self._outcomes or self._returned or self._piece) or not self._sending.acquire(wait):
             return
         try:
+            run = self._piece  # if it ends now its outcomes are told by others, who wait for us
             while self._returned:
                 self.connection.send_bytes(pickle.dumps((messages.RETURNED, self._returned.popleft())))
+            if run is not None and any(progress := run.progress()):
+                self.connection.send_bytes(pickle.dumps((messages.PROGRESS, run.ticket, *progress)))
             outcomes = self._outcomes[:]
             if outcomes:
                 del self._outcomes[: len(outcomes)]
