@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from heapq import heappop, heappush
 from os import getpid
 from threading import RLock
 from time import monotonic
@@ -78,7 +79,7 @@ class Mapped:
         self._futures: dict[int, GraphFuture[Any]] = {}
         self._holes: deque[int] = deque()  # their numbers, as far as nobody has drawn
         self._next = 0  # the first call that was never drawn
-        self._back: deque[tuple[int, int]] = deque()  # from where to where calls were given back
+        self._back: list[tuple[int, int]] = []  # a heap: from where to where calls were given back
         self._over: GraphFuture[Any] | None = None  # how calls end that have not started, if they never will
         self._crashes: dict[int, int] = {}  # how many workers a call has killed that went alone
         self._wakers: dict[int, GraphFuture[None]] = {}
@@ -184,12 +185,13 @@ class Mapped:
         """The last calls of a piece have not been started, and never will be as calls of this piece."""
         stop = piece.stop
         piece.stop -= number
-        self._back.appendleft((piece.stop, stop))
+        with self._drawing:
+            heappush(self._back, (piece.stop, stop))
         self.more()
 
-    def learn(self, piece: Piece, seconds: float) -> None:
-        """What the calls of a piece have taken that have been told of."""
-        number = piece.start - piece.first
+    def learn(self, piece: Piece, seconds: float, running: int = 0) -> None:
+        """What the calls of a piece have taken that have been told of, and so many more."""
+        number = piece.start - piece.first + running
         if number:
             each = max(seconds / number, 1e-8)
             self._seconds = each if each > self._seconds else (self._seconds + each) / 2
@@ -209,7 +211,9 @@ class Mapped:
 
     def isolate(self, piece: Piece) -> None:
         """Have each call of a piece that was not told of go alone from now on."""
-        self._back.extendleft((number, number + 1) for number in reversed(range(piece.start, piece.stop)))
+        with self._drawing:
+            for number in range(piece.start, piece.stop):
+                heappush(self._back, (number, number + 1))
         piece.start = piece.stop
         self.more()
 
@@ -263,9 +267,9 @@ class Mapped:
     def _drawn(self, most: int) -> tuple[int, int]:
         """From where to where the next calls are."""
         if self._back:
-            start, stop = self._back.popleft()
+            start, stop = heappop(self._back)
             if stop - start > most:
-                self._back.appendleft((start + most, stop))
+                heappush(self._back, (start + most, stop))
             return start, min(stop, start + most)
         last = len(self.calls)  # first: the holes that are not seen now come after that
         while self._holes and self._holes[0] == self._next:

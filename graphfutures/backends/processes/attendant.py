@@ -259,8 +259,9 @@ class Attendant:
         held = len(self.hand)
         most = min(MOST, int(AHEAD / self._seconds)) if self._seconds else 1
         most = max(1, most)
-        if sum(type(future) is Piece for future, _, _ in tuple(self.hand.values())) > 1:
-            return 0  # each of them takes as much as is worth it
+        number = sum(type(future) is Piece for future, _, _ in tuple(self.hand.values()))
+        if number > 1 or (number and self._pool.has_idle()):
+            return 0  # each of them is as much as is worth to be sent
         room = most - held if held <= most // 2 else 0
         return room if self._left is None else min(room, self._left)
 
@@ -286,7 +287,7 @@ class Attendant:
                     future, number = self._taken_from_hand(ticket)
                     returned.append((future, number))
             elif word == messages.PROGRESS:
-                pieces.take(self._piece(what[0]), *what[1:])
+                pieces.take_progress(self._piece(what[0]), *what[1:])
         if waiting.dead and not facts:
             raise EOFError
         return facts, returned

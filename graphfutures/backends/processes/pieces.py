@@ -106,6 +106,13 @@ def take(piece: Piece, outcomes: list[Any], back: int) -> None:
         piece.mapped.give_back(piece, back)
 
 
+def take_progress(piece: Piece, outcomes: list[Any], back: int) -> None:
+    """Take note of what a worker tells of a piece that it still runs."""
+    take(piece, outcomes, back)
+    if back:
+        piece.mapped.learn(piece, BUDGET, running=1)
+
+
 def crashed(piece: Piece, retries: int, code: int | None) -> None:
     """The worker has died that ran a piece: what was not told of is run again, each call alone, so that one is guilty.
 

@@ -119,6 +119,10 @@ class Processes(Serving):
                 return True
         return False
 
+    def has_idle(self) -> bool:
+        """Whether a worker is idle."""
+        return any(attendant.idle for attendant in tuple(self.attendants))
+
     def wake_another(self) -> None:
         """One worker has found work: there may be some for another one."""
         if self._hub.has_ready():

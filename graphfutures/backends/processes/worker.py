@@ -56,6 +56,7 @@ class Worker(Doorbell):
     def __init__(self, connection: Any, page: Page | None) -> None:
         self.connection = connection
         self._page = page
+        self._there = Messages(connection)
         self._queue: deque[Any] = deque()
         self._functions: dict[int, Any] = {}
         self._namespace = Namespace()
@@ -66,7 +67,7 @@ class Worker(Doorbell):
         self._piece: Run | None = None  # that runs now
         self._busy = False
         self._watched = False
-        self._reading = threading.Lock()
+        self._reading = threading.RLock()
         self._sending = threading.Lock()
         self._hang_bell()
 
@@ -117,7 +118,7 @@ class Worker(Doorbell):
 
     def watch(self) -> None:
         """The watch's work."""
-        there = Messages(self.connection)
+        there = Messages(self.connection)  # of its own, since two threads cannot ask one at the same time
         while True:
             if not self._busy:
                 self._watched = False
@@ -135,13 +136,15 @@ class Worker(Doorbell):
                         self._hear()
                 finally:
                     self._reading.release()
+                if self._returned:
+                    self.tell(wait=False)
 
     def _listen(self) -> None:
         """Wait for something to do."""
         with self._reading:
-            if self._returned:
-                self.tell()  # what the watch could not
             while not self._queue:
+                if self._returned:
+                    self.tell()
                 self._hear()
 
     def _hear(self) -> None:
@@ -182,7 +185,6 @@ class Worker(Doorbell):
                 others.append(task)
         self._queue.extend(reversed(others))
         self._returned.append(back)
-        self.tell(wait=False)
 
     def _run(self, task: Any) -> None:
         how, outcome = SKIPPED, None
@@ -237,7 +239,7 @@ class Worker(Doorbell):
 
         :param wait: False if it is not to be done while another thread does it.
         """
-        if not (self._outcomes or self._returned or self._piece) or not self._sending.acquire(wait):
+        if not (self._outcomes or self._returned or self._piece) or not self._may_send(wait):
             return
         try:
             run = self._piece  # if it ends now its outcomes are told by others, who wait for us
@@ -255,6 +257,16 @@ class Worker(Doorbell):
             os._exit(1)
         finally:
             self._sending.release()
+
+    def _may_send(self, wait: bool) -> bool:
+        if not wait:
+            return self._sending.acquire(False)
+        while not self._sending.acquire(timeout=SOON):
+            # The watch may wait in it for the attendant to read, and that one, who sends as well, for us to.
+            with self._reading:
+                while self._there.found(0):
+                    self._hear()
+        return True
 
     def _send(self, message: Any) -> None:
         with self._sending:
