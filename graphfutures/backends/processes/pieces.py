@@ -140,11 +140,15 @@ class Run:
 
     def __init__(self, ticket: int, calls: bytes | list[bytes]) -> None:
         self.ticket = ticket
-        self.start = perf_counter()
+        self.begin()
         self._calls: deque[Any] = deque(zip(*pickle.loads(calls), strict=True) if type(calls) is bytes else calls)
         #: that were not told: values of plain types as they are, others as ``(PICKLED, value)``, and ``(RAISED,
         #: exception)``
         self.outcomes: list[Any] = []
+
+    def begin(self) -> None:
+        """From now on it takes time."""
+        self.start = perf_counter()
 
     def work(self, fn: Any, loads: Any) -> None:
         """Call a function again and again, until the calls or the time are over.

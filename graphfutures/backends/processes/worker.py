@@ -218,14 +218,16 @@ class Worker(Doorbell):
         self._outcomes.append((task[0], how, outcome, start, stop))
 
     def _run_piece(self, ticket: int, function: Any, calls: Any, *_: None) -> None:
-        self._piece = run = Run(ticket, calls)
+        run = Run(ticket, calls)
         try:
             fn = self._function(function) if type(function) is int else self._namespace.loads(function, None)
         except BaseException as error:
             run.fail(error)
         else:
+            run.begin()
+            self._piece = run  # not before, so that the time that it has is for the calls
             run.work(fn, self._namespace.loads)
-        self._piece = None  # before its outcomes are to be told, so that none is told twice
+            self._piece = None  # before its outcomes are to be told, so that none is told twice
         self._outcomes.append((ticket, PIECE, (run.outcomes, run.cut()), run.start, perf_counter()))
 
     def _function(self, number: int) -> Any:
