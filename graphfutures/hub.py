@@ -285,9 +285,10 @@ class Hub(Facts):
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: what has not started is settled with this error."""
         with _ONE_AT_A_TIME:
-            if self._breaker is not None:
-                return  # another worker sees to it
-            self._breaker = error
+            breaker, self._breaker = self._breaker, self._breaker or error
+        if breaker is not None:
+            self._post(self._fail_pending, breaker)
+            return  # another worker sees to the rest
         self.refuse(error, inside=False)
         self.closing = True
         while True:  # until whoever submits finds that the graph has ended, or somebody is left to see to it

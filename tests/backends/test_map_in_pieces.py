@@ -23,6 +23,7 @@ from gates import Gate
 from patience import LIMIT, in_time, until
 
 from graphfutures import BrokenGraphError, GraphExecutor, WorkerCrashedError, current_executor
+from graphfutures.backends.processes import attendant
 
 pytestmark = pytest.mark.ci
 
@@ -370,6 +371,17 @@ def test_workers_that_cannot_be_had():
     with pytest.raises(BrokenGraphError):
         executor.map(abs, range(1000))
     in_time(executor.shutdown)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_internal_failure_of_an_attendant(monkeypatch):
+    monkeypatch.setattr(attendant, "GRACE", 0.1)
+    with GraphExecutor(2, backend="processes") as executor:
+        monkeypatch.setattr(attendant.Attendant, "_take_report", raises)
+        values = executor.map(abs, range(1000))
+        with pytest.raises(BrokenGraphError, match="internal failure"):
+            in_time(next, values)
+        assert isinstance(executor._hub.refusal, BrokenGraphError)
 
 
 def test_after_shutdown_nothing_is_taken(executor):

@@ -259,9 +259,8 @@ class Attendant:
         held = len(self.hand)
         most = min(MOST, int(AHEAD / self._seconds)) if self._seconds else 1
         most = max(1, most)
-        number = sum(type(future) is Piece for future, _, _ in tuple(self.hand.values()))
-        if number > 1 or (number and self._pool.has_idle()):
-            return 0  # each of them is as much as is worth to be sent
+        if pieces.are_enough([future for future, _, _ in tuple(self.hand.values())], self._pool.has_idle()):
+            return 0
         room = most - held if held <= most // 2 else 0
         return room if self._left is None else min(room, self._left)
 
@@ -287,7 +286,7 @@ class Attendant:
                     future, number = self._taken_from_hand(ticket)
                     returned.append((future, number))
             elif word == messages.PROGRESS:
-                pieces.take_progress(self._piece(what[0]), *what[1:])
+                pieces.take_progress(self.hand[what[0]][0], *what[1:])
         if waiting.dead and not facts:
             raise EOFError
         return facts, returned
@@ -297,11 +296,6 @@ class Attendant:
         if self._tickets.get(future.serial) == ticket:
             del self._tickets[future.serial]
         return future, number
-
-    def _piece(self, ticket: int) -> Piece:
-        piece = self.hand[ticket][0]
-        assert isinstance(piece, Piece), "only of these something is told before they end"
-        return piece
 
     def _take_report(self, outcomes: list[Any], facts: list[Finished]) -> None:
         self._since = monotonic()
@@ -381,8 +375,7 @@ class Attendant:
 
     def _packed(self, future: GraphFuture[Any], functions: Any, versions: Any, known: dict[int, int | None]) -> Any:
         if isinstance(future, Piece):
-            fn = future.mapped.fn
-            function = self._number_of(fn, functions, versions) or cloudpickle.dumps(fn)
+            function = self._number_of(future.mapped.fn, functions, versions) or cloudpickle.dumps(future.mapped.fn)
             calls = pieces.packed(future, None if self._left is None else 1)
             return calls and (next(self._numbers), function, calls, None, None)
         fn, args = future._fn, future._args

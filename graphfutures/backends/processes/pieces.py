@@ -14,6 +14,7 @@ import cloudpickle
 from graphfutures import errors
 from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, error_of, raised
 from graphfutures.crashes import worker_crashed
+from graphfutures.futures import GraphFuture
 from graphfutures.pieces import Piece
 
 LOGGER = logging.getLogger("graphfutures")
@@ -80,6 +81,12 @@ def _each(piece: Piece, calls: list[Any]) -> list[bytes]:
     return found
 
 
+def are_enough(tasks: list[GraphFuture[Any]], others_idle: bool) -> bool:
+    """Whether a worker needs no more than these, each piece being as much as is worth to be sent."""
+    number = sum(type(task) is Piece for task in tasks)
+    return number > 1 or (number > 0 and others_idle)
+
+
 def take(piece: Piece, outcomes: list[Any], back: int) -> None:
     """Take note of what a worker tells of a piece.
 
@@ -106,8 +113,9 @@ def take(piece: Piece, outcomes: list[Any], back: int) -> None:
         piece.mapped.give_back(piece, back)
 
 
-def take_progress(piece: Piece, outcomes: list[Any], back: int) -> None:
+def take_progress(piece: GraphFuture[Any], outcomes: list[Any], back: int) -> None:
     """Take note of what a worker tells of a piece that it still runs."""
+    assert isinstance(piece, Piece), "of others nothing is told before they end"
     take(piece, outcomes, back)
     if back:
         piece.mapped.learn(piece, BUDGET, running=1)

@@ -198,7 +198,9 @@ class Processes(Serving):
             attendant.serve(hub)
         except BaseException as error:
             LOGGER.exception("the attendant of %s_%d has failed", self.name, attendant.number)
-            self._hub.broke(errors.internal_failure(error))
+            self._over = True
+            hub.lost(attendant.place)  # what it had is pending again, to be settled with the others
+            hub.broke(errors.internal_failure(error))
             raise
         finally:
             self.attendants.pop(attendant, None)
