@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from graphfutures.calls import EACH, Allowed, Lazy, Plan, Quote, fill, find, futures_of
+from graphfutures.calls import ATOMS, EACH, Allowed, Lazy, Plan, Quote, fill, find, futures_of
 from graphfutures.core.graph import Task
 from graphfutures.externals import External
 from graphfutures.futures import GraphFuture, Owner
@@ -75,6 +75,21 @@ def look(args: tuple[Any, ...], kwargs: dict[str, Any], owner: Owner) -> Found:
         return plan, tasks, ()
     strict = {task for task, source in zip(tasks, sources, strict=True) if type(source) is not Allowed}
     return plan, tasks, tuple({task for task in tasks if task not in strict})
+
+
+def holds_no_future(args: tuple[Any, ...]) -> bool:
+    """Whether no future, marker or computation is among some arguments.
+
+    :raises TypeError: for an asyncio future.
+    :raises ValueError: for a container that holds itself and a future.
+    """
+    try:
+        for argument in args:
+            if type(argument) not in ATOMS:
+                return find(args, {}) is None
+    except TypeError:  # of a metaclass that forbids to hash its classes
+        return find(args, {}) is None
+    return True
 
 
 def begun(door: Any, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> tuple[Any, dict[str, Any]]:

@@ -6,14 +6,14 @@ import itertools
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from time import monotonic
 from types import FunctionType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from graphfutures import errors
-from graphfutures.arguments import LAZY, NOTHING, begun, look
+from graphfutures.arguments import LAZY, NOTHING, begun, holds_no_future, look
 from graphfutures.bells import Thread
 from graphfutures.calls import ATOMS, EACH, Lazy
 from graphfutures.config import entered, handed_down
@@ -21,6 +21,7 @@ from graphfutures.core.states import DONE
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture, cancel_all, tell_loop
 from graphfutures.hub import Hub
+from graphfutures.pieces import Mapped, value_in_time
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -163,6 +164,9 @@ class Door(Executor):
     def _accepted(self, future: GraphFuture[Any]) -> None:
         """Note a task that is in the graph."""
 
+    def _begins(self, mapped: Mapped) -> None:
+        """Note a map whose calls are about to come."""
+
     def _reference(self) -> Callable[[], Door | None]:
         """This executor for as long as it lives."""
         return weakref.ref(self)
@@ -179,7 +183,7 @@ class Door(Executor):
 
         :param iterables: their elements may be, or hold, futures.
         :param timeout: seconds from this call on after which the iterator raises ``TimeoutError``.
-        :param chunksize: accepted, and without effect on threads and inline.
+        :param chunksize: accepted, and without effect: on processes as many calls are sent at once as are worth it.
         :param buffersize: how many calls may be submitted ahead of the value asked for; None submits all now.
         :raises TypeError: if ``fn`` is not callable, or for a ``buffersize`` that is no integer.
         :raises ValueError: for a ``buffersize`` below 1.
@@ -195,6 +199,8 @@ class Door(Executor):
                 raise errors.not_iterable_yet(iterable.key)
         end = None if timeout is None else monotonic() + timeout
         calls = zip(*iterables, strict=False)
+        if buffersize is None and (lane := self._lane_of_pieces()) is not None:
+            return self._in_pieces(fn, calls, lane).values(end)
         futures = deque(self.submit(fn, *args) for args in itertools.islice(calls, buffersize))
         # The iterator must not keep the executor alive; without it nothing more is submitted.
         door = self._reference() if buffersize else None
@@ -202,6 +208,35 @@ class Door(Executor):
             return _values(futures, door, fn, calls, end)
         finally:
             del futures  # the traceback of a task that ran inline leads here
+
+    def _lane_of_pieces(self) -> str | None:
+        """The lane in which ``map`` sends many calls in one task, None where it does not."""
+        hub = self._hub
+        backend = hub.lanes.get("", hub.backend)
+        return "" if backend.capabilities.batches and hub.max_pending is None else None
+
+    def _in_pieces(self, fn: Callable[..., Any], calls: Iterable[tuple[Any, ...]], lane: str) -> Mapped:
+        """Schedule the calls of a map; one with futures among its arguments is a task of its own."""
+        hub = self._hub
+        task = here.task
+        nested = task.serial if task is not None and task._owner is hub else 0
+        backend = hub.lanes.get(lane, hub.backend)
+        mapped = Mapped(hub, fn, lane, nested, backend.max_workers)
+        self._begins(mapped)
+        add, checks, starting = mapped.calls.append, self._options is not None, backend.max_workers
+        for args in calls:
+            if checks or hub.refusal is not None:
+                self._check(fn)
+            if not holds_no_future(args):
+                mapped.add_future(self.submit(fn, *args))
+                continue
+            add(args)
+            if mapped.open is None and (piece := mapped.more()) is not None and hub.ended:
+                hub.take_back(piece)
+            if starting:  # each worker takes its time for that
+                starting -= 1
+                backend.wake()
+        return mapped
 
     async def __aenter__(self) -> Self:
         return self
@@ -245,19 +280,9 @@ def _values(
                 for args in itertools.islice(calls, 1):
                     futures.append(executor.submit(fn, *args))
                 del executor
-            yield _value(futures.popleft(), end)
+            yield value_in_time(futures.popleft(), end)
     finally:
         cancel_all(futures)
-
-
-def _value(future: Future[R], end: float | None) -> R:
-    try:
-        try:
-            return future.result(None if end is None else end - monotonic())
-        finally:
-            future.cancel()
-    finally:
-        del future  # breaks the circle of its exception and this frame
 
 
 def is_interrupt(kind: type[BaseException] | None) -> bool:

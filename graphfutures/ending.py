@@ -42,7 +42,7 @@ def _at_exit() -> None:
         hub.refuse(RuntimeError(errors.AFTER_EXIT), inside=False)
     if _interrupted():
         for hub in hubs:
-            hub.ask(hub.cancel_pending)
+            hub.drop_pending()
     while _drain(hubs):
         pass
     for hub in hubs:

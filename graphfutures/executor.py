@@ -12,6 +12,7 @@ from functools import partial
 from operator import index
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, Unpack
+from weakref import WeakSet
 
 from graphfutures import config, ending, errors
 from graphfutures.backends.base import Backend
@@ -25,6 +26,7 @@ from graphfutures.history import REMEMBERED, Attempt, History
 from graphfutures.hub import Hub
 from graphfutures.lanes import Several
 from graphfutures.options import Options, counted, traits_of
+from graphfutures.pieces import Mapped
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -262,7 +264,7 @@ class GraphExecutor(Overview):
         self._shutdown = True
         hub.refuse(RuntimeError(errors.AFTER_SHUTDOWN), inside=not cancel_futures)
         if cancel_futures and not hub.ended:
-            hub.ask(hub.cancel_pending)
+            hub.drop_pending()
         hub.release()
         task = here.task
         inside = (task is not None and task._owner is hub) or hub.callbacks.inside() or hub.inside()
@@ -344,6 +346,7 @@ class View(Overview):
         self._max_workers = executor._max_workers
         self._shutdown = False
         self._pending: set[GraphFuture[Any]] = set()
+        self._maps: WeakSet[Mapped] = WeakSet()
 
     def __reduce__(self) -> Any:
         arrived, (tokens,) = self._executor.__reduce__()
@@ -381,6 +384,15 @@ class View(Overview):
         self._pending.add(future)
         future._listen(self._pending.discard)
 
+    def _lane_of_pieces(self) -> str | None:
+        if self._options.keys() - {"backend"} or self._hub.max_pending is not None:
+            return None
+        return self._traits.get("lane", "") if self._backend.capabilities.batches else None
+
+    def _begins(self, mapped: Mapped) -> None:
+        mapped.pending = self._pending
+        self._maps.add(mapped)
+
     def _reference(self) -> Callable[[], Door | None]:
         return lambda: self  # nobody else may keep a view
 
@@ -402,11 +414,12 @@ class View(Overview):
         :param cancel_futures: cancel what of it has not started.
         """
         self._shutdown = True
-        pending = tuple(self._pending)
         if cancel_futures:
-            cancel_all(pending)
-        if wait:
-            wait_for([future for future in pending if future is not here.task])
+            for mapped in tuple(self._maps):
+                mapped.cancel()
+            cancel_all(tuple(self._pending))
+        while wait and (pending := [one for one in tuple(self._pending) if not one.done() and one is not here.task]):
+            wait_for(pending)  # as they end there may be more, of maps
 
 
 class Strict(Executor):

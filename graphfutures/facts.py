@@ -40,8 +40,11 @@ class Facts(Lending):
     failed: int
     cancelled: int
     apply: Callable[[], None]
-    #: the lanes whose backends cannot go on, and why
+    #: why the backend cannot go on, and the same of some lanes
+    _breaker: BaseException | None = None
     broken: Mapping[str, Exception] = MappingProxyType({})
+    #: whether what has not started is cancelled, now and later
+    dropping = False
 
     def _begin_facts(self) -> None:
         self._begin_lending()
@@ -85,6 +88,21 @@ class Facts(Lending):
         self.broken = {**self.broken, lane: error}
         self.inbox.append((self._fail_pending, (error, lane)))
         self.apply()
+
+    def continued(self, future: GraphFuture[Any]) -> None:
+        """Add more of what was submitted before; whatever is refused since, it shares the lot of what is pending."""
+        self.inbox.append(future)
+        error = self._breaker or self.broken.get(future.lane)
+        if error is not None:
+            self.inbox.append((self._fail_pending, (error, future.lane)))
+        elif self.dropping:
+            self.inbox.append((self._cancel, ([future], False)))
+        self.lanes.get(future.lane, self.backend).wake()
+
+    def drop_pending(self) -> None:
+        """Cancel what has not started."""
+        self.dropping = True
+        self.ask(self.cancel_pending)
 
     # -- futures of others -------------------------------------------------------------------
 

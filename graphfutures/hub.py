@@ -61,8 +61,7 @@ class Hub(Facts):
     failed = 0
     cancelled = 0
     trouble = False
-    #: who has broken it, and whether its workers have been told of the end
-    _breaker: BaseException | None = None
+    #: whether workers have been told of the end
     _end_told = False
     #: held by whoever waits for room
     _admission: RLock
@@ -289,12 +288,10 @@ class Hub(Facts):
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: what has not started is settled with this error."""
         with _ONE_AT_A_TIME:
-            first = self._breaker is None
-            self._breaker = self._breaker or error
-        if not first:  # another worker sees to it, but for what has come back since
-            self.inbox.append((self._fail_pending, (self._breaker,)))
-            self.apply()
-            return
+            breaker, self._breaker = self._breaker, self._breaker or error
+        if breaker is not None:
+            self._post(self._fail_pending, breaker)
+            return  # another worker sees to the rest
         self.refuse(error, inside=False)
         self.closing = True
         while True:  # until whoever submits finds that the graph has ended, or somebody is left to see to it

@@ -278,9 +278,7 @@ class Inside:
         worker = self._worker
         while True:
             worker.tell()
-            with worker.reading:
-                while number not in self._went and not self.queue:
-                    worker.hear()
+            worker.listen(lambda: number in self._went or self.queue)
             if number in self._went:
                 break
             self._run_inside(self.queue.popleft(), number)
@@ -428,6 +426,9 @@ class InsideExecutor(Door):
         if traits.get("terms") is not None:
             options["retries"] = traits["terms"].retries
         return self._inside.submit(fn, args, {}, options or None, str(name))
+
+    def _lane_of_pieces(self) -> None:
+        return None  # calls of a map are tasks of their own
 
     def options(self, **options: Any) -> InsideExecutor:
         """See ``GraphExecutor.options``."""

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -24,7 +25,9 @@ from cloudpickle import cloudpickle as _cloudpickle
 
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.messages import (
+    FREE,
     PICKLED,
+    PIECE,
     PLAIN,
     RAISED,
     SKIPPED,
@@ -34,6 +37,7 @@ from graphfutures.backends.processes.messages import (
     kept,
     opened,
 )
+from graphfutures.backends.processes.pieces import Run
 from graphfutures.backends.processes.waiting import Messages
 from graphfutures.bells import Doorbell
 from graphfutures.current import here
@@ -71,6 +75,7 @@ class Worker(Doorbell):
         self._returned: deque[list[int]] = deque()  # answers to those who want tasks back
         self._reported: deque[tuple[int, list[int]]] = deque()  # what was told in each report that may not be heard of
         self._reports = 0
+        self._piece: Run | None = None  # that runs now
         self._busy = False
         self._watched = False
         self._sending = threading.Lock()
@@ -98,7 +103,7 @@ class Worker(Doorbell):
             except IndexError:
                 self.tell()
                 self._busy = False
-                self._listen()
+                self.listen(lambda: queue)
                 self._busy = True
                 if not self._watched:
                     self.look()
@@ -107,9 +112,12 @@ class Worker(Doorbell):
             if task is None:
                 self.tell()
                 return
-            self.attempt(task)
+            if len(task) == 5:
+                self._run_piece(*task)
+            else:
+                self.attempt(task)
             now = outcomes[-1][4] if outcomes else since
-            if now - since > SOON / 2 or len(outcomes) >= MANY:
+            if now - since > SOON / 2 or len(outcomes) >= MANY or len(task) == 5:
                 self.tell()
                 since = now
 
@@ -141,13 +149,15 @@ class Worker(Doorbell):
                         self.hear()
                 finally:
                     self.reading.release()
+                if self._returned:
+                    self.tell(wait=False)
 
-    def _listen(self) -> None:
-        """Wait for something to do."""
+    def listen(self, is_over: Callable[[], object]) -> None:
+        """Wait for messages until something holds."""
         with self.reading:
-            if self._returned:
-                self.tell()  # what the watch could not
-            while not self._queue:
+            while not is_over():
+                if self._returned:
+                    self.tell()
                 self.hear()
 
     def hear(self) -> None:
@@ -174,7 +184,6 @@ class Worker(Doorbell):
         self._learn(heard, functions, forgotten, versions)
         if self.inside.waiting:  # they were under way when the wait began
             self._returned.append([task[0] for task in tasks])
-            self.tell(wait=False)
         else:
             self._queue.extend(tasks)
 
@@ -206,7 +215,6 @@ class Worker(Doorbell):
                     continue  # it has just been started
                 back.append(task[0])
         self._returned.append(back)
-        self.tell(wait=False)
 
     def _give_back(self, number: int) -> None:
         """Give back tasks that have not been started, the last ones, less those that need one before them."""
@@ -217,13 +225,12 @@ class Worker(Doorbell):
                 task = self._queue.pop()
             except IndexError:
                 break
-            if task is not None and len(task) == 3:
+            if task is not None and len(task) in FREE:
                 back.append(task[0])
             else:
                 others.append(task)
         self._queue.extend(reversed(others))
         self._returned.append(back)
-        self.tell(wait=False)
 
     def attempt(self, task: Any) -> None:
         """Run a task."""
@@ -247,12 +254,8 @@ class Worker(Doorbell):
                 kind = task[1]
                 fn = self._functions[kind]
                 if type(fn) is tuple:
-                    if page is not None:
-                        page.since(inf)  # to import a module is no time of the task
-                    fn = self._functions[kind] = self.namespace.loads(*fn)
-                    inside.began = start = perf_counter()
-                    if page is not None:
-                        page.since(start)
+                    fn = self._loaded(kind)
+                    start = inside.began
                 args = task[2]
                 if len(task) == 4:
                     args = list(args)
@@ -290,18 +293,56 @@ class Worker(Doorbell):
         if page is not None:
             page.finished(ticket)
 
+    def _run_piece(self, ticket: int, function: Any, calls: Any, *_: None) -> None:
+        run = Run(ticket, calls)
+        inside, page = self.inside, self.page
+        inside.ticket = ticket
+        inside.began = run.start
+        if page is not None:
+            page.started(ticket)
+        try:
+            if type(function) is not int:
+                fn = self.namespace.loads(function, None)
+            else:
+                fn = self._functions[function]
+                if type(fn) is tuple:
+                    fn = self._loaded(function)
+        except BaseException as error:
+            run.fail(error)
+        else:
+            run.begin()
+            self._piece = run  # not before, so that the time that it has is for the calls
+            run.work(fn, self.namespace.loads)
+            self._piece = None  # before its outcomes are to be told, so that none is told twice
+        self._outcomes.append((ticket, PIECE, (run.outcomes, run.cut()), run.start, perf_counter()))
+        if page is not None:
+            page.finished(ticket)
+
+    def _loaded(self, number: int) -> Any:
+        """A function that was sent, read for the first time; to import a module is no time of a task."""
+        if self.page is not None:
+            self.page.since(inf)
+        fn = self._functions[number] = self.namespace.loads(*self._functions[number])
+        self.inside.began = start = perf_counter()
+        if self.page is not None:
+            self.page.since(start)
+        return fn
+
     def tell(self, *, wait: bool = True) -> None:
         """Report what has ended, and what is given back.
 
         :param wait: False if it is not to be done while another thread does it.
         """
         gone = self.inside.forgotten
-        if not (self._outcomes or self._returned or gone) or not self._sending.acquire(wait):
+        if not (self._outcomes or self._returned or self._piece or gone) or not self._sending.acquire(wait):
             return
         try:
             forgotten = [gone.popleft() for _ in range(len(gone))]  # first: they may stand in an outcome
+            run = self._piece  # if it ends now its outcomes are told by others, who wait for us
             while self._returned:
                 self.connection.send_bytes(pickle.dumps((messages.RETURNED, self._returned.popleft())))
+            if run is not None and any(progress := run.progress()):
+                self.connection.send_bytes(pickle.dumps((messages.PROGRESS, run.ticket, *progress)))
             outcomes = self._outcomes[:]
             if outcomes:
                 del self._outcomes[: len(outcomes)]

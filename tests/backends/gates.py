@@ -49,6 +49,13 @@ class Gate:
         """Whether every arrival has been waited for."""
         return self._arrivals.empty()
 
+    def let_through(self) -> None:
+        """Let those pass that stand before it now."""
+        with self._lock:
+            for connection in self._waiting:
+                connection.close()
+            self._waiting.clear()
+
     def open(self) -> None:
         """Let all tasks pass, also those that come later."""
         with self._lock:

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from graphfutures import errors
 from graphfutures.backends.base import Exchange, Finished
-from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.messages import PICKLED, RAISED, VALUE, Page
+from graphfutures.backends.processes import messages, pieces
+from graphfutures.backends.processes.messages import FREE, PICKLED, RAISED, VALUE, Page
 from graphfutures.backends.processes.nested import Nested
 from graphfutures.backends.processes.packing import Packing
 from graphfutures.backends.processes.waiting import Waiting
 from graphfutures.core.graph import Place
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture
+from graphfutures.pieces import Piece
 from graphfutures.running import on_terms, record_of
 from graphfutures.terms import AT_ONCE
 
@@ -297,6 +298,8 @@ class Attendant:
             return 0  # it would take again what it has given back for another one, which has yet to wake up
         most = min(MOST, int(AHEAD / self._seconds)) if self._seconds else 1
         most = max(1, most)
+        if pieces.are_enough([future for future, _, _ in tuple(self.hand.values())], self.pool.has_idle()):
+            return 0
         room = most - held if held <= most // 2 else 0
         return room if self._left is None else max(0, min(room, self._left))
 
@@ -356,6 +359,8 @@ class Attendant:
             elif word == messages.RETURNED:
                 self._asked, self._gave = False, bool(what[0])
                 returned += self._taken_back(what[0])
+            elif word == messages.PROGRESS:
+                pieces.take_progress(self.hand[what[0]][0], *what[1:])
             elif word == messages.SUBMIT:
                 self.nested.heard(hub, word, what)  # before the task that has submitted it returns
             else:
@@ -392,7 +397,12 @@ class Attendant:
         spent = 0.0
         for ticket, how, told, began, ended in outcomes:
             future, number = self._taken_from_hand(ticket)
-            good, outcome = (True, told) if how == VALUE else self._read(how, told)
+            if isinstance(future, Piece):
+                pieces.take(future, *told)
+                future.mapped.learn(future, ended - began)
+                good, outcome = True, None
+            else:
+                good, outcome = (True, told) if how == VALUE else self._read(how, told)
             if began <= ended <= now:
                 start, stop = began, ended
             else:  # another clock
@@ -432,12 +442,19 @@ class Attendant:
         for future in batch:
             number = future.attempt
             try:
-                task = self._packing.packed(future, functions, versions, known)
+                if type(future) is Piece:
+                    most = None if self._left is None else 1
+                    task = self._packing.packed_piece(future, functions, versions, most)
+                else:
+                    task = self._packing.packed(future, functions, versions, known)
             except BaseException as error:
                 failed.append(self._unsendable(future, number, error))
                 continue
+            if task is None:  # a piece for which no calls are left
+                failed.append((future, number, True, None, False, record_of(future, self.number, now, now, good=True)))
+                continue
             future._worker, future._started = self.number, now
-            self.hand[task[0]] = future, number, len(task) == 3
+            self.hand[task[0]] = future, number, len(task) in FREE
             self._packing.tickets[future.serial] = task[0]
             if future.special and future.terms is not None and future.terms.timeout is not None:
                 self._limits[task[0]] = future.terms.timeout

@@ -21,7 +21,8 @@ from graphfutures import errors
 #: it, has a ticket, the number by which this worker knows it: it is one of
 #: ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, the arguments that are
 #: values of tasks before it; ``(ticket, None, pickle of function, arguments and keyword arguments)``; the same without
-#: the ``None`` if values of tasks before it are among them.  Those of three items may be given back.
+#: the ``None`` if values of tasks before it are among them; a piece of a map is ``(ticket, function, calls, None,
+#: None)``, its function by number or pickled, its calls see ``pieces.packed``.
 RUN: Final = "run"
 #: ``(RETURN, n)``: give back so many tasks that have not been started
 RETURN: Final = "return"
@@ -60,6 +61,8 @@ BACK: Final = "back"
 FORGET: Final = "forget"
 #: ``(ASK, number, what, arguments)``
 ASK: Final = "ask"
+#: ``(PROGRESS, ticket, outcomes, back)``: of a piece that still runs, see ``pieces.take``
+PROGRESS: Final = "progress"
 
 # -- how a task has ended ---------------------------------------------------------------------
 
@@ -73,6 +76,11 @@ RAISED: Final = 2
 SKIPPED: Final = 3
 #: as cancelled
 CALLED_OFF: Final = 4
+#: a piece, of which there is as much to be told as with ``PROGRESS``
+PIECE: Final = 5
+
+#: how many items the tuple of a task has that may be given back: one without inputs that come before it, or a piece
+FREE: Final = (3, 5)
 
 #: types whose instances go into a message as they are
 PLAIN: Final[frozenset[type]] = frozenset({type(None), bool, int, float, complex, str, bytes})

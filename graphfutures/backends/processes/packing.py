@@ -8,11 +8,13 @@ from typing import Any
 
 import cloudpickle
 
+from graphfutures.backends.processes import pieces
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.messages import PLAIN, Held
 from graphfutures.calls import EACH, Allowed, fill
 from graphfutures.core.states import DONE, SETTLED
 from graphfutures.futures import GraphFuture
+from graphfutures.pieces import Piece
 from graphfutures.running import value_of
 
 
@@ -81,6 +83,18 @@ class Packing:
                 args[position] = Held(ticket)
         pickled = cloudpickle.dumps((fn, tuple(args), kwargs or {}))
         return (next(self._numbers), pickled) if future.unmet else (next(self._numbers), None, pickled)
+
+    def packed_piece(
+        self, piece: Piece, functions: dict[int, Any], versions: dict[str, int], most: int | None
+    ) -> tuple[Any, ...] | None:
+        """A piece of a map as it is sent, None if no calls are left for it.
+
+        :param most: how many calls it may have.
+        """
+        fn = piece.mapped.fn
+        function = self._number_of(fn, functions, versions) or cloudpickle.dumps(fn)
+        calls = pieces.packed(piece, most)
+        return (next(self._numbers), function, calls, None, None) if calls else None
 
     def taken_forgotten(self) -> list[int]:
         """The functions that the worker may forget now."""

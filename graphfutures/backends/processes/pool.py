@@ -26,11 +26,13 @@ from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.backends.processes.attendant import Attendant
 from graphfutures.backends.processes.functions import Functions
+from graphfutures.backends.processes.pieces import crashed
 from graphfutures.backends.ringing import Serving
 from graphfutures.bells import Thread
 from graphfutures.core.states import RUNNING
 from graphfutures.crashes import worker_crashed
 from graphfutures.errors import timed_out
+from graphfutures.pieces import Piece
 from graphfutures.running import on_terms, record_of
 
 LOGGER = logging.getLogger("graphfutures")
@@ -123,6 +125,10 @@ class Processes(Serving):
             return False
         attendant.ring()
         return True
+
+    def has_idle(self) -> bool:
+        """Whether a worker is idle."""
+        return bool(self.idle)
 
     def wake_another(self) -> None:
         """One worker has found work: there may be some for another one."""
@@ -327,6 +333,11 @@ class Processes(Serving):
                 if attendant.stopped:
                     LOGGER.warning("%s runs again: its worker process was stopped", future.key)
                 continue  # it had ended, and its outcome was not told yet
+            if isinstance(future, Piece):
+                record = record_of(future, attendant.number, future._started, good=False)
+                crashed(future, CRASH_RETRIES, code)
+                facts.append((future, number, True, None, False, record))
+                continue
             future.crashes = crashes = future.crashes + 1
             most = CRASH_RETRIES if future.crash_retries is None else future.crash_retries
             if crashes > most:

@@ -1,0 +1,202 @@
+"""The pieces of a map on their way to a worker, in it, and back."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections import deque
+from contextlib import suppress
+from time import perf_counter
+from typing import Any
+
+import cloudpickle
+
+from graphfutures import errors
+from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, error_of, raised
+from graphfutures.crashes import worker_crashed
+from graphfutures.futures import GraphFuture
+from graphfutures.pieces import Piece
+
+LOGGER = logging.getLogger("graphfutures")
+#: bytes of arguments that are sent at once, unless a single call has more
+LARGE = 1 << 20
+#: seconds after which a worker ends a piece, before the next call
+BUDGET = 0.01
+
+
+# -- for attendants -----------------------------------------------------------------------------
+
+
+def packed(piece: Piece, most: int | None) -> bytes | list[bytes] | None:
+    """What a worker is sent of the calls of a piece; None if nothing is left to be called.
+
+    :param most: how many calls it may have.
+    :return: the arguments in columns, pickled, if they are of types that go into messages; else those of each call.
+    """
+    mapped = piece.mapped
+    while mapped.draw(piece, most):
+        calls = mapped.calls[piece.start : piece.stop]
+        columns = list(zip(*calls, strict=True))
+        if not _are_plain(columns):
+            if found := _each(piece, calls):
+                return found
+            continue
+        pickled = pickle.dumps(columns, protocol=pickle.HIGHEST_PROTOCOL)
+        if len(pickled) <= LARGE or len(calls) == 1:
+            return pickled
+        number = max(1, len(calls) * LARGE // len(pickled) // 2)
+        mapped.limit(number)
+        mapped.give_back(piece, len(calls) - number)
+    return None
+
+
+def _are_plain(columns: list[tuple[Any, ...]]) -> bool:
+    try:
+        return all(PLAIN.issuperset(map(type, column)) for column in columns)
+    except TypeError:  # of a metaclass that forbids to hash its classes
+        return False
+
+
+def _each(piece: Piece, calls: list[Any]) -> list[bytes]:
+    """The arguments of each call, pickled, as far as they go into one message."""
+    found: list[bytes] = []
+    size = 0
+    for number, args in enumerate(calls, 1):
+        try:
+            pickled = cloudpickle.dumps(args)
+        except BaseException as error:
+            if found:
+                piece.mapped.give_back(piece, len(calls) - number + 1)  # its turn will come
+                break
+            error = error.with_traceback(None)
+            with suppress(Exception):
+                error.add_note(errors.cannot_be_sent(piece.mapped.label(piece.start)))
+            piece.mapped.tell(piece, 1, [], error)
+            continue
+        found.append(pickled)
+        size += len(pickled)
+        if size > LARGE and number < len(calls):
+            piece.mapped.give_back(piece, len(calls) - number)
+            break
+    return found
+
+
+def are_enough(tasks: list[GraphFuture[Any]], others_idle: bool) -> bool:
+    """Whether a worker needs no more than these, each piece being as much as is worth to be sent."""
+    number = sum(type(task) is Piece for task in tasks)
+    return number > 1 or (number > 0 and others_idle)
+
+
+def take(piece: Piece, outcomes: list[Any], back: int) -> None:
+    """Take note of what a worker tells of a piece.
+
+    :param outcomes: of the first of its calls, see ``Run``.
+    :param back: how many of its last ones it will not run.
+    """
+    values, failure = outcomes, None
+    if tuple in set(map(type, outcomes)):
+        values = []
+        for outcome in outcomes:
+            value = outcome
+            if type(outcome) is tuple:
+                how, pickled = outcome
+                try:
+                    value = pickle.loads(pickled) if how == PICKLED else None
+                    failure = error_of(pickled) if how == RAISED else None
+                except BaseException as error:
+                    failure = error.with_traceback(None)
+                if failure is not None:
+                    break
+            values.append(value)
+    piece.mapped.tell(piece, len(outcomes), values, failure)
+    if back:
+        piece.mapped.give_back(piece, back)
+
+
+def take_progress(piece: GraphFuture[Any], outcomes: list[Any], back: int) -> None:
+    """Take note of what a worker tells of a piece that it still runs."""
+    assert isinstance(piece, Piece), "of others nothing is told before they end"
+    take(piece, outcomes, back)
+    if back:
+        piece.mapped.learn(piece, BUDGET, running=1)
+
+
+def crashed(piece: Piece, retries: int, code: int | None) -> None:
+    """The worker has died that ran a piece: what was not told of is run again, each call alone, so that one is guilty.
+
+    :param retries: how often.
+    :param code: what the process exited with.
+    """
+    mapped = piece.mapped
+    crashes = mapped.crashed(piece)
+    if crashes > retries:
+        mapped.tell(piece, 1, [], worker_crashed(mapped.label(piece.start), code, crashes))
+    else:
+        LOGGER.warning("%s runs again: %s", piece.key, errors.how_it_died(code))
+        mapped.isolate(piece)
+
+
+# -- for workers --------------------------------------------------------------------------------
+
+
+class Run:
+    """A piece that a worker runs: its main thread takes calls from the left, the watch from the right.
+
+    :param ticket: of the piece.
+    :param calls: what ``packed`` has made.
+    """
+
+    def __init__(self, ticket: int, calls: bytes | list[bytes]) -> None:
+        self.ticket = ticket
+        self.begin()
+        self._calls: deque[Any] = deque(zip(*pickle.loads(calls), strict=True) if type(calls) is bytes else calls)
+        #: that were not told: values of plain types as they are, others as ``(PICKLED, value)``, and ``(RAISED,
+        #: exception)``
+        self.outcomes: list[Any] = []
+
+    def begin(self) -> None:
+        """From now on it takes time."""
+        self.start = perf_counter()
+
+    def work(self, fn: Any, loads: Any) -> None:
+        """Call a function again and again, until the calls or the time are over.
+
+        :param loads: reads what was pickled.
+        """
+        following, ended = self._calls.popleft, self.outcomes.append
+        end = self.start + BUDGET
+        while True:
+            try:
+                args = following()
+            except IndexError:
+                return
+            try:
+                if type(args) is bytes:
+                    args = loads(args, None)
+                value = fn(*args)
+                ended(value if type(value) in PLAIN else (PICKLED, cloudpickle.dumps(value)))
+            except BaseException as error:
+                trace = error.__traceback__
+                ended((RAISED, raised(error.with_traceback(trace.tb_next if trace is not None else None))))
+            if perf_counter() > end:
+                return
+
+    def fail(self, error: BaseException) -> None:
+        """All calls fail with an error, that of their function."""
+        self.outcomes += [(RAISED, raised(error))] * self.cut()
+
+    def cut(self) -> int:
+        """Run no more of it; how many calls are left, not counting those that another thread has taken out."""
+        number = 0
+        while True:
+            try:
+                self._calls.pop()
+            except IndexError:
+                return number
+            number += 1
+
+    def progress(self) -> tuple[list[Any], int]:
+        """What has ended meanwhile, and how many calls are taken back since the present one takes long."""
+        outcomes = self.outcomes[:]
+        del self.outcomes[: len(outcomes)]
+        return outcomes, self.cut() if perf_counter() - self.start > BUDGET else 0
