@@ -251,18 +251,15 @@ class Hub(Facts):
 
     def revoked(self, future: GraphFuture[Any], number: int, place: Place) -> None:
         """A task that was handed over has not been started and is given back."""
-        self.inbox.append((self.scheduler.revoked, (future, number, place)))
-        self.apply()
+        self._post(self.scheduler.revoked, future, number, place)
 
     def called_off(self, future: GraphFuture[Any], number: int, place: Place) -> None:
         """A task that was handed over has not been started and never will be: it ends as cancelled."""
-        self.inbox.append((self._called_off, (future, number, place)))
-        self.apply()
+        self._post(self._called_off, future, number, place)
 
     def lost(self, place: Place) -> None:
         """A place is gone, with all that ran and all that was kept there."""
-        self.inbox.append((self.scheduler.lost, (place,)))
-        self.apply()
+        self._post(self.scheduler.lost, place)
 
     @property
     def resources(self) -> Mapping[str, float]:

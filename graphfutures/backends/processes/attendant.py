@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
@@ -19,6 +18,7 @@ from graphfutures.backends.processes import messages, pieces
 from graphfutures.backends.processes.messages import FREE, PICKLED, RAISED, VALUE, Page
 from graphfutures.backends.processes.nested import Nested
 from graphfutures.backends.processes.packing import Packing
+from graphfutures.backends.processes.stopping import LOOK, Stopping
 from graphfutures.backends.processes.waiting import Waiting
 from graphfutures.core.graph import Place
 from graphfutures.current import here
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 MOST = 2048
 #: seconds of work that it is handed
 AHEAD = 0.02
-#: seconds after which an idle one looks whether another one has more than it can do
-LOOK = 0.005
 #: seconds of work that it is worth to give to another one
 WORTH = 0.002
 #: seconds after which an idle worker leaves, and one that stood in for another whose task waited
@@ -63,8 +61,7 @@ class Attendant:
         self.process: Any = None
         #: whether it may run something now
         self.has_slot = False
-        #: attempts that nobody wants any more
-        self.unwanted: deque[tuple[GraphFuture[Any], int]] = deque()
+        self.stopping = Stopping(None)
         #: the ticket of the task for which the worker was stopped, 0 if it was not
         self.stopped = 0
         self.nested = Nested(self)
@@ -73,8 +70,6 @@ class Attendant:
         self._page: Any = None
         self._waiting: Waiting | None = None
         self._packing = Packing(pool.functions)
-        self._limits: dict[int, float] = {}  # seconds that an attempt may take, by tickets
-        self._dropped: set[int] = set()  # tickets of those that the worker was told to give back or is stopped for
         self._heard = 0  # number of the last report
         self.reported = 0  # how many tasks were
         self._seconds = 0.0  # what a task takes, as far as is known
@@ -175,6 +170,7 @@ class Attendant:
             with TemporaryFile() as file:
                 file.truncate(Page.SIZE)
                 self._page = Page(file.fileno())
+                self.stopping = Stopping(self._page)
                 self.process = self._made(context, its, file)
         else:
             self.process = self._made(context, its, None)
@@ -252,7 +248,7 @@ class Attendant:
             self.pool.wake_another()
             self.hand_over(hub, batch)
             return True
-        if self._limits or self.unwanted or self._dropped:
+        if self.stopping:
             self._stop_what_is_to_be_stopped()
         return self._sleep(hub)
 
@@ -270,7 +266,7 @@ class Attendant:
                 return True
             if self.hand:
                 seconds = LOOK if self.has_queue else inf
-                seconds = min(seconds, self._until_limit())
+                seconds = min(seconds, self.stopping.seconds(self.running))
                 self._message = waiting.wait(None if seconds == inf else seconds)
                 if not self._message and self.could_give():
                     pool.wake_idle()  # who looked when there was nothing to be had
@@ -303,41 +299,17 @@ class Attendant:
         room = most - held if held <= most // 2 else 0
         return room if self._left is None else max(0, min(room, self._left))
 
-    # -- stopping what runs -------------------------------------------------------------------
-
-    def _until_limit(self) -> float:
-        """Seconds after which the time of a task may be over, which begins when the worker begins it."""
-        if self.unwanted or self._dropped:
-            return LOOK
-        if not self._limits:
-            return inf
-        running, began = self.running, self._began()
-        if running in self._limits and began < inf:
-            return max(0.0, began + self._limits[running] - perf_counter())
-        return min(self._limits.values())
-
-    def _began(self) -> float:
-        return inf if self._page is None else self._page.began()
-
     def _stop_what_is_to_be_stopped(self) -> None:
-        running = self.running
-        if running in self._limits and perf_counter() >= self._began() + self._limits[running]:
-            self._stop(running)
-        while self.unwanted:
-            future, number = self.unwanted.popleft()
+        stopping, running = self.stopping, self.running
+        while stopping.unwanted:
+            future, number = stopping.unwanted.popleft()
             ticket = self._packing.tickets.get(future.serial, 0)
             if ticket in self.hand and self.hand[ticket][1] == number:
-                self._dropped.add(ticket)
+                stopping.dropped.add(ticket)
                 if ticket != running:
                     self.send((messages.DROP, [ticket]))
-        self._dropped.intersection_update(self.hand)
-        for ticket in self._dropped:
-            if ticket == running or ticket in self.nested.tickets():
-                self._stop(ticket)
-
-    def _stop(self, ticket: int) -> None:
-        """Stop the worker for the sake of one of its tasks."""
-        if not self.stopped:
+        stopping.dropped.intersection_update(self.hand)
+        if not self.stopped and (ticket := stopping.due(running, self.nested.tickets())):
             self.stopped = ticket
             self.kill()
 
@@ -385,8 +357,8 @@ class Attendant:
         future, number, _ = self.hand.pop(ticket)
         if self._packing.tickets.get(future.serial) == ticket:
             del self._packing.tickets[future.serial]
-        if self._limits:
-            self._limits.pop(ticket, None)
+        if self.stopping.limits:
+            self.stopping.limits.pop(ticket, None)
         return future, number
 
     def _take_report(self, outcomes: list[Any], facts: list[Finished]) -> None:
@@ -457,7 +429,7 @@ class Attendant:
             self.hand[task[0]] = future, number, len(task) in FREE
             self._packing.tickets[future.serial] = task[0]
             if future.special and future.terms is not None and future.terms.timeout is not None:
-                self._limits[task[0]] = future.terms.timeout
+                self.stopping.limits[task[0]] = future.terms.timeout
             tasks.append(task)
         if self._left is not None:
             self._left -= len(tasks)

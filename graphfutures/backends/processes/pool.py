@@ -277,7 +277,7 @@ class Processes(Serving):
         """See ``Capabilities.kills``."""
         for attendant in tuple(self.attendants):
             if attendant.place is future.place:
-                attendant.unwanted.append((future, number))
+                attendant.stopping.unwanted.append((future, number))
                 attendant.ring()
 
     def relieve(self, idle: Attendant) -> bool:
