@@ -41,8 +41,9 @@ class Killing(threading.Thread):
         while (seconds := self.orders.get()) is not None:
             threading.Event().wait(seconds)
             started = [one for one in tuple(self._attendants) if one.process is not None]
+            busy = [one for one in started if one.hand]
             if started:
-                one = self._rng.choice(started)
+                one = self._rng.choice(busy or started)
                 self.kills += bool(one.hand)
                 one.kill()
 
@@ -66,12 +67,12 @@ def chaos(executor: GraphExecutor, seed: int, most: int) -> int:
     values: list[Any] = []
     killing = Killing(executor, random.Random(f"{seed} kills"))
     killing.start()
-    size = rng.choice([most // 10, most // 2, most])
-    kills = {rng.randrange(size): rng.choice([0.0, 0.0, 0.003, 0.03, 0.1]) for _ in range(rng.randint(1, 3))}
+    size = rng.choice([most // 5, most // 2, most])
+    kills = {rng.randrange(size // 2): rng.choice([0.0, 0.0, 0.003, 0.03]) for _ in range(rng.randint(1, 3))}
     for number in range(size):
         near = list(range(max(0, number - rng.choice([1, 5, 100])), number))
         needs = rng.sample(near, min(len(near), rng.randint(0, 3)))
-        wait = rng.choice([0.0] * 200 + [0.001, 0.05])
+        wait = rng.choice([0.0] * 50 + [0.001] * 5 + [0.02])
         futures.append(door.submit(combine, number, wait, *[futures[need] for need in needs]))
         values.append(combine(number, 0, *[values[need] for need in needs]))
         if number in kills:
