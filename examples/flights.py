@@ -1,6 +1,7 @@
 """Questions about the 336,776 flights that left New York City in 2013, asked as one graph of futures.
 
     python examples/flights.py --backend threads --workers 2
+    python examples/flights.py --backend processes
     python examples/flights.py --with dask
 
 Each month is loaded once, whatever the number of questions. A question is answered for every month, and the
