@@ -112,7 +112,9 @@ class Processes(Serving):
 
     def wake(self) -> None:
         """See ``Backend``."""
-        if not self.wake_idle() and self._may_grow():
+        if self.idle and self.wake_idle():
+            return
+        if len(self.attendants) < self.max_workers + len(self._lent):
             self._spawn()
 
     nudge = wake
@@ -179,7 +181,7 @@ class Processes(Serving):
 
     def _spawn(self) -> None:
         with self._staffing:
-            if self.attendants if self._over else not self._may_grow():
+            if len(self.attendants) >= (1 if self._over else self.max_workers + len(self._lent)):
                 return
             attendant = Attendant(self, next(self._numbers))
             thread = Thread(self._serve, (attendant,), name=f"{self.name}_{attendant.number}")
@@ -218,11 +220,7 @@ class Processes(Serving):
         if not attendant.ended and (hub.has_ready() or hub.has_posts()):
             self.wake()
 
-    def _may_grow(self) -> bool:
-        """Whether one more worker may be started: one for each slot, and for each that waits and has lent its own."""
-        return len(self.attendants) < self.max_workers + len(self._lent)
-
-    # -- slots: there may be more workers than slots, as long as tasks wait in some of them ----------
+    # -- slots: one more worker than these may be there for each that waits and has lent its own ----
 
     def has_slot(self, attendant: Attendant) -> bool:
         """Whether a worker has a slot, or could have one."""
