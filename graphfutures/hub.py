@@ -94,7 +94,7 @@ class Hub(Facts):
 
     def _begin(self, resources: Mapping[str, float] | None) -> None:
         hands = self.backend.capabilities
-        self._reset(Scheduler(keeping=hands.keeps_values or hands.batches, resources=resources))
+        self._reset(Scheduler(keeping=hands.keeps_values, batching=hands.batches, resources=resources))
         self._begin_facts()
         self._telling: dict[int, None] = {}  # the threads that have left the lock and are telling what has settled
         self.callbacks = Callbacks(self.name)
@@ -513,7 +513,7 @@ class Hub(Facts):
             stranded |= posted
             self.inbox = deque()
             self._posts = []
-            self.scheduler = Scheduler(keeping=self.scheduler.keeping)
+            self.scheduler = Scheduler(keeping=self.scheduler.keeping, batching=self.scheduler.batching)
             self._untold.clear()
             answers, self._answers = self._answers, []
             answers += [loan.lock for loan in self.loans.values()]

@@ -17,7 +17,7 @@ def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collec
     :param place: where the interruption was; what it was handed and has not started is handed over again.
     :param started: what runs there.
     """
-    fresh = Scheduler(keeping=old.keeping, resources=old.tokens.declared)
+    fresh = Scheduler(keeping=old.keeping, batching=old.batching, resources=old.tokens.declared)
     fresh.overdue = {(task, number) for task, number in old.overdue if task.place is not place}
     fresh._blocked = {attempt: where for attempt, where in old._blocked.items() if where is not place}
     fresh._unseen = old._unseen & set(fresh._blocked)

@@ -30,14 +30,18 @@ GONE = -(1 << 60)
 class Scheduler(Slots):
     """The graph of one executor: its unsettled tasks, who waits for whom, and who is next.
 
-    :param keeping: whether there may be places that keep values or run what they hold in order.
+    :param keeping: whether there may be places that keep values.
+    :param batching: whether there may be places that run what they hold in order.
     :param resources: how many tokens of each name there are.
     """
 
-    def __init__(self, *, keeping: bool = False, resources: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, keeping: bool = False, batching: bool = False, resources: Mapping[str, float] | None = None
+    ) -> None:
         super().__init__(resources)
         self.claims = Claims()
         self.keeping = keeping
+        self.batching = batching or keeping
         self.foreign = 0  # how many of the unsettled wait for something outside
         self.aside = 0  # how many of the others are not counted
         self.news: Tasks = []
@@ -49,7 +53,7 @@ class Scheduler(Slots):
 
     def submitted(self, tasks: Iterable[Task]) -> None:
         """Tasks have come, each after all its dependencies."""
-        keeping, add, roots = self.keeping, self.unsettled.add, self.policy.roots
+        keeping, batching, add, roots = self.keeping, self.batching, self.unsettled.add, self.policy.roots
         for task in tasks:
             add(task)
             if task.special and task.aside:
@@ -82,7 +86,7 @@ class Scheduler(Slots):
                 if unmet:
                     task.unmet = unmet
                     task.state = WAITING
-                    if keeping:
+                    if batching:
                         self._offer_along(task)
                 elif task.special:
                     self._ready_at_once(task)
@@ -98,7 +102,7 @@ class Scheduler(Slots):
         :param batch: the task is added to it.
         :return: False if this is not usual: nothing has changed then.
         """
-        if self.unsettled or task.special or place.held >= place.slots or self.keeping or place.lane:
+        if self.unsettled or task.special or place.held >= place.slots or self.batching or place.lane:
             return False
         for dependency in task.dependencies:
             if dependency.state is not DONE:
@@ -156,19 +160,17 @@ class Scheduler(Slots):
         A task is eligible when each unmet input was already handed to this place.
         """
         batch: Tasks = []
-        while place.held < place.slots:
+        while place.held < place.slots and len(batch) < want:
             task = self._next_along(place) if place.near else self._policy_at(place).pop()
             if task is None:
                 break
             self._begins(task, place)
             batch.append(task)
-            if place.sequential and self.keeping:
+            if place.sequential and self.batching:
                 task.along = task.unmet > 0
                 self._not_foreign(task)
                 for child in reversed(task.dependents or ()):
                     self._offer_along(child)
-            if len(batch) >= want:
-                break
         return batch
 
     def finished(self, task: Task, number: int, place: Place, kept: bool = False) -> bool:
@@ -191,7 +193,7 @@ class Scheduler(Slots):
         :param again: whether it returned without a value, and is to be repeated.
         :return: False if this is not usual: nothing has changed then.
         """
-        if self.keeping or self._spreading or self._holders or self.lent_tokens or self.aside:
+        if self.batching or self._spreading or self._holders or self.lent_tokens or self.aside:
             return False
         if self._blocked and (place.resuming or (task, number) in self._blocked):
             return False
@@ -296,12 +298,11 @@ class Scheduler(Slots):
 
     def due(self, task: Task) -> None:
         """A task that was put off may go on."""
-        if task not in self.postponed:
-            return
-        self.postponed.discard(task)
-        task.unmet -= 1
-        if not task.unmet and task.state is WAITING:
-            self._inputs_done(task)
+        if task in self.postponed:
+            self.postponed.discard(task)
+            task.unmet -= 1
+            if not task.unmet and task.state is WAITING:
+                self._inputs_done(task)
 
     # -- facts about places and values -------------------------------------------------------
 
@@ -375,7 +376,7 @@ class Scheduler(Slots):
                 if not (good or task in child.tolerated):
                     self._inherit(child, task)
                 elif child.unmet:
-                    if self.keeping:
+                    if self.batching:
                         self._offer_along(child)
                 elif child.state is WAITING:
                     self._inputs_done(child)

@@ -45,10 +45,11 @@ class Machine(RuleBasedStateMachine):
 
     futures = Bundle("futures")
     keeping = True
+    batching = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = Scheduler(keeping=self.keeping, resources={"gpu": 2})
+        self.scheduler = Scheduler(keeping=self.keeping, batching=self.batching, resources={"gpu": 2})
         self.scheduler.lane("side")
         self.tasks: list[Task] = []
         self.outstanding: list[tuple[Task, int, Place]] = []
@@ -59,8 +60,8 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(workers=st.integers(0, 2))
     def start(self, workers: int) -> None:
-        if self.keeping:
-            self.places += [Place(f"worker {n}", 4, sequential=True, keeps=True) for n in range(workers)]
+        if self.batching:
+            self.places += [Place(f"worker {n}", 4, sequential=True, keeps=self.keeping) for n in range(workers)]
 
     def add(self, dependencies: list[Task], *, at_once: bool = False, **attributes: object) -> Task:
         task = CheckedTask(len(self.tasks), tuple(dependencies))
@@ -247,7 +248,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def expire(self, data: st.DataObject) -> None:
         task, number, place = data.draw(st.sampled_from(self.outstanding))
-        if not place.keeps:
+        if not place.sequential:
             current = task.state is RUNNING and task.attempt == number
             assert self.scheduler.expired(task, number) == current
 
@@ -268,7 +269,7 @@ class Machine(RuleBasedStateMachine):
         self.outstanding = [a for a in self.outstanding if a[2] is not place]
         self.blocked = [a for a in self.blocked if a[2] is not place]
         self.scheduler.lost(place)
-        self.places.append(Place(place.name + "'", 4, sequential=True, keeps=True))
+        self.places.append(Place(place.name + "'", 4, sequential=True, keeps=self.keeping))
 
     @rule(budget=st.integers(1, 5))
     def spread(self, budget: int) -> None:
@@ -336,7 +337,7 @@ class Machine(RuleBasedStateMachine):
 class InProcessMachine(Machine):
     """The same without places that keep values: ``turned`` is for these."""
 
-    keeping = False
+    keeping = batching = False
 
     @precondition(lambda self: not (self.blocked or self.postponed or self.scheduler._lenders))
     @rule(data=st.data())
@@ -354,14 +355,22 @@ class InProcessMachine(Machine):
         self.scheduler = rebuilt(self.scheduler, known, place, [task for task, _, _ in started])
 
 
+class BatchingMachine(Machine):
+    """The same with places that run in order and keep nothing."""
+
+    keeping = False
+
+
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestBatchingMachine = BatchingMachine.TestCase
+TestBatchingMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestInProcessMachine = InProcessMachine.TestCase
 TestInProcessMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", [Machine, InProcessMachine])
+@pytest.mark.parametrize("kind", [Machine, BatchingMachine, InProcessMachine])
 @pytest.mark.parametrize("number", range(20))
 def test_long_machine(kind: type[Machine], number: int) -> None:
     soak(kind, number, examples=1_000, steps=60)

@@ -7,7 +7,7 @@ from graphfutures.core.scheduler import Scheduler
 
 
 def order_after_a_loss(number: int) -> list[int]:
-    scheduler = Scheduler(keeping=True)
+    scheduler = Scheduler(keeping=True, batching=True)
     gone, here = Place("gone", number, keeps=True), Place("here", number)
     tasks = [Task(serial) for serial in range(number)]
     scheduler.submitted(tasks)
