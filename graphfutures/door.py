@@ -231,8 +231,8 @@ class Door(Executor):
                 mapped.add_future(self.submit(fn, *args))
                 continue
             add(args)
-            if mapped.open is None and (piece := mapped.more()) is not None and hub.ended:
-                hub.take_back(piece)
+            if mapped.open is None:
+                mapped.more()
             if starting:  # each worker takes its time for that
                 starting -= 1
                 backend.wake()

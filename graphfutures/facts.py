@@ -40,6 +40,7 @@ class Facts(Lending):
     failed: int
     cancelled: int
     apply: Callable[[], None]
+    take_back: Callable[[GraphFuture[Any]], None]
     #: why the backend cannot go on, and the same of some lanes
     _breaker: BaseException | None = None
     broken: Mapping[str, Exception] = MappingProxyType({})
@@ -90,8 +91,13 @@ class Facts(Lending):
         self.apply()
 
     def continued(self, future: GraphFuture[Any]) -> None:
-        """Add more of what was submitted before; whatever is refused since, it shares the lot of what is pending."""
+        """Add more of what was submitted before; whatever is refused since, it shares the lot of what is pending.
+
+        :raises RuntimeError: if the graph has ended.
+        """
         self.inbox.append(future)
+        if self.ended:
+            self.take_back(future)
         error = self._breaker or self.broken.get(future.lane)
         if error is not None:
             self.inbox.append((self._fail_pending, (error, future.lane)))

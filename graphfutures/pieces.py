@@ -86,7 +86,6 @@ class Mapped:
         self._drawing = RLock()
         self._whole = False
         self._size = 1
-        self._most = MOST
         self._seconds = 0.0  # what a call takes
         self._process = getpid()
 
@@ -195,12 +194,11 @@ class Mapped:
         if number:
             each = max(seconds / number, 1e-8)
             self._seconds = each if each > self._seconds else (self._seconds + each) / 2
-            self._size = max(1, min(2 * max(number, self._size), int(TARGET / self._seconds), self._most))
+            self._size = max(1, min(2 * max(number, self._size), int(TARGET / self._seconds), MOST))
 
     def limit(self, number: int) -> None:
-        """More calls than that make too large a message."""
-        self._most = max(1, number)
-        self._size = min(self._size, self._most)
+        """More calls than that make too large a message now."""
+        self._size = max(1, number)
 
     def crashed(self, piece: Piece) -> int:
         """The worker has died that ran a piece: how often that has happened to its only call, 0 if it has several."""
@@ -219,26 +217,25 @@ class Mapped:
 
     # -- pieces ---------------------------------------------------------------------------------
 
-    def more(self) -> Piece | None:
+    def more(self) -> None:
         """See to it that there is a piece for calls that none has drawn; unless nothing is to start any more."""
         if not self._back and self._next >= len(self.calls):
-            return None
+            return
         if self._over is not None:
             with self._drawing:
                 self._drop()
-            return None
+            return
         if self.open is not None:
-            return None
+            return
         self.open = piece = Piece(self)
         nested = self._nested or (piece.serial if self._next else 0)
         if nested or self._lane:
             piece.mark(nested=nested, lane=self._lane)
+        piece._listen(self._settled)
+        self.hub.continued(piece)
         if self.pending is not None:
             self.pending.add(piece)
             piece._listen(self.pending.discard)
-        piece._listen(self._settled)
-        self.hub.continued(piece)
-        return piece
 
     def _settled(self, piece: GraphFuture[Any]) -> None:
         """A piece has settled; if it has no value nothing will start any more."""
