@@ -320,10 +320,10 @@ class Attendant:
         returned: list[tuple[GraphFuture[Any], int]] = []
         waiting = self._waiting
         assert waiting is not None, "it has been started"
-        self._message = self._message or waiting.wait(0)
         while self._message:
             word, *what = pickle.loads(waiting.read())
-            self._message = waiting.wait(0)
+            # After a report the worker may have nothing to do, and others what it has made ready.
+            self._message = (word != messages.REPORT or waiting.dead) and waiting.wait(0)
             if word == messages.REPORT:
                 self._heard = what[0]
                 self._gave = False
