@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from graphfutures import errors
-from graphfutures.arguments import LAZY, NOTHING, begun, holds_no_future, look
+from graphfutures.arguments import LAZY, NOTHING, are_atoms, begun, holds_no_future, look
 from graphfutures.bells import Thread
 from graphfutures.calls import ATOMS, EACH, Lazy
 from graphfutures.config import entered, handed_down
@@ -200,7 +200,7 @@ class Door(Executor):
         end = None if timeout is None else monotonic() + timeout
         calls = zip(*iterables, strict=False)
         if buffersize is None and (lane := self._lane_of_pieces()) is not None:
-            return self._in_pieces(fn, calls, lane).values(end)
+            return self._in_pieces(fn, iterables, lane).values(end)
         futures = deque(self.submit(fn, *args) for args in itertools.islice(calls, buffersize))
         # The iterator must not keep the executor alive; without it nothing more is submitted.
         door = self._reference() if buffersize else None
@@ -215,25 +215,36 @@ class Door(Executor):
         backend = hub.lanes.get("", hub.backend)
         return "" if backend.capabilities.batches and hub.max_pending is None else None
 
-    def _in_pieces(self, fn: Callable[..., Any], calls: Iterable[tuple[Any, ...]], lane: str) -> Mapped:
+    def _in_pieces(self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], lane: str) -> Mapped:
         """Schedule the calls of a map; one with futures among its arguments is a task of its own."""
         hub = self._hub
         task = here.task
         nested = task.serial if task is not None and task._owner is hub else 0
         backend = hub.lanes.get(lane, hub.backend)
-        mapped = Mapped(hub, fn, lane, nested, backend.max_workers)
+        single = len(iterables) == 1
+        mapped = Mapped(hub, fn, lane, nested, backend.max_workers, single=single)
         self._begins(mapped)
-        add, checks, starting = mapped.calls.append, self._options is not None, backend.max_workers
-        for args in calls:
+        starting = backend.max_workers  # each of them takes its time for that
+        if all(map(are_atoms, iterables)):
+            calls = [*iterables[0]] if single else [*zip(*iterables, strict=False)]
+            if calls:
+                self._check(fn)
+                mapped.calls += calls
+                mapped.more()
+            for _ in calls[:starting]:
+                backend.wake()
+            return mapped
+        add, checks = mapped.calls.append, self._options is not None
+        for args in zip(*iterables, strict=False):
             if checks or hub.refusal is not None:
                 self._check(fn)
             if not holds_no_future(args):
                 mapped.add_future(self.submit(fn, *args))
                 continue
-            add(args)
+            add(args[0] if single else args)
             if mapped.open is None:
                 mapped.more()
-            if starting:  # each worker takes its time for that
+            if starting:
                 starting -= 1
                 backend.wake()
         return mapped

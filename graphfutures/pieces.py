@@ -59,14 +59,16 @@ class Mapped:
     :param lane: of the backend that runs them.
     :param nested: the number of the task that maps, 0 if none does.
     :param workers: how many share them.
+    :param single: whether each has one argument.
     """
 
-    def __init__(self, hub: Any, fn: Callable[..., Any], lane: str, nested: int, workers: int) -> None:
+    def __init__(self, hub: Any, fn: Callable[..., Any], lane: str, nested: int, workers: int, *, single: bool) -> None:
         self.hub = hub
         self.fn = fn
+        self.single = single
         #: the futures that have not settled of the view through which this goes, if it is one
         self.pending: set[GraphFuture[Any]] | None = None
-        #: the arguments of each call, None once it has ended; whoever adds one looks whether there is a piece for it
+        #: the argument or arguments of each call, None once it has ended; who adds one sees to it that there is a piece
         self.calls: list[Any] = []
         #: a piece that has drawn none yet
         self.open: Piece | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -36,7 +37,7 @@ def packed(piece: Piece, most: int | None) -> bytes | list[bytes] | None:
     mapped = piece.mapped
     while mapped.draw(piece, most):
         calls = mapped.calls[piece.start : piece.stop]
-        columns = list(zip(*calls, strict=True))
+        columns = [calls] if mapped.single else list(zip(*calls, strict=True))
         if not _are_plain(columns):
             if found := _each(piece, calls):
                 return found
@@ -50,7 +51,7 @@ def packed(piece: Piece, most: int | None) -> bytes | list[bytes] | None:
     return None
 
 
-def _are_plain(columns: list[tuple[Any, ...]]) -> bool:
+def _are_plain(columns: Sequence[Sequence[Any]]) -> bool:
     try:
         return all(PLAIN.issuperset(map(type, column)) for column in columns)
     except TypeError:  # of a metaclass that forbids to hash its classes
@@ -63,7 +64,7 @@ def _each(piece: Piece, calls: list[Any]) -> list[bytes]:
     size = 0
     for number, args in enumerate(calls, 1):
         try:
-            pickled = cloudpickle.dumps(args)
+            pickled = cloudpickle.dumps((args,) if piece.mapped.single else args)
         except BaseException as error:
             if found:
                 piece.mapped.give_back(piece, len(calls) - number + 1)  # its turn will come
