@@ -137,10 +137,11 @@ class Counted:
 
 def test_a_function_is_pickled_once_and_again_when_what_it_names_is_bound_anew(executor):
     names: dict[str, Any] = {"__name__": "made_up", "seven": Counted(), "more": 0}
-    exec("def f(n):\n    return seven + n + more\ndef g(n):\n    return f(n)", names)
+    exec("def f(n):\n    return seven + n + more\ndef g(n, *others, **named):\n    return f(n)", names)
     Counted.times = 0
     futures = [executor.submit(names["g"], n) for n in range(200)]
-    assert [future.result(LIMIT) for future in futures] == [7 + n for n in range(200)]
+    futures += [executor.submit(names["g"], 200, []), executor.submit(names["g"], 201, named=0)]
+    assert [future.result(LIMIT) for future in futures] == [7 + n for n in range(202)]
     assert Counted.times == 1
     names["more"] = 100
     futures = [executor.submit(names["g"], n) for n in range(200)]

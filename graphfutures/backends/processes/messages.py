@@ -15,14 +15,13 @@ from graphfutures import errors
 
 # -- to the worker ----------------------------------------------------------------------------
 
-#: ``(RUN, heard, functions, forgotten, versions, tasks)``: run these in this order.  ``heard`` is the number of the
+#: ``(RUN, heard, functions, forgotten, tasks)``: run these in this order.  ``heard`` is the number of the
 #: last report that has arrived, ``functions`` maps numbers to pickles, ``forgotten`` are numbers of those that will
-#: not come again; ``versions`` see ``functions.Functions``.  A task, that is one attempt of
-#: it, has a ticket, the number by which this worker knows it: it is one of
-#: ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, the arguments that are
-#: values of tasks before it; ``(ticket, None, pickle of function, arguments and keyword arguments)``; the same without
-#: the ``None`` if values of tasks before it are among them; a piece of a map is ``(ticket, function, calls, None,
-#: None)``, its function by number or pickled, its calls see ``pieces.packed``.
+#: not come again.  A task, that is one attempt of it, has a ticket, the number by which this worker knows it, and is
+#: one of ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, arguments that are
+#: values of tasks before it; ``(ticket, None, pickle of function, arguments and keyword arguments)``, the function by
+#: number if it has one; the same without the ``None`` if values of tasks before it are among them; a piece of a map is
+#: ``(ticket, function, calls, None, None)``, its function by number or pickled, its calls see ``pieces.packed``.
 RUN: Final = "run"
 #: ``(RETURN, n)``: give back so many tasks that have not been started
 RETURN: Final = "return"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -27,10 +28,11 @@ BUDGET = 0.01
 # -- for attendants -----------------------------------------------------------------------------
 
 
-def packed(piece: Piece, most: int | None) -> bytes | list[bytes] | None:
+def packed(piece: Piece, most: int | None, dumps: Callable[[Any], bytes]) -> bytes | list[bytes] | None:
     """What a worker is sent of the calls of a piece; None if nothing is left to be called.
 
     :param most: how many calls it may have.
+    :param dumps: pickles what does not go into messages.
     :return: the arguments in columns, pickled, if they are of types that go into messages; else those of each call.
     """
     mapped = piece.mapped
@@ -38,7 +40,7 @@ def packed(piece: Piece, most: int | None) -> bytes | list[bytes] | None:
         calls = mapped.calls[piece.start : piece.stop]
         columns = list(zip(*calls, strict=True))
         if not _are_plain(columns):
-            if found := _each(piece, calls):
+            if found := _each(piece, calls, dumps):
                 return found
             continue
         pickled = pickle.dumps(columns, protocol=pickle.HIGHEST_PROTOCOL)
@@ -57,13 +59,13 @@ def _are_plain(columns: list[tuple[Any, ...]]) -> bool:
         return False
 
 
-def _each(piece: Piece, calls: list[Any]) -> list[bytes]:
+def _each(piece: Piece, calls: list[Any], dumps: Callable[[Any], bytes]) -> list[bytes]:
     """The arguments of each call, pickled, as far as they go into one message."""
     found: list[bytes] = []
     size = 0
     for number, args in enumerate(calls, 1):
         try:
-            pickled = cloudpickle.dumps(args)
+            pickled = dumps(args)
         except BaseException as error:
             if found:
                 piece.mapped.give_back(piece, len(calls) - number + 1)  # its turn will come
@@ -172,7 +174,7 @@ class Run:
                 return
             try:
                 if type(args) is bytes:
-                    args = loads(args, None)
+                    args = loads(args)
                 value = fn(*args)
                 ended(value if type(value) in PLAIN else (PICKLED, cloudpickle.dumps(value)))
             except BaseException as error:
