@@ -15,14 +15,15 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-import cloudpickle
 from cloudpickle import cloudpickle as _cloudpickle
 
+from graphfutures import errors
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.functions import VERSIONS
 from graphfutures.backends.processes.messages import (
@@ -277,7 +278,7 @@ class Worker(Doorbell):
                 outcome = value
             else:
                 inside.telling = True
-                outcome = cloudpickle.dumps(value)
+                outcome = messages.dumped(value)
                 how = PICKLED
         except HeldElsewhereError:
             stop = perf_counter()
@@ -384,12 +385,20 @@ class Namespace:
         self._bound: dict[str, int] = {}
 
     def loads(self, pickled: bytes) -> Any:
-        """What was pickled, its functions of ``__main__`` with the globals of this one."""
+        """What was pickled, its functions of ``__main__`` with the globals of this one.
+
+        :raises Exception: what unpickling raises, with a note.
+        """
         import io
 
         unpickler = _Unpickler(io.BytesIO(pickled))
         unpickler.hooks = {"_make_function": self._made, "_function_setstate": self._set}
-        return unpickler.load()
+        try:
+            return unpickler.load()
+        except Exception as error:
+            with suppress(Exception):
+                error.add_note(errors.cannot_be_read())
+            raise
 
     def _made(self, code: Any, names: dict[str, Any], *rest: Any) -> Any:
         if names.get("__name__") == "__main__":

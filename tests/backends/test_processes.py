@@ -79,19 +79,19 @@ def odd() -> None:
 def test_what_cannot_travel_harms_one_task(executor):
     lock = threading.Lock()
     cases = [
-        (executor.submit(takes, lock), TypeError, "cannot pickle"),
-        (executor.submit(lambda: lock), TypeError, "cannot pickle"),
-        (executor.submit(lambda: (n for n in ())), TypeError, "cannot pickle"),
-        (executor.submit(unreadable), ValueError, "invalid literal"),
-        (executor.submit(takes, Unreadable()), ValueError, "invalid literal"),
-        (executor.submit(odd), Exception, "OddError: 1 2"),
+        (executor.submit(takes, lock), TypeError, "cannot pickle", "could not be sent"),
+        (executor.submit(lambda: lock), TypeError, "cannot pickle", "could not be sent"),
+        (executor.submit(lambda: (n for n in ())), TypeError, "cannot pickle", "its value cannot be pickled"),
+        (executor.submit(unreadable), ValueError, "invalid literal", "its value, which came from a worker process"),
+        (executor.submit(takes, Unreadable()), ValueError, "invalid literal", "it was not run"),
+        (executor.submit(odd), Exception, "OddError: 1 2", ""),
     ]
     good = [executor.submit(abs, -n) for n in range(20)]
-    for future, kind, text in cases:
+    for future, kind, text, note in cases:
         with pytest.raises(kind, match=text) as caught:
             future.result(LIMIT)
+        assert note in "".join(getattr(caught.value, "__notes__", []))
     assert [future.result(LIMIT) for future in good] == list(range(20))
-    assert caught.value is not None
 
 
 def test_the_note_says_which_task_could_not_be_sent(executor):

@@ -392,7 +392,7 @@ class Attendant:
         if how == PICKLED:
             self._large = True
             try:
-                return True, pickle.loads(told)
+                return True, messages.read_back(told)
             except BaseException as error:
                 return False, error.with_traceback(None)
         return False, messages.error_of(told) if how == RAISED else AT_ONCE

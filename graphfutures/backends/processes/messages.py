@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import pickle
+from contextlib import suppress
 from typing import Any, Final
 
 from graphfutures import errors
@@ -119,6 +120,34 @@ def held(ticket: int) -> Any:
     if how == PICKLED:
         return pickle.loads(outcome)
     raise HeldElsewhereError(ticket)
+
+
+def dumped(value: Any) -> bytes:
+    """In a worker: the pickle of a value.
+
+    :raises Exception: what pickling raises, with a note.
+    """
+    import cloudpickle
+
+    try:
+        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+    except Exception as error:
+        with suppress(Exception):
+            error.add_note(errors.value_cannot_be_sent())
+        raise
+
+
+def read_back(pickled: bytes) -> Any:
+    """A value that a worker has sent.
+
+    :raises Exception: what unpickling raises, with a note.
+    """
+    try:
+        return pickle.loads(pickled)
+    except Exception as error:
+        with suppress(Exception):
+            error.add_note(errors.value_cannot_be_read())
+        raise
 
 
 class RemoteTracebackError(Exception):

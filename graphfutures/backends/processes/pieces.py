@@ -10,10 +10,8 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
-import cloudpickle
-
 from graphfutures import errors
-from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, error_of, raised
+from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, dumped, error_of, raised, read_back
 from graphfutures.crashes import worker_crashed
 from graphfutures.futures import GraphFuture
 from graphfutures.pieces import Piece
@@ -103,7 +101,7 @@ def take(piece: Piece, outcomes: list[Any], back: int) -> None:
             if type(outcome) is tuple:
                 how, pickled = outcome
                 try:
-                    value = pickle.loads(pickled) if how == PICKLED else None
+                    value = read_back(pickled) if how == PICKLED else None
                     failure = error_of(pickled) if how == RAISED else None
                 except BaseException as error:
                     failure = error.with_traceback(None)
@@ -176,7 +174,7 @@ class Run:
                 if type(args) is bytes:
                     args = loads(args)
                 value = fn(*args)
-                ended(value if type(value) in PLAIN else (PICKLED, cloudpickle.dumps(value)))
+                ended(value if type(value) in PLAIN else (PICKLED, dumped(value)))
             except BaseException as error:
                 trace = error.__traceback__
                 ended((RAISED, raised(error.with_traceback(trace.tb_next if trace is not None else None))))
