@@ -197,6 +197,21 @@ def cannot_be_sent(key: str) -> str:
     return f"{key} could not be sent to a worker process: its function or an argument cannot be pickled"
 
 
+def cannot_be_read() -> str:
+    """A note for what a worker process was sent and could not unpickle."""
+    return "it was not run: its function or an argument cannot be unpickled in the worker process"
+
+
+def value_cannot_be_sent() -> str:
+    """A note for a value that could not be pickled in its worker process."""
+    return "it was run, but its value cannot be pickled, and could not leave the worker process"
+
+
+def value_cannot_be_read() -> str:
+    """A note for a value that a worker process has sent and that could not be unpickled."""
+    return "it was run, but its value, which came from a worker process, cannot be unpickled"
+
+
 def cannot_travel(error: BaseException) -> TaskFailedError:
     """For an exception that another process could not make from what it is sent."""
     return TaskFailedError(

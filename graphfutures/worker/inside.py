@@ -234,14 +234,14 @@ class Inside:
         """The function, the arguments and the keyword arguments of a call that was submitted in a worker."""
         outer, self.values = self.values, values
         try:
-            function, args, kwargs = self._worker.namespace.loads(pickled, None)
+            function, args, kwargs = self._worker.namespace.loads(pickled)
         finally:
             self.values = outer
         fn = self._opened.get(function)
         if fn is None:
             if len(self._opened) >= MANY:
                 self._opened.clear()
-            fn = self._opened[function] = self._worker.namespace.loads(function, None)
+            fn = self._opened[function] = self._worker.namespace.loads(function)
         return fn, args, kwargs
 
     # -- waiting ------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ class Inside:
             state, outcome = FAILED, messages.error_of(told)
         else:
             try:
-                state, outcome = DONE, told if how == VALUE else self._worker.namespace.loads(told, None)
+                state, outcome = DONE, told if how == VALUE else self._worker.namespace.loads(told)
             except BaseException as error:
                 state, outcome = FAILED, error.with_traceback(None)
         future._outcome = outcome

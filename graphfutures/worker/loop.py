@@ -15,15 +15,17 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-import cloudpickle
 from cloudpickle import cloudpickle as _cloudpickle
 
+from graphfutures import errors
 from graphfutures.backends.processes import messages
+from graphfutures.backends.processes.functions import VERSIONS
 from graphfutures.backends.processes.messages import (
     FREE,
     PICKLED,
@@ -84,9 +86,8 @@ class Worker(Doorbell):
     def initialize(self, initializer: bytes | None, initargs: tuple[Any, ...]) -> bool:
         """Call the initializer; False if it has failed, which is told."""
         if initializer is not None:
-            pickled, versions = pickle.loads(initializer)
             try:
-                self.namespace.loads(pickled, versions)(*initargs)
+                self.namespace.loads(initializer)(*initargs)
             except BaseException as error:
                 self.send((messages.BROKEN, messages.raised(error)))
                 return False
@@ -173,26 +174,24 @@ class Worker(Doorbell):
         elif word == messages.DROP:
             self._drop(*what)
         elif word == messages.INSIDE:
-            self._learn(*what[:4])
-            self.inside.queue.extend(what[4])
+            self._learn(*what[:3])
+            self.inside.queue.extend(what[3])
         elif word == messages.LEAVE:
             self._queue.append(None)
         else:
             self.inside.heard(word, what)
 
-    def _run_these(self, heard: int, functions: Any, forgotten: Any, versions: Any, tasks: list[Any]) -> None:
-        self._learn(heard, functions, forgotten, versions)
+    def _run_these(self, heard: int, functions: Any, forgotten: Any, tasks: list[Any]) -> None:
+        self._learn(heard, functions, forgotten)
         if self.inside.waiting:  # they were under way when the wait began
             self._returned.append([task[0] for task in tasks])
         else:
             self._queue.extend(tasks)
 
-    def _learn(self, heard: int, functions: Any, forgotten: Any, versions: Any) -> None:
+    def _learn(self, heard: int, functions: Any, forgotten: Any) -> None:
         while self._reported and self._reported[0][0] <= heard:
             for ticket in self._reported.popleft()[1]:
                 kept.pop(ticket, None)
-        if versions:
-            self.namespace.latest.update(versions)
         for number in forgotten:
             self._functions.pop(number, None)
             self._quick.discard(number)
@@ -244,7 +243,12 @@ class Worker(Doorbell):
         kind: Any = 0  # of call: its function, as far as that is known
         try:
             if len(task) == 2 or task[1] is None:
-                fn, args, kwargs = self.namespace.loads(task[-1], None)
+                fn, args, kwargs = self.namespace.loads(task[-1])
+                if type(fn) is int:
+                    number, fn = fn, self._functions[fn]
+                    if type(fn) is bytes:
+                        fn = self._loaded(number)
+                        start = inside.began
                 if fn is opened:
                     fn, args, kwargs = inside.open(*args)
                 if (kind := _name_of(fn)) not in self._quick:
@@ -253,7 +257,7 @@ class Worker(Doorbell):
             else:
                 kind = task[1]
                 fn = self._functions[kind]
-                if type(fn) is tuple:
+                if type(fn) is bytes:
                     fn = self._loaded(kind)
                     start = inside.began
                 args = task[2]
@@ -274,7 +278,7 @@ class Worker(Doorbell):
                 outcome = value
             else:
                 inside.telling = True
-                outcome = cloudpickle.dumps(value)
+                outcome = messages.dumped(value)
                 how = PICKLED
         except HeldElsewhereError:
             stop = perf_counter()
@@ -302,10 +306,10 @@ class Worker(Doorbell):
             page.started(ticket)
         try:
             if type(function) is not int:
-                fn = self.namespace.loads(function, None)
+                fn = self.namespace.loads(function)
             else:
                 fn = self._functions[function]
-                if type(fn) is tuple:
+                if type(fn) is bytes:
                     fn = self._loaded(function)
         except BaseException as error:
             run.fail(error)
@@ -322,7 +326,7 @@ class Worker(Doorbell):
         """A function that was sent, read for the first time; to import a module is no time of a task."""
         if self.page is not None:
             self.page.since(inf)
-        fn = self._functions[number] = self.namespace.loads(*self._functions[number])
+        fn = self._functions[number] = self.namespace.loads(self._functions[number])
         self.inside.began = start = perf_counter()
         if self.page is not None:
             self.page.since(start)
@@ -379,17 +383,22 @@ class Namespace:
         self._main = sys.modules["__main__"] = ModuleType("__main__")
         self._names = vars(self._main)
         self._bound: dict[str, int] = {}
-        self.latest: dict[str, int] = {}
 
-    def loads(self, pickled: bytes, versions: dict[str, int] | None) -> Any:
-        """What was pickled, its functions of ``__main__`` with the globals of this one."""
+    def loads(self, pickled: bytes) -> Any:
+        """What was pickled, its functions of ``__main__`` with the globals of this one.
+
+        :raises Exception: what unpickling raises, with a note.
+        """
         import io
 
-        if versions:
-            self.latest.update(versions)
         unpickler = _Unpickler(io.BytesIO(pickled))
         unpickler.hooks = {"_make_function": self._made, "_function_setstate": self._set}
-        return unpickler.load()
+        try:
+            return unpickler.load()
+        except Exception as error:
+            with suppress(Exception):
+                error.add_note(errors.cannot_be_read())
+            raise
 
     def _made(self, code: Any, names: dict[str, Any], *rest: Any) -> Any:
         if names.get("__name__") == "__main__":
@@ -399,12 +408,13 @@ class Namespace:
     def _set(self, function: Any, state: Any) -> None:
         if function.__globals__ is self._names:
             attributes, slots = state
-            fresh = {name: value for name, value in slots["__globals__"].items() if self._is_new(name)}
+            versions = slots.pop(VERSIONS, {})  # none if a worker has pickled it
+            names = slots["__globals__"].items()
+            fresh = {name: value for name, value in names if self._is_new(name, versions.get(name, 0))}
             state = attributes, {**slots, "__globals__": fresh}
         _cloudpickle._function_setstate(function, state)
 
-    def _is_new(self, name: str) -> bool:
-        version = self.latest.get(name, 0)
+    def _is_new(self, name: str, version: int) -> bool:
         if self._bound.get(name, -1) >= version:
             return False
         self._bound[name] = version

@@ -79,19 +79,19 @@ def odd() -> None:
 def test_what_cannot_travel_harms_one_task(executor):
     lock = threading.Lock()
     cases = [
-        (executor.submit(takes, lock), TypeError, "cannot pickle"),
-        (executor.submit(lambda: lock), TypeError, "cannot pickle"),
-        (executor.submit(lambda: (n for n in ())), TypeError, "cannot pickle"),
-        (executor.submit(unreadable), ValueError, "invalid literal"),
-        (executor.submit(takes, Unreadable()), ValueError, "invalid literal"),
-        (executor.submit(odd), Exception, "OddError: 1 2"),
+        (executor.submit(takes, lock), TypeError, "cannot pickle", "could not be sent"),
+        (executor.submit(lambda: lock), TypeError, "cannot pickle", "could not be sent"),
+        (executor.submit(lambda: (n for n in ())), TypeError, "cannot pickle", "its value cannot be pickled"),
+        (executor.submit(unreadable), ValueError, "invalid literal", "its value, which came from a worker process"),
+        (executor.submit(takes, Unreadable()), ValueError, "invalid literal", "it was not run"),
+        (executor.submit(odd), Exception, "OddError: 1 2", ""),
     ]
     good = [executor.submit(abs, -n) for n in range(20)]
-    for future, kind, text in cases:
+    for future, kind, text, note in cases:
         with pytest.raises(kind, match=text) as caught:
             future.result(LIMIT)
+        assert note in "".join(getattr(caught.value, "__notes__", []))
     assert [future.result(LIMIT) for future in good] == list(range(20))
-    assert caught.value is not None
 
 
 def test_the_note_says_which_task_could_not_be_sent(executor):
@@ -137,10 +137,11 @@ class Counted:
 
 def test_a_function_is_pickled_once_and_again_when_what_it_names_is_bound_anew(executor):
     names: dict[str, Any] = {"__name__": "made_up", "seven": Counted(), "more": 0}
-    exec("def f(n):\n    return seven + n + more\ndef g(n):\n    return f(n)", names)
+    exec("def f(n):\n    return seven + n + more\ndef g(n, *others, **named):\n    return f(n)", names)
     Counted.times = 0
     futures = [executor.submit(names["g"], n) for n in range(200)]
-    assert [future.result(LIMIT) for future in futures] == [7 + n for n in range(200)]
+    futures += [executor.submit(names["g"], 200, []), executor.submit(names["g"], 201, named=0)]
+    assert [future.result(LIMIT) for future in futures] == [7 + n for n in range(202)]
     assert Counted.times == 1
     names["more"] = 100
     futures = [executor.submit(names["g"], n) for n in range(200)]

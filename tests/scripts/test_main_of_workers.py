@@ -47,3 +47,33 @@ def test_what_tasks_bind_stays_until_it_is_bound_anew(script):
         """
     )
     assert ended.lines == ["[1, 2, 3] 3 0", "10 11 10"]
+
+
+def test_whatever_uses_a_global_sees_what_it_is_bound_to(script):
+    ended = script(
+        """
+        from functools import partial
+        from graphfutures import GraphExecutor
+
+        bound = 0
+
+        def read(*args, **kwargs):
+            return bound
+
+        class Reader:
+            def read(self):
+                return bound
+
+        def of(reader):
+            return reader.read()
+
+        with GraphExecutor(1, backend="processes") as executor:
+            calls = [(read, 1), (read, [1]), (partial(read, 1),), (Reader().read,), (of, Reader())]
+            for bound in range(3):
+                futures = [executor.submit(*call) for call in [*calls, *calls[::-1]]]
+                mapped = [*executor.map(read, [1, [1]]), *executor.map(partial(read, 1), [1])]
+                named = executor.submit(read, value=1).result()
+                print({future.result() for future in futures} | {named, *mapped})
+        """
+    )
+    assert ended.lines == ["{0}", "{1}", "{2}"]

@@ -275,7 +275,7 @@ class Attendant:
                 return not (pool.may_leave(self) and self._leave())
             if self._large:
                 self._large = False
-                self.send((messages.RUN, self._heard, {}, [], {}, []))
+                self.send((messages.RUN, self._heard, {}, [], []))
             busy = pool.relieve(self)
             since = monotonic()
             patience = IDLE if len(pool.attendants) <= pool.max_workers else SPARE
@@ -392,7 +392,7 @@ class Attendant:
         if how == PICKLED:
             self._large = True
             try:
-                return True, pickle.loads(told)
+                return True, messages.read_back(told)
             except BaseException as error:
                 return False, error.with_traceback(None)
         return False, messages.error_of(told) if how == RAISED else AT_ONCE
@@ -406,7 +406,6 @@ class Attendant:
         :return: the ticket of the last one, 0 if none could be sent.
         """
         functions: dict[int, Any] = {}
-        versions: dict[str, int] = {}
         known: dict[int, int | None] = {}
         tasks: list[Any] = []
         failed: list[Finished] = []
@@ -416,9 +415,9 @@ class Attendant:
             try:
                 if type(future) is Piece:
                     most = None if self._left is None else 1
-                    task = self._packing.packed_piece(future, functions, versions, most)
+                    task = self._packing.packed_piece(future, functions, most)
                 else:
-                    task = self._packing.packed(future, functions, versions, known)
+                    task = self._packing.packed(future, functions, known)
             except BaseException as error:
                 failed.append(self._unsendable(future, number, error))
                 continue
@@ -436,7 +435,7 @@ class Attendant:
         if tasks:
             self._since = monotonic()
             self._large = False
-            self.send((word, self._heard, functions, self._packing.taken_forgotten(), versions, tasks))
+            self.send((word, self._heard, functions, self._packing.taken_forgotten(), tasks))
         if failed:
             hub.exchange(self.place, failed, 0)
         return tasks[-1][0] if tasks else 0

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import weakref
 from collections.abc import Callable
+from itertools import count
 from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
+
+#: where the state of a function of ``__main__`` has the versions of the globals that it names
+VERSIONS = "_graphfutures_versions"
 
 
 class Function:
@@ -16,15 +21,13 @@ class Function:
 
     :param number: by which it is called.
     :param pickled: the function.
-    :param versions: of the names of ``__main__`` that it uses.
     """
 
-    __slots__ = ("bindings", "number", "pickled", "versions")
+    __slots__ = ("bindings", "number", "pickled")
 
-    def __init__(self, number: int, pickled: bytes, versions: dict[str, int], bindings: list[Any]) -> None:
+    def __init__(self, number: int, pickled: bytes, bindings: list[Any]) -> None:
         self.number = number
         self.pickled = pickled
-        self.versions = versions
         #: all that its pickle depends on, to be compared by identity
         self.bindings = bindings
 
@@ -39,7 +42,7 @@ class Functions:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[Any], Function]] = {}
-        self._numbers = 0
+        self._numbers = count(1)
         self._main: dict[str, tuple[Any, int]] = {}
         #: told the numbers of functions that are gone
         self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -55,28 +58,33 @@ class Functions:
         key = id(fn)
         known = self._known.get(key)
         bindings: list[Any] = []
-        names: set[str] = set()
         if cls is FunctionType:
             if known is not None and not known[1].bindings:
                 return known[1]
             if not _is_importable(fn):
-                bindings, names = _bindings(fn)
+                bindings = _bindings(fn)
         elif known is not None:
             return known[1]
         if known is not None and _same(known[1].bindings, bindings):
             return known[1]
-        pickled = cloudpickle.dumps(fn)
-        self._numbers += 1
-        versions = {name: self._version(name) for name in names}
-        function = Function(self._numbers, pickled, versions, bindings)
+        function = Function(next(self._numbers), self.dumps(fn), bindings)
         reference = weakref.ref(fn, self._gone(key, function.number))
         if known is not None:
             self._forget(known[1].number)
         self._known[key] = reference, function
         return function
 
-    def _version(self, name: str) -> int:
-        value = vars(sys.modules["__main__"]).get(name)
+    def dumps(self, value: Any) -> bytes:
+        """Pickle something for workers: its functions of ``__main__`` tell the versions of the globals they name.
+
+        :raises Exception: what pickling raises.
+        """
+        with io.BytesIO() as file:
+            _Pickler(file, self).dump(value)
+            return file.getvalue()
+
+    def version(self, name: str, value: Any) -> int:
+        """Of a name of ``__main__`` that is bound to something."""
         before, version = self._main.get(name, (None, -1))
         if version < 0 or before is not value:
             version += 1
@@ -101,6 +109,19 @@ class Functions:
             listener.forgotten.append(number)
 
 
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def __init__(self, file: Any, functions: Functions) -> None:
+        super().__init__(file)
+        self._functions = functions
+
+    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+        reduced = super()._dynamic_function_reduce(func)
+        if func.__globals__ is vars(sys.modules["__main__"]):
+            slots, version = reduced[2][1], self._functions.version
+            slots[VERSIONS] = {name: version(name, value) for name, value in slots["__globals__"].items()}
+        return reduced
+
+
 def _is_importable(fn: Any) -> bool:
     """Whether workers find it by its name, as pickle would."""
     name = getattr(fn, "__module__", None)
@@ -112,17 +133,13 @@ def _is_importable(fn: Any) -> bool:
     return found is fn
 
 
-def _bindings(fn: FunctionType) -> tuple[list[Any], set[str]]:
-    """All that the pickle of a function depends on, and the names of ``__main__`` among them."""
+def _bindings(fn: FunctionType) -> list[Any]:
+    """All that the pickle of a function depends on."""
     found: list[Any] = []
-    names: set[str] = set()
-    main = vars(sys.modules["__main__"])
     stack, seen = [fn], {fn}
     while stack:
         one = stack.pop()
         used = [one.__globals__[name] for name in _names(one.__code__) if name in one.__globals__]
-        if one.__globals__ is main:
-            names |= {name for name in _names(one.__code__) if name in main}
         for cell in one.__closure__ or ():
             try:
                 used.append(cell.cell_contents)
@@ -133,7 +150,7 @@ def _bindings(fn: FunctionType) -> tuple[list[Any], set[str]]:
             if type(value) is FunctionType and value not in seen and not _is_importable(value):
                 seen.add(value)
                 stack.append(value)
-    return found, names
+    return found
 
 
 def _names(code: CodeType) -> list[str]:

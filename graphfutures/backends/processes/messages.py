@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import mmap
 import pickle
+from contextlib import suppress
 from typing import Any, Final
 
 from graphfutures import errors
 
 # -- to the worker ----------------------------------------------------------------------------
 
-#: ``(RUN, heard, functions, forgotten, versions, tasks)``: run these in this order.  ``heard`` is the number of the
+#: ``(RUN, heard, functions, forgotten, tasks)``: run these in this order.  ``heard`` is the number of the
 #: last report that has arrived, ``functions`` maps numbers to pickles, ``forgotten`` are numbers of those that will
-#: not come again; ``versions`` see ``functions.Functions``.  A task, that is one attempt of
-#: it, has a ticket, the number by which this worker knows it: it is one of
-#: ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, the arguments that are
-#: values of tasks before it; ``(ticket, None, pickle of function, arguments and keyword arguments)``; the same without
-#: the ``None`` if values of tasks before it are among them; a piece of a map is ``(ticket, function, calls, None,
-#: None)``, its function by number or pickled, its calls see ``pieces.packed``.
+#: not come again.  A task, that is one attempt of it, has a ticket, the number by which this worker knows it, and is
+#: one of ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, arguments that are
+#: values of tasks before it; ``(ticket, None, pickle of function, arguments and keyword arguments)``, the function by
+#: number if it has one; the same without the ``None`` if values of tasks before it are among them; a piece of a map is
+#: ``(ticket, function, calls, None, None)``, its function by number or pickled, its calls see ``pieces.packed``.
 RUN: Final = "run"
 #: ``(RETURN, n)``: give back so many tasks that have not been started
 RETURN: Final = "return"
@@ -120,6 +120,34 @@ def held(ticket: int) -> Any:
     if how == PICKLED:
         return pickle.loads(outcome)
     raise HeldElsewhereError(ticket)
+
+
+def dumped(value: Any) -> bytes:
+    """In a worker: the pickle of a value.
+
+    :raises Exception: what pickling raises, with a note.
+    """
+    import cloudpickle
+
+    try:
+        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+    except Exception as error:
+        with suppress(Exception):
+            error.add_note(errors.value_cannot_be_sent())
+        raise
+
+
+def read_back(pickled: bytes) -> Any:
+    """A value that a worker has sent.
+
+    :raises Exception: what unpickling raises, with a note.
+    """
+    try:
+        return pickle.loads(pickled)
+    except Exception as error:
+        with suppress(Exception):
+            error.add_note(errors.value_cannot_be_read())
+        raise
 
 
 class RemoteTracebackError(Exception):

@@ -6,8 +6,6 @@ from collections import deque
 from itertools import count
 from typing import Any
 
-import cloudpickle
-
 from graphfutures.backends.processes import pieces
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.messages import PLAIN, Held
@@ -38,13 +36,11 @@ class Packing:
         self,
         future: GraphFuture[Any],
         functions: dict[int, Any],
-        versions: dict[str, int],
         known: dict[int, int | None],
     ) -> tuple[Any, ...]:
         """A task as it is sent: see ``messages.RUN``.
 
         :param functions: those that are sent with it are added.
-        :param versions: see ``Functions``.
         :param known: the numbers of functions that were looked up for this message.
         :raises BaseException: what pickling raises.
         """
@@ -65,35 +61,32 @@ class Packing:
                 args = values
             elif plan is not None:
                 args, kwargs = fill(args, kwargs or {}, plan, self._value_or_held, future)
-        if not kwargs:
+        function: Any = known.get(id(fn), self)
+        if function is self:
+            function = known[id(fn)] = self._number_of(fn, functions)
+        if function is not None and not kwargs:
             for value in args:
                 if type(value) not in PLAIN:
                     break
             else:
-                function = known.get(id(fn), self)
-                if function is self:
-                    function = known[id(fn)] = self._number_of(fn, functions, versions)
-                if function is not None:
-                    if holes:
-                        return next(self._numbers), function, tuple(args), holes
-                    return next(self._numbers), function, tuple(args)
+                if holes:
+                    return next(self._numbers), function, tuple(args), holes
+                return next(self._numbers), function, tuple(args)
         if holes:
             args = list(args)
             for position, ticket in holes:
                 args[position] = Held(ticket)
-        pickled = cloudpickle.dumps((fn, tuple(args), kwargs or {}))
+        pickled = self._functions.dumps((fn if function is None else function, tuple(args), kwargs or {}))
         return (next(self._numbers), pickled) if future.unmet else (next(self._numbers), None, pickled)
 
-    def packed_piece(
-        self, piece: Piece, functions: dict[int, Any], versions: dict[str, int], most: int | None
-    ) -> tuple[Any, ...] | None:
+    def packed_piece(self, piece: Piece, functions: dict[int, Any], most: int | None) -> tuple[Any, ...] | None:
         """A piece of a map as it is sent, None if no calls are left for it.
 
         :param most: how many calls it may have.
         """
         fn = piece.mapped.fn
-        function = self._number_of(fn, functions, versions) or cloudpickle.dumps(fn)
-        calls = pieces.packed(piece, most)
+        function = self._number_of(fn, functions) or self._functions.dumps(fn)
+        calls = pieces.packed(piece, most, self._functions.dumps)
         return (next(self._numbers), function, calls, None, None) if calls else None
 
     def taken_forgotten(self) -> list[int]:
@@ -112,11 +105,11 @@ class Packing:
             return Held(self.tickets.get(need.serial, 0))
         return value_of(source)
 
-    def _number_of(self, fn: Any, functions: dict[int, Any], versions: dict[str, int]) -> int | None:
+    def _number_of(self, fn: Any, functions: dict[int, Any]) -> int | None:
         found = self._functions.find(fn)
         if found is None:
             return None
         if found.number not in self._sent:
             self._sent.add(found.number)
-            functions[found.number] = found.pickled, found.versions
+            functions[found.number] = found.pickled
         return found.number

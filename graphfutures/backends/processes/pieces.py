@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import pickle
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
-import cloudpickle
-
 from graphfutures import errors
-from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, error_of, raised
+from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, dumped, error_of, raised, read_back
 from graphfutures.crashes import worker_crashed
 from graphfutures.futures import GraphFuture
 from graphfutures.pieces import Piece
@@ -28,10 +26,11 @@ BUDGET = 0.01
 # -- for attendants -----------------------------------------------------------------------------
 
 
-def packed(piece: Piece, most: int | None) -> bytes | list[bytes] | None:
+def packed(piece: Piece, most: int | None, dumps: Callable[[Any], bytes]) -> bytes | list[bytes] | None:
     """What a worker is sent of the calls of a piece; None if nothing is left to be called.
 
     :param most: how many calls it may have.
+    :param dumps: pickles what does not go into messages.
     :return: the arguments in columns, pickled, if they are of types that go into messages; else those of each call.
     """
     mapped = piece.mapped
@@ -39,7 +38,7 @@ def packed(piece: Piece, most: int | None) -> bytes | list[bytes] | None:
         calls = mapped.calls[piece.start : piece.stop]
         columns = [calls] if mapped.single else list(zip(*calls, strict=True))
         if not _are_plain(columns):
-            if found := _each(piece, calls):
+            if found := _each(piece, calls, dumps):
                 return found
             continue
         pickled = pickle.dumps(columns, protocol=pickle.HIGHEST_PROTOCOL)
@@ -58,13 +57,13 @@ def _are_plain(columns: Sequence[Sequence[Any]]) -> bool:
         return False
 
 
-def _each(piece: Piece, calls: list[Any]) -> list[bytes]:
+def _each(piece: Piece, calls: list[Any], dumps: Callable[[Any], bytes]) -> list[bytes]:
     """The arguments of each call, pickled, as far as they go into one message."""
     found: list[bytes] = []
     size = 0
     for number, args in enumerate(calls, 1):
         try:
-            pickled = cloudpickle.dumps((args,) if piece.mapped.single else args)
+            pickled = dumps((args,) if piece.mapped.single else args)
         except BaseException as error:
             if found:
                 piece.mapped.give_back(piece, len(calls) - number + 1)  # its turn will come
@@ -102,7 +101,7 @@ def take(piece: Piece, outcomes: list[Any], back: int) -> None:
             if type(outcome) is tuple:
                 how, pickled = outcome
                 try:
-                    value = pickle.loads(pickled) if how == PICKLED else None
+                    value = read_back(pickled) if how == PICKLED else None
                     failure = error_of(pickled) if how == RAISED else None
                 except BaseException as error:
                     failure = error.with_traceback(None)
@@ -173,9 +172,9 @@ class Run:
                 return
             try:
                 if type(args) is bytes:
-                    args = loads(args, None)
+                    args = loads(args)
                 value = fn(*args)
-                ended(value if type(value) in PLAIN else (PICKLED, cloudpickle.dumps(value)))
+                ended(value if type(value) in PLAIN else (PICKLED, dumped(value)))
             except BaseException as error:
                 trace = error.__traceback__
                 ended((RAISED, raised(error.with_traceback(trace.tb_next if trace is not None else None))))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import signal
 import threading
 from _thread import RLock
@@ -19,8 +18,6 @@ from itertools import count
 from time import sleep
 from typing import Any
 from uuid import uuid4
-
-import cloudpickle
 
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
@@ -105,8 +102,8 @@ class Processes(Serving):
             return None
         found = self.functions.find(self._initializer)
         if found is None:
-            return pickle.dumps((cloudpickle.dumps(self._initializer), {}))
-        return pickle.dumps((found.pickled, found.versions))
+            return self.functions.dumps(self._initializer)
+        return found.pickled
 
     # -- for the hub --------------------------------------------------------------------------
 
