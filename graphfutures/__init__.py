@@ -10,22 +10,41 @@ from concurrent.futures import (
     as_completed,
     wait,
 )
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from graphfutures.arguments import allow_failure, quote, value
-from graphfutures.current import blocked, current_executor, current_task
-from graphfutures.errors import BrokenGraphError, DeadlockError, GraphFuturesError, TaskFailedError, TaskTimeoutError
-from graphfutures.executor import GraphExecutor, unpack
-from graphfutures.futures import GraphFuture
-from graphfutures.lazy import Delayed, compute, delayed
-from graphfutures.schedulers import get, set_options
-
-# Found as attributes, and not by ``import *``, which would hide a module of the standard library.
-from graphfutures import multiprocessing as multiprocessing  # isort: skip
-from graphfutures import synchronous as synchronous, threaded as threaded  # isort: skip
-
 if TYPE_CHECKING:
+    from graphfutures import multiprocessing as multiprocessing  # isort: skip
+    from graphfutures import synchronous as synchronous, threaded as threaded  # isort: skip
+    from graphfutures.arguments import allow_failure, quote, value
     from graphfutures.crashes import WorkerCrashedError
+    from graphfutures.current import blocked, current_executor, current_task
+    from graphfutures.errors import (
+        BrokenGraphError,
+        DeadlockError,
+        GraphFuturesError,
+        TaskFailedError,
+        TaskTimeoutError,
+    )
+    from graphfutures.executor import GraphExecutor, unpack
+    from graphfutures.futures import GraphFuture
+    from graphfutures.lazy import Delayed, compute, delayed
+    from graphfutures.schedulers import get, set_options
+
+#: where each name is found when it is asked for; a worker process, which asks for none, starts in half the time
+_HOMES = {
+    **dict.fromkeys(("allow_failure", "quote", "value"), "arguments"),
+    **dict.fromkeys(("blocked", "current_executor", "current_task"), "current"),
+    **dict.fromkeys(("BrokenGraphError", "DeadlockError", "GraphFuturesError"), "errors"),
+    **dict.fromkeys(("TaskFailedError", "TaskTimeoutError"), "errors"),
+    **dict.fromkeys(("GraphExecutor", "unpack"), "executor"),
+    **dict.fromkeys(("Delayed", "compute", "delayed"), "lazy"),
+    **dict.fromkeys(("get", "set_options"), "schedulers"),
+    "GraphFuture": "futures",
+    "WorkerCrashedError": "crashes",
+}
+#: found as attributes, and not by ``import *``, which would hide a module of the standard library
+_MODULES = ("multiprocessing", "synchronous", "threaded")
 
 __all__ = [
     "ALL_COMPLETED",
@@ -62,8 +81,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "WorkerCrashedError":  # its base brings half of multiprocessing
-        from graphfutures.crashes import WorkerCrashedError
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found
 
-        return WorkerCrashedError
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES, *_MODULES]

@@ -7,7 +7,6 @@ its thread reads what comes, and runs what it waits for, where the attendant say
 from __future__ import annotations
 
 import pickle
-from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
@@ -27,20 +26,20 @@ from graphfutures.backends.processes.messages import CALLED_OFF, RAISED, VALUE
 from graphfutures.backends.processes.nested import of_worker
 from graphfutures.calls import Allowed, Lazy, Quote, fill, name_of
 from graphfutures.core.circles import AnyOf
-from graphfutures.core.graph import Place, Task, Wait
+from graphfutures.core.graph import Task, Wait
 from graphfutures.core.states import CANCELLED, DONE, FAILED, WAITING
 from graphfutures.current import here
 from graphfutures.door import Door
 from graphfutures.externals import External, StandIns
 from graphfutures.futures import GraphFuture
 from graphfutures.lending import has_room
+from graphfutures.worker.running import Running, here_runs
 
 if TYPE_CHECKING:
     from graphfutures.worker.loop import Worker
 
 #: how many functions of others are kept
 MANY = 256
-_there: list[Inside] = []
 
 
 class Far(GraphFuture[Any]):
@@ -50,44 +49,19 @@ class Far(GraphFuture[Any]):
 
     def __reduce__(self) -> Any:
         inside: Any = self._owner
-        if inside.telling:
+        if inside.running.telling:
             return of_worker, (self.serial,)
         return super().__reduce__()
 
     def __del__(self) -> None:
         inside: Any = self._owner
-        inside.forgotten.append(self.serial)
+        inside.running.forgotten.append(self.serial)
 
     @property
     def key(self) -> str:
         """The name and a number, unique in its executor."""
         inside: Any = self._owner
         return str(inside.ask("key", self.serial))
-
-
-class Running:
-    """The task that this worker runs, as far as its own code may ask for it.
-
-    :param inside: what it submits through.
-    """
-
-    place = Place("here", 1)
-    special = False
-    limit = None
-
-    def __init__(self, inside: Inside) -> None:
-        self._owner = inside
-        self.serial = -1
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("name", "key", "attempt"):
-            raise AttributeError(name)
-        found = dict(zip(("name", "key", "attempt"), self._owner.ask("task", self._owner.ticket), strict=True))
-        return found[name]
-
-    def done(self) -> bool:
-        """Whether it has settled: whoever asks this is still running."""
-        return False
 
 
 class Hole:
@@ -110,25 +84,11 @@ class Inside:
     cancel_wanted = None
     ended = False
 
-    def __init__(self, worker: Worker, token: str, max_workers: int) -> None:
-        self.token = token
-        self.max_workers = max_workers
+    def __init__(self, worker: Worker, running: Running) -> None:
+        self.running = running
         self.stand_ins = StandIns()
         self.waits: dict[Any, Sequence[Task]] = {}
         self.futures: WeakValueDictionary[int, Far] = WeakValueDictionary()
-        self.forgotten: deque[int] = deque()
-        #: whether a value is being pickled, in which futures may stand
-        self.telling = False
-        #: the ticket of the task that runs, and of those that wait beneath it
-        self.ticket = 0
-        #: when it would have begun, had it not waited
-        self.began = 0.0
-        #: the wait in which nothing is to be run but what is said, 0 if there is none
-        self.waiting = 0
-        #: how many waits there are in which the main thread does not read
-        self.lent_out = 0
-        #: tasks to be run inside the present wait
-        self.queue: deque[Any] = deque()
         self.values: Sequence[Any] = ()
         self._worker = worker
         self._numbers = count(1)
@@ -137,9 +97,7 @@ class Inside:
         self._functions = Functions()
         self._opened: dict[bytes, Any] = {}
         self._callbacks = Callbacks("graphfutures")
-        self._thread = get_ident()
         self._executor = InsideExecutor(self)
-        _there[:] = [self]
 
     def door(self) -> InsideExecutor:
         """The executor."""
@@ -226,7 +184,7 @@ class Inside:
         future = Far(self, next(self._numbers), name=name)
         future.state = WAITING
         self.futures[future.serial] = future
-        ticket = self.ticket if here.task is not None else 0
+        ticket = self.running.ticket if here.task is not None else 0
         self._worker.send((messages.SUBMIT, ticket, future.serial, name, options, pickled, needs))
         return future
 
@@ -259,14 +217,14 @@ class Inside:
         worker = self._worker
         number = next(self._numbers)
         with worker.reading:
-            self.waiting = number
+            self.running.waiting = number
             back = worker.taken_back()
         numbers = [need.serial for need in needs]
         worker.tell()
         if worker.page is not None:
             worker.page.since(inf)
         runs = serves and has_room(2)
-        worker.send((messages.WAIT, self.ticket, number, numbers, every, exact, serves, runs, back))
+        worker.send((messages.WAIT, self.running.ticket, number, numbers, every, exact, serves, runs, back))
         return number, perf_counter()
 
     def until_gone(self, number: int, since: float, *, again: bool = False) -> None:
@@ -278,27 +236,27 @@ class Inside:
         worker = self._worker
         while True:
             worker.tell()
-            worker.listen(lambda: number in self._went or self.queue)
+            worker.listen(lambda: number in self._went or self.running.queue)
             if number in self._went:
                 break
-            self._run_inside(self.queue.popleft(), number)
+            self._run_inside(self.running.queue.popleft(), number)
         error = self._went.pop(number)
         if again and error is None:
             return
-        self.waiting = 0
-        self.began += perf_counter() - since
+        self.running.waiting = 0
+        self.running.began += perf_counter() - since
         if worker.page is not None:
-            worker.page.since(self.began)
+            worker.page.since(self.running.began)
         if error is not None:
             raise messages.error_of(error)
 
     def _run_inside(self, task: Any, number: int) -> None:
-        ticket, began = self.ticket, self.began
-        self.waiting = 0
+        ticket, began = self.running.ticket, self.running.began
+        self.running.waiting = 0
         self._worker.attempt(task)
         self._worker.tell()
-        self.ticket, self.began = ticket, began
-        self.waiting = number
+        self.running.ticket, self.running.began = ticket, began
+        self.running.waiting = number
         if self._worker.page is not None:
             self._worker.page.started(ticket)
             self._worker.page.since(inf)
@@ -375,18 +333,18 @@ class Lent:
         inside = self._inside
         needs = [need for need in self._needs if inside.is_far(need)]
         exact = self._exact if all(map(inside.is_far, self._exact)) else ()
-        if exact and not (type(exact) is AnyOf and inside.max_workers > 1):
+        if exact and not (type(exact) is AnyOf and inside.running.max_workers > 1):
             inside.serve(exact, every=type(exact) is not AnyOf)
             exact = ()
         self._wait = inside.begin(exact or needs, every=self._every, exact=bool(exact), serves=False)
         inside.until_gone(*self._wait, again=True)
-        inside.lent_out += 1
+        inside.running.lent_out += 1
         inside._worker.look()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         inside = self._inside
-        inside.lent_out -= 1
+        inside.running.lent_out -= 1
         inside._worker.send((messages.BACK, self._wait[0], self.at_once or kind is TimeoutError))
         inside.until_gone(*self._wait)
 
@@ -404,13 +362,13 @@ class InsideExecutor(Door):
     def __init__(self, inside: Inside, options: Mapping[str, Any] | None = None) -> None:
         self._inside = inside
         self._options = options
-        self._max_workers = inside.max_workers
+        self._max_workers = inside.running.max_workers
 
     def __repr__(self) -> str:
         return f"<GraphExecutor, max_workers={self._max_workers}, from inside one of its tasks>"
 
     def __reduce__(self) -> Any:
-        return arrived, ((self._inside.token,), self._options)
+        return arrived, ((self._inside.running.token,), self._options)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> GraphFuture[Any]:
         """See ``GraphExecutor.submit``."""
@@ -477,11 +435,12 @@ def arrived(tokens: Sequence[str], options: Mapping[str, Any] | None = None) -> 
 
     :raises TypeError: anywhere else.
     """
-    for inside in _there:
-        if inside.token in tokens:
+    for running in here_runs:
+        if running.token in tokens:
+            inside = running._owner
             return inside.door() if options is None else InsideExecutor(inside, options)
     raise errors.executor_elsewhere()
 
 
 def _filled(number: int) -> Any:
-    return _there[0].values[number]
+    return here_runs[0]._owner.values[number]

@@ -39,11 +39,11 @@ from graphfutures.backends.processes.messages import (
     kept,
     opened,
 )
-from graphfutures.backends.processes.pieces import Run
 from graphfutures.backends.processes.waiting import Messages
 from graphfutures.bells import Doorbell
 from graphfutures.current import here
-from graphfutures.worker.inside import Inside, Running
+from graphfutures.worker.piece import Run
+from graphfutures.worker.running import Running
 
 #: seconds after which the outcome of a task is told, whatever runs then
 SOON = 0.01
@@ -68,8 +68,7 @@ class Worker(Doorbell):
         #: held by who reads what comes
         self.reading = threading.Lock()
         self.namespace = Namespace()
-        #: what tasks here submit through
-        self.inside = Inside(self, token, max_workers)
+        self.running = Running(self, token, max_workers)
         self._queue: deque[Any] = deque()
         self._functions: dict[int, Any] = {}
         self._outcomes: list[tuple[int, int, Any, float, float]] = []
@@ -97,7 +96,7 @@ class Worker(Doorbell):
     def work(self) -> None:
         """The main thread's work, until it is told to leave."""
         queue, outcomes, since = self._queue, self._outcomes, perf_counter()
-        here.task = Running(self.inside)
+        here.task = self.running
         while True:
             try:
                 task = queue.popleft()
@@ -136,7 +135,7 @@ class Worker(Doorbell):
                 if not self._busy:
                     self._bell.acquire()
             for _ in range(PATIENCE):
-                if self.inside.lent_out:
+                if self.running.lent_out:
                     there.found(SOON)
                 else:
                     self._bell.acquire(timeout=SOON)
@@ -175,15 +174,15 @@ class Worker(Doorbell):
             self._drop(*what)
         elif word == messages.INSIDE:
             self._learn(*what[:3])
-            self.inside.queue.extend(what[3])
+            self.running.queue.extend(what[3])
         elif word == messages.LEAVE:
             self._queue.append(None)
         else:
-            self.inside.heard(word, what)
+            self.running._owner.heard(word, what)
 
     def _run_these(self, heard: int, functions: Any, forgotten: Any, tasks: list[Any]) -> None:
         self._learn(heard, functions, forgotten)
-        if self.inside.waiting:  # they were under way when the wait began
+        if self.running.waiting:  # they were under way when the wait began
             self._returned.append([task[0] for task in tasks])
         else:
             self._queue.extend(tasks)
@@ -234,9 +233,9 @@ class Worker(Doorbell):
     def attempt(self, task: Any) -> None:
         """Run a task."""
         how, outcome = SKIPPED, None
-        inside, page = self.inside, self.page
-        inside.ticket = ticket = task[0]
-        inside.began = start = perf_counter()
+        running, page = self.running, self.page
+        running.ticket = ticket = task[0]
+        running.began = start = perf_counter()
         if page is not None:
             page.since(start)
             page.started(ticket)
@@ -248,9 +247,9 @@ class Worker(Doorbell):
                     number, fn = fn, self._functions[fn]
                     if type(fn) is bytes:
                         fn = self._loaded(number)
-                        start = inside.began
+                        start = running.began
                 if fn is opened:
-                    fn, args, kwargs = inside.open(*args)
+                    fn, args, kwargs = running._owner.open(*args)
                 if (kind := _name_of(fn)) not in self._quick:
                     self.tell()  # now: code of C may keep the watch from it
                 value = fn(*args, **kwargs)
@@ -259,7 +258,7 @@ class Worker(Doorbell):
                 fn = self._functions[kind]
                 if type(fn) is bytes:
                     fn = self._loaded(kind)
-                    start = inside.began
+                    start = running.began
                 args = task[2]
                 if len(task) == 4:
                     args = list(args)
@@ -268,7 +267,7 @@ class Worker(Doorbell):
                 if kind not in self._quick:
                     self.tell()
                 if fn is opened:
-                    fn, args, kwargs = inside.open(*args)
+                    fn, args, kwargs = running._owner.open(*args)
                     value = fn(*args, **kwargs)
                 else:
                     value = fn(*args)
@@ -277,7 +276,7 @@ class Worker(Doorbell):
             if type(value) in PLAIN:
                 outcome = value
             else:
-                inside.telling = True
+                running.telling = True
                 outcome = messages.dumped(value)
                 how = PICKLED
         except HeldElsewhereError:
@@ -290,8 +289,8 @@ class Worker(Doorbell):
             self._quick.discard(kind)
         elif kind not in self._quick:
             self._quick.add(kind)
-        if inside.telling:
-            inside.telling = False
+        if running.telling:
+            running.telling = False
         kept[ticket] = how, outcome
         self._outcomes.append((ticket, how, outcome, start, stop))
         if page is not None:
@@ -299,9 +298,9 @@ class Worker(Doorbell):
 
     def _run_piece(self, ticket: int, function: Any, calls: Any, *_: None) -> None:
         run = Run(ticket, calls)
-        inside, page = self.inside, self.page
-        inside.ticket = ticket
-        inside.began = run.start
+        running, page = self.running, self.page
+        running.ticket = ticket
+        running.began = run.start
         if page is not None:
             page.started(ticket)
         try:
@@ -327,7 +326,7 @@ class Worker(Doorbell):
         if self.page is not None:
             self.page.since(inf)
         fn = self._functions[number] = self.namespace.loads(self._functions[number])
-        self.inside.began = start = perf_counter()
+        self.running.began = start = perf_counter()
         if self.page is not None:
             self.page.since(start)
         return fn
@@ -337,7 +336,7 @@ class Worker(Doorbell):
 
         :param wait: False if it is not to be done while another thread does it.
         """
-        gone = self.inside.forgotten
+        gone = self.running.forgotten
         if not (self._outcomes or self._returned or self._piece or gone) or not self._sending.acquire(wait):
             return
         try:

@@ -82,6 +82,9 @@ PIECE: Final = 5
 #: how many items the tuple of a task has that may be given back: one without inputs that come before it, or a piece
 FREE: Final = (3, 5)
 
+#: seconds after which a worker ends a piece, before the next call
+BUDGET: Final = 0.01
+
 #: types whose instances go into a message as they are
 PLAIN: Final[frozenset[type]] = frozenset({type(None), bool, int, float, complex, str, bytes})
 

@@ -1,0 +1,75 @@
+"""The task that a worker process runs, and what its loop has to know of tasks that wait.
+
+What tasks may do beside that is in ``inside.py``, which is read when the first one does: a worker is to start quickly.
+"""
+
+from __future__ import annotations
+
+from _thread import RLock
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from graphfutures.core.graph import Place
+
+if TYPE_CHECKING:
+    from graphfutures.worker.inside import Inside
+    from graphfutures.worker.loop import Worker
+
+#: the one of this process, if it is a worker
+here_runs: list[Running] = []
+
+
+class Running:
+    """What stands for the task of a worker where its own code asks for it.
+
+    :param worker: that runs it.
+    :param token: by which the executor is known.
+    :param max_workers: of that executor.
+    """
+
+    place = Place("here", 1)
+    special = False
+    limit = None
+    serial = -1
+
+    def __init__(self, worker: Worker, token: str, max_workers: int) -> None:
+        self.token = token
+        self.max_workers = max_workers
+        #: the ticket of the task
+        self.ticket = 0
+        #: when it would have begun, had it not waited
+        self.began = 0.0
+        #: whether its value is being pickled, in which futures may stand
+        self.telling = False
+        #: the wait in which nothing is to be run but what is said, 0 if there is none
+        self.waiting = 0
+        #: how many waits there are in which the main thread does not read
+        self.lent_out = 0
+        #: tasks to be run inside the present wait
+        self.queue: deque[Any] = deque()
+        #: the numbers of futures that nobody here has any more
+        self.forgotten: deque[int] = deque()
+        self._worker = worker
+        self._inside: Inside | None = None
+        self._making = RLock()
+        here_runs[:] = [self]
+
+    @property
+    def _owner(self) -> Inside:
+        """What it submits and waits through."""
+        if self._inside is None:
+            with self._making:
+                if self._inside is None:
+                    from graphfutures.worker.inside import Inside
+
+                    self._inside = Inside(self._worker, self)
+        return self._inside
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("name", "key", "attempt"):
+            raise AttributeError(name)
+        return dict(zip(("name", "key", "attempt"), self._owner.ask("task", self.ticket), strict=True))[name]
+
+    def done(self) -> bool:
+        """Whether it has settled: whoever asks this is still running."""
+        return False
