@@ -220,8 +220,8 @@ class Processes(Serving):
     # -- slots: one more worker than these may be there for each that waits and has lent its own ----
 
     def has_slot(self, attendant: Attendant) -> bool:
-        """Whether a worker has a slot, or could have one."""
-        return attendant.has_slot or (not self._resuming and self._used() < self.max_workers)
+        """Whether a worker has a slot, or could have one, for something new."""
+        return not self._resuming and (attendant.has_slot or self._used() < self.max_workers)
 
     def take_slot(self, attendant: Attendant, *, forced: bool = False, first: bool = False) -> bool:
         """Whether a worker has a slot from now on.
@@ -315,6 +315,8 @@ class Processes(Serving):
             self._lent.discard(attendant)
             if attendant in self._resuming:
                 self._resuming.remove(attendant)
+        for following in self._resuming[:1]:
+            following.ring()
         self._stillborn = 0 if attendant.reported or attendant.hand else self._stillborn + 1
         facts: list[Finished] = []
         for ticket, future, number in attendant.started():
