@@ -263,6 +263,7 @@ class Attendant:
             if self.nested.has_news or (
                 self._room() and (hub.has_posts() or (hub.has_ready() and pool.has_slot(self)))
             ):
+                self._message = waiting.wait(0)
                 return True
             if self.hand:
                 seconds = LOOK if self.has_queue else inf
