@@ -128,10 +128,7 @@ def stop(door: Door, serials: set[int], error: BaseException) -> None:
     :param serials: the numbers of its tasks.
     :param error: why; after an interrupt nobody waits, and what these tasks have submitted is cancelled as well.
     """
-    hub = door._hub
-    tasks = [
-        task for task in (*tuple(hub.scheduler.unsettled), *hub.inbox, *hub._posts) if isinstance(task, GraphFuture)
-    ]
+    tasks = door.pending()
     if isinstance(error, Exception):
         left = [task for task in tasks if task.serial in serials]
         cancel_all(left)

@@ -149,6 +149,12 @@ class Door(Executor):
         hub.wake_unless_waiting(tasks)
         return future
 
+    def pending(self) -> list[GraphFuture[Any]]:
+        """What was submitted and has not settled."""
+        hub = self._hub
+        tasks = (*tuple(hub.scheduler.unsettled), *hub.inbox, *hub._posts)
+        return [task for task in tasks if isinstance(task, GraphFuture)]
+
     def _check(self, fn: Any) -> None:
         """Raise what ``submit`` raises before it does anything."""
         if not callable(fn) or issubclass(type(fn), Lazy):

@@ -35,7 +35,8 @@ def _alive() -> list[Hub]:
     return [hub for reference in tuple(_hubs.values()) if (hub := reference()) is not None]
 
 
-def _at_exit() -> None:
+def at_exit() -> None:
+    """End all executors of this process that are still open."""
     _exiting.append(True)
     hubs = [hub for hub in _alive() if not hub.ended and not hub.abandoned]
     for hub in hubs:
@@ -135,6 +136,6 @@ def _in_forked_child() -> None:
         hub.forked()
 
 
-exits.at_exit(_at_exit)
+exits.at_exit(at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_forked_child)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait as wait_for
 from itertools import count
 from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 import cloudpickle
 
@@ -31,7 +32,7 @@ from graphfutures.core.states import CANCELLED, DONE, FAILED, WAITING
 from graphfutures.current import here
 from graphfutures.door import Door
 from graphfutures.externals import External, StandIns
-from graphfutures.futures import GraphFuture
+from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.lending import has_room
 from graphfutures.worker.running import Running, here_runs
 
@@ -64,19 +65,6 @@ class Far(GraphFuture[Any]):
         return str(inside.ask("key", self.serial))
 
 
-class Hole:
-    """In a pickled call, the place of a value that comes with it.
-
-    :param number: which of the values.
-    """
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def __reduce__(self) -> Any:
-        return _filled, (self._number,)
-
-
 class Inside:
     """What the tasks of a worker submit through; the owner of their futures."""
 
@@ -89,7 +77,6 @@ class Inside:
         self.stand_ins = StandIns()
         self.waits: dict[Any, Sequence[Task]] = {}
         self.futures: WeakValueDictionary[int, Far] = WeakValueDictionary()
-        self.values: Sequence[Any] = ()
         self._worker = worker
         self._numbers = count(1)
         self._went: dict[int, bytes | None] = {}
@@ -167,7 +154,7 @@ class Inside:
             future: Any = source.future if type(source) is Allowed else source
             if self.is_far(future):
                 needs.append((future.serial, future is not source))
-                return Hole(len(needs) - 1)
+                return messages.Hole(len(needs) - 1)
             if type(source) is Quote:
                 return source.value
             if future.done() and not future.cancelled() and future.exception() is None:
@@ -190,11 +177,7 @@ class Inside:
 
     def open(self, pickled: bytes, *values: Any) -> tuple[Any, Any, Any]:
         """The function, the arguments and the keyword arguments of a call that was submitted in a worker."""
-        outer, self.values = self.values, values
-        try:
-            function, args, kwargs = self._worker.namespace.loads(pickled)
-        finally:
-            self.values = outer
+        function, args, kwargs = messages.filled(pickled, values, self._worker.namespace.loads)
         fn = self._opened.get(function)
         if fn is None:
             if len(self._opened) >= MANY:
@@ -328,6 +311,7 @@ class Lent:
         self._every = every
         #: whether the task goes on without waiting for a free slot
         self.at_once = False
+        self._wait: tuple[int, float] | None = None
 
     def __enter__(self) -> Self:
         inside = self._inside
@@ -335,7 +319,7 @@ class Lent:
         exact = self._exact if all(map(inside.is_far, self._exact)) else ()
         if exact and not (type(exact) is AnyOf and inside.running.max_workers > 1):
             inside.serve(exact, every=type(exact) is not AnyOf)
-            exact = ()
+            return self  # there is nothing left to wait for
         self._wait = inside.begin(exact or needs, every=self._every, exact=bool(exact), serves=False)
         inside.until_gone(*self._wait, again=True)
         inside.running.lent_out += 1
@@ -344,6 +328,8 @@ class Lent:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         inside = self._inside
+        if self._wait is None:
+            return
         inside.running.lent_out -= 1
         inside._worker.send((messages.BACK, self._wait[0], self.at_once or kind is TimeoutError))
         inside.until_gone(*self._wait)
@@ -362,6 +348,7 @@ class InsideExecutor(Door):
     def __init__(self, inside: Inside, options: Mapping[str, Any] | None = None) -> None:
         self._inside = inside
         self._options = options
+        self._mine: WeakSet[Far] = WeakSet()  # of a view
         self._max_workers = inside.running.max_workers
 
     def __repr__(self) -> str:
@@ -374,7 +361,12 @@ class InsideExecutor(Door):
         """See ``GraphExecutor.submit``."""
         if not callable(fn) or issubclass(type(fn), Lazy):
             raise errors.not_callable(fn)
-        return self._inside.submit(fn, args, kwargs, self._options, None)
+        if self._shutdown:
+            raise RuntimeError(errors.AFTER_SHUTDOWN)
+        future = self._inside.submit(fn, args, kwargs, self._options, None)
+        if self._options is not None:
+            self._mine.add(future)
+        return future
 
     def post(self, fn: Callable[..., Any], args: tuple[Any, ...], name: str, **traits: Any) -> GraphFuture[Any]:
         """See ``Door.post``."""
@@ -384,6 +376,10 @@ class InsideExecutor(Door):
         if traits.get("terms") is not None:
             options["retries"] = traits["terms"].retries
         return self._inside.submit(fn, args, {}, options or None, str(name))
+
+    def pending(self) -> list[GraphFuture[Any]]:
+        """See ``Door.pending``: as far as they were submitted here."""
+        return [future for future in self._inside.futures.values() if not future._settled]
 
     def _lane_of_pieces(self) -> None:
         return None  # calls of a map are tasks of their own
@@ -425,9 +421,16 @@ class InsideExecutor(Door):
         return self.get(graph, keys, **keywords)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """See ``GraphExecutor.shutdown``: inside a task it does not wait."""
+        """See ``GraphExecutor.shutdown``: inside a task that does not wait, but that of a view does."""
         if self._options is None:
             self._inside.ask("shutdown", cancel_futures)
+            return
+        self._shutdown = True
+        mine = list(self._mine)
+        if cancel_futures:
+            cancel_all(mine)
+        if wait:
+            wait_for(mine)
 
 
 def arrived(tokens: Sequence[str], options: Mapping[str, Any] | None = None) -> InsideExecutor:
@@ -440,7 +443,3 @@ def arrived(tokens: Sequence[str], options: Mapping[str, Any] | None = None) -> 
             inside = running._owner
             return inside.door() if options is None else InsideExecutor(inside, options)
     raise errors.executor_elsewhere()
-
-
-def _filled(number: int) -> Any:
-    return here_runs[0]._owner.values[number]

@@ -276,8 +276,7 @@ class Worker(Doorbell):
             if type(value) in PLAIN:
                 outcome = value
             else:
-                running.telling = True
-                outcome = messages.dumped(value)
+                outcome = running.dumped(value)
                 how = PICKLED
         except HeldElsewhereError:
             stop = perf_counter()
@@ -289,8 +288,6 @@ class Worker(Doorbell):
             self._quick.discard(kind)
         elif kind not in self._quick:
             self._quick.add(kind)
-        if running.telling:
-            running.telling = False
         kept[ticket] = how, outcome
         self._outcomes.append((ticket, how, outcome, start, stop))
         if page is not None:
@@ -315,7 +312,7 @@ class Worker(Doorbell):
         else:
             run.begin()
             self._piece = run  # not before, so that the time that it has is for the calls
-            run.work(fn, self.namespace.loads)
+            run.work(fn, self.namespace.loads, running.dumped)
             self._piece = None  # before its outcomes are to be told, so that none is told twice
         self._outcomes.append((ticket, PIECE, (run.outcomes, run.cut()), run.start, perf_counter()))
         if page is not None:
@@ -445,3 +442,6 @@ def main(
     except BaseException:  # a signal handler of the user's has raised between tasks
         connection.close()  # so that this is heard of now: threads of the user's may keep the process
         raise
+    here.task = None
+    if "graphfutures.ending" in sys.modules:  # executors of tasks; multiprocessing waits for their processes first
+        sys.modules["graphfutures.ending"].at_exit()

@@ -7,7 +7,7 @@ from collections import deque
 from time import perf_counter
 from typing import Any
 
-from graphfutures.backends.processes.messages import BUDGET, PICKLED, PLAIN, RAISED, dumped, raised
+from graphfutures.backends.processes.messages import BUDGET, PICKLED, PLAIN, RAISED, raised
 
 
 class Run:
@@ -29,10 +29,11 @@ class Run:
         """From now on it takes time."""
         self.start = perf_counter()
 
-    def work(self, fn: Any, loads: Any) -> None:
+    def work(self, fn: Any, loads: Any, dumps: Any) -> None:
         """Call a function again and again, until the calls or the time are over.
 
         :param loads: reads what was pickled.
+        :param dumps: pickles values.
         """
         following, ended = self._calls.popleft, self.outcomes.append
         end = self.start + BUDGET
@@ -45,7 +46,7 @@ class Run:
                 if type(args) is bytes:
                     args = loads(args)
                 value = fn(*args)
-                ended(value if type(value) in PLAIN else (PICKLED, dumped(value)))
+                ended(value if type(value) in PLAIN else (PICKLED, dumps(value)))
             except BaseException as error:
                 trace = error.__traceback__
                 ended((RAISED, raised(error.with_traceback(trace.tb_next if trace is not None else None))))

@@ -9,6 +9,7 @@ from _thread import RLock
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from graphfutures.backends.processes import messages
 from graphfutures.core.graph import Place
 
 if TYPE_CHECKING:
@@ -53,6 +54,17 @@ class Running:
         self._inside: Inside | None = None
         self._making = RLock()
         here_runs[:] = [self]
+
+    def dumped(self, value: Any) -> bytes:
+        """The pickle of a value, in which futures may stand.
+
+        :raises Exception: what pickling raises.
+        """
+        self.telling = True
+        try:
+            return messages.dumped(value)
+        finally:
+            self.telling = False
 
     @property
     def _owner(self) -> Inside:

@@ -25,6 +25,8 @@ from graphfutures import (
     blocked,
     current_executor,
     current_task,
+    delayed,
+    multiprocessing,
     quote,
     wait,
 )
@@ -338,6 +340,91 @@ def test_an_executor_is_pickled_for_its_own_workers_only(executor):
         pickle.dumps(threads)
     with GraphExecutor(1, backend="processes") as other, pytest.raises(TypeError, match="its own worker processes"):
         other.submit(repr, executor).result(LIMIT)
+
+
+def elsewhere(backend: str) -> int:
+    executor = current_executor()
+    head = executor.submit(abs, -2)
+    return int(executor.options(backend=backend).submit(pow, head, 3).result())
+
+
+@pytest.mark.parametrize("backend", ["inline", "threads"])
+def test_a_task_that_is_submitted_there_may_run_on_another_backend(executor, backend):
+    assert executor.submit(elsewhere, backend).result(LIMIT) == 8
+
+
+def test_a_task_of_another_backend_submits_to_threads():
+    with GraphExecutor(2, backends={"processes": 1}) as executor:
+        assert executor.options(backend="processes").submit(deep, 2).result(LIMIT) == 2
+
+
+def computes() -> Any:
+    return delayed(int)("x").compute()
+
+
+def gets() -> Any:
+    return current_executor().get({"a": (int, "x")}, "a")
+
+
+@pytest.mark.parametrize("what", [computes, gets])
+def test_a_graph_that_fails_there(executor, what):
+    with pytest.raises(ValueError, match="invalid literal"):
+        executor.submit(what).result(LIMIT)
+
+
+def asks_for_too_much() -> Any:
+    return current_executor().options(resources={"gpu": 1}).submit(abs, -1)
+
+
+def test_what_submit_would_have_raised_there_is_the_exception_of_the_future(executor):
+    with pytest.raises(ValueError, match="resource 'gpu'"):
+        executor.submit(asks_for_too_much).result(LIMIT).result(LIMIT)
+    with pytest.raises(ValueError, match="resource 'gpu'"):
+        executor.options(join=True).submit(asks_for_too_much).result(LIMIT)
+
+
+def test_map_gives_futures_as_well(executor):
+    squares = list(executor.map(lambda n: executor.submit(pow, n, 2), range(4)))
+    assert [square.result(LIMIT) for square in squares] == [0, 1, 4, 9]
+
+
+def first_of_three() -> int:
+    futures = [current_executor().submit(pow, n, 2) for n in range(3)]
+    next(as_completed(futures))
+    return sum(future.done() for future in futures)
+
+
+def test_a_wait_that_is_over_waits_for_nothing_new(single):
+    for _ in range(2):
+        single.submit(in_a_thread).result(LIMIT)  # another worker is there
+        assert single.submit(first_of_three).result(LIMIT) == 1
+
+
+def closes_a_view() -> Any:
+    view = current_executor().options(name="one")
+    future = view.submit(sleeps, 0.05)
+    view.shutdown()
+    try:
+        view.submit(abs, -1)
+    except RuntimeError as error:
+        return future.done(), str(error)
+    return None
+
+
+def test_a_view_is_shut_there(executor):
+    assert executor.submit(closes_a_view).result(LIMIT) == (True, "cannot schedule new futures after shutdown")
+
+
+def uses_processes() -> Any:
+    return multiprocessing.get({"a": (abs, -1)}, "a")
+
+
+def test_executors_that_a_worker_has_made_end_with_it():
+    executor = GraphExecutor(1, backend="processes")
+    assert executor.submit(uses_processes).result(LIMIT) == 1
+    begin = time.monotonic()
+    executor.shutdown()
+    assert time.monotonic() - begin < GRACE / 2
 
 
 # -- deaths -----------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import mmap
 import pickle
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from threading import local
 from typing import Any, Final
 
 from graphfutures import errors
@@ -199,9 +201,48 @@ def error_of(pickled: bytes) -> BaseException:
     return errors.TaskFailedError(f"an exception was read back as {error!r:.80}")
 
 
+class Hole:
+    """In a pickled call, the place of a value that comes with it.
+
+    :param number: which of the values.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __reduce__(self) -> Any:
+        return _filled, (self._number,)
+
+
+class _Filling(local):
+    """The values for the holes in what this thread reads."""
+
+    values: Sequence[Any] = ()
+
+
+_filling = _Filling()
+
+
+def _filled(number: int) -> Any:
+    return _filling.values[number]
+
+
+def filled(pickled: bytes, values: Sequence[Any], loads: Callable[[bytes], Any]) -> Any:
+    """A pickled call, with values in its holes.
+
+    :param loads: reads it.
+    """
+    outer, _filling.values = _filling.values, values
+    try:
+        return loads(pickled)
+    finally:
+        _filling.values = outer
+
+
 def opened(pickled: bytes, *values: Any) -> Any:
-    """What a call is for the hub that was submitted in a worker; workers know what to do with it."""
-    raise NotImplementedError("only workers call it")
+    """What a call is to the hub that was submitted in a worker; workers know it, any other backend calls it."""
+    function, args, kwargs = filled(pickled, values, pickle.loads)
+    return pickle.loads(function)(*args, **kwargs)
 
 
 class Page:

@@ -171,8 +171,8 @@ class Nested:
             sources = [allow_failure(self.futures[need]) if allowed else self.futures[need] for need, allowed in needs]
             future = hub.submitter(options).post(opened, (pickled, *sources), name)
         except Exception as error:
-            attendant.send((messages.OUTCOMES, [(number, RAISED, messages.raised(error))]))
-            return
+            future = GraphFuture(None, number, name=name)  # it stands for what was refused
+            future.set_exception(error)
         finally:
             here.task = outer
         self.futures[number] = future
