@@ -12,7 +12,7 @@ from time import sleep
 from typing import Any
 
 from graphfutures import errors
-from graphfutures.backends.base import Capabilities, Finished
+from graphfutures.backends.base import Capabilities, Finished, Record
 from graphfutures.backends.ringing import Ringing
 from graphfutures.bells import Thread
 from graphfutures.core.graph import Place
@@ -22,6 +22,9 @@ from graphfutures.running import run
 
 #: seconds after which a thread leaves that stood in for one that waited
 SPARE = 0.5
+#: seconds from which on a task is long
+LONG = 0.001
+_NOTHING_RAN: Record = (0, "", 0, 0.0, 0.0, 0, True)
 
 
 class Threads(Ringing):
@@ -158,21 +161,29 @@ class Threads(Ringing):
         my = here.__dict__  # of this thread; quicker than the attribute
         fact: Finished | None = None
         future: GraphFuture[Any] | None
+        record = _NOTHING_RAN
         few = True
         while True:
             batch = turn(place, fact)
             fact = None  # nothing here may keep a value alive
             if batch:
+                future = batch[0]
+                if record[4] - record[3] > LONG:
+                    # Others may wait for what the task has held, a lock of BLAS's for one.  This thread would have it
+                    # again before they wake up, time after time, while values pile up that wait for theirs.
+                    sleep(0)
                 if (idle or few or loans) and place.held < limit and hub.has_ready():
                     self.wake()
                     few = len(threads) < limit
-                my["task"] = future = batch[0]
+                my["task"] = future
                 fact = run(future, number)
-                my["task"] = batch = future = None
+                record = fact[5]
+                my["task"] = None
             elif batch is None:
                 self._ring()  # the next one leaves, too
                 return
             else:
+                future, record = None, _NOTHING_RAN
                 idle.append(True)
                 if hub.has_posts() or (place.held < limit and hub.has_ready()):
                     idle.pop()
