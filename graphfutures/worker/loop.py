@@ -49,6 +49,8 @@ from graphfutures.worker.running import Running
 SOON = 0.01
 #: how many times so long the watch waits for another task before it sleeps
 PATIENCE = 100
+#: seconds for which it waits awake for a message
+AWAKE = 0.0005
 #: how many outcomes are told at once at most
 MANY = 512
 
@@ -80,6 +82,8 @@ class Worker(Doorbell):
         self._busy = False
         self._watched = False
         self._sending = threading.Lock()
+        self._there = Messages(connection)
+        self._soon = False  # whether it had to wait less than ``AWAKE`` for the last message
         self._hang_bell()
 
     def initialize(self, initializer: bytes | None, initargs: tuple[Any, ...]) -> bool:
@@ -158,7 +162,18 @@ class Worker(Doorbell):
             while not is_over():
                 if self._returned:
                     self.tell()
+                self._await_message()
                 self.hear()
+
+    def _await_message(self) -> None:
+        """Wait for a message: awake for a moment if the last one came soon, since to wake up takes longer than that."""
+        there, since = self._there, perf_counter()
+        while self._soon:
+            if there.found(0):
+                return
+            self._soon = perf_counter() - since < AWAKE
+        there.found(None)
+        self._soon = perf_counter() - since < AWAKE
 
     def hear(self) -> None:
         """Wait for a message, and see to it; to be called while holding ``reading``."""

@@ -118,9 +118,9 @@ class Processes(Serving):
 
     def wake_idle(self) -> bool:
         """Have an idle worker look for work; False if there is none."""
-        try:
-            attendant, _ = self.idle.popitem()
-        except KeyError:
+        # It is idle until it has heard: who is interrupted before has changed nothing, who rings twice wakes one.
+        attendant = next(reversed(self.idle.copy()), None)
+        if attendant is None:
             return False
         attendant.ring()
         return True
