@@ -503,9 +503,15 @@ class Scheduler(Slots):
 
     @staticmethod
     def _inputs_at(task: Task, place: Place) -> bool:
-        handed = sum(d.state is RUNNING and d.place is place for d in task.dependencies)
-        if task.tolerated:
-            return False  # whether it gets a value or an exception is not known before
-        if task.special and (task.outside or task.derived or task.resources or task.lane != place.lane):
+        if task.special:
+            if task.tolerated:
+                return False  # whether it gets a value or an exception is not known before
+            if task.outside or task.derived or task.resources or task.lane != place.lane:
+                return False
+        elif place.lane:
             return False
-        return handed == task.unmet
+        missing = task.unmet
+        for dependency in task.dependencies:
+            if dependency.state is RUNNING and dependency.place is place:
+                missing -= 1
+        return not missing

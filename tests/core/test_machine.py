@@ -61,7 +61,10 @@ class Machine(RuleBasedStateMachine):
     @initialize(workers=st.integers(0, 2))
     def start(self, workers: int) -> None:
         if self.batching:
-            self.places += [Place(f"worker {n}", 4, sequential=True, keeps=self.keeping) for n in range(workers)]
+            self.places += [self.worker(f"worker {n}", "side" if n else "") for n in range(workers)]
+
+    def worker(self, name: str, lane: str) -> Place:
+        return Place(name, 4, sequential=True, keeps=self.keeping, lane=lane)
 
     def add(self, dependencies: list[Task], *, at_once: bool = False, **attributes: object) -> Task:
         task = CheckedTask(len(self.tasks), tuple(dependencies))
@@ -269,7 +272,7 @@ class Machine(RuleBasedStateMachine):
         self.outstanding = [a for a in self.outstanding if a[2] is not place]
         self.blocked = [a for a in self.blocked if a[2] is not place]
         self.scheduler.lost(place)
-        self.places.append(Place(place.name + "'", 4, sequential=True, keeps=self.keeping))
+        self.places.append(self.worker(place.name + "'", place.lane))
 
     @rule(budget=st.integers(1, 5))
     def spread(self, budget: int) -> None:

@@ -81,6 +81,7 @@ class Attendant:
         self._asked = False  # whether it was asked to give tasks back
         self._gave = False  # whether it has, and was not heard of since
         self._wanted = 0  # how many it is to be asked for
+        self._pieces = 0  # how many of a map it was handed
 
     # -- for others ---------------------------------------------------------------------------
 
@@ -258,7 +259,7 @@ class Attendant:
         assert waiting is not None, "it has been started"
         if not self.hand:
             pool.leave_slot(self)
-            pool.idle[self] = None
+            pool.idle[self] = []
         try:
             if self.nested.has_news or (
                 self._room() and (hub.has_posts() or (hub.has_ready() and pool.has_slot(self)))
@@ -295,8 +296,8 @@ class Attendant:
             return 0  # it would take again what it has given back for another one, which has yet to wake up
         most = min(MOST, int(AHEAD / self._seconds)) if self._seconds else 1
         most = max(1, most)
-        if pieces.are_enough([future for future, _, _ in tuple(self.hand.values())], self.pool.has_idle()):
-            return 0
+        if self._pieces > (0 if self.pool.has_idle() else 1):
+            return 0  # each of them is as much as is worth to be sent
         room = most - held if held <= most // 2 else 0
         return room if self._left is None else max(0, min(room, self._left))
 
@@ -360,6 +361,7 @@ class Attendant:
             del self._packing.tickets[future.serial]
         if self.stopping.limits:
             self.stopping.limits.pop(ticket, None)
+        self._pieces -= type(future) is Piece
         return future, number
 
     def _take_report(self, outcomes: list[Any], facts: list[Finished]) -> None:
@@ -428,6 +430,7 @@ class Attendant:
             future._worker, future._started = self.number, now
             self.hand[task[0]] = future, number, len(task) in FREE
             self._packing.tickets[future.serial] = task[0]
+            self._pieces += type(future) is Piece
             if future.special and future.terms is not None and future.terms.timeout is not None:
                 self.stopping.limits[task[0]] = future.terms.timeout
             tasks.append(task)

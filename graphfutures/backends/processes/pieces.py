@@ -77,12 +77,6 @@ def _each(piece: Piece, calls: list[Any], dumps: Callable[[Any], bytes]) -> list
     return found
 
 
-def are_enough(tasks: list[GraphFuture[Any]], others_idle: bool) -> bool:
-    """Whether a worker needs no more than these, each piece being as much as is worth to be sent."""
-    number = sum(type(task) is Piece for task in tasks)
-    return number > 1 or (number > 0 and others_idle)
-
-
 def take(piece: Piece, outcomes: list[Any], back: int) -> None:
     """Take note of what a worker tells of a piece.
 

@@ -86,8 +86,8 @@ class Processes(Serving):
         #: by which it is known when it is pickled
         self.token = uuid4().hex
         self.attendants: dict[Attendant, threading.Thread] = {}
-        #: those that wait for something to do, or are about to
-        self.idle: dict[Attendant, None] = {}
+        #: those that wait for something to do, or are about to, with a mark if somebody has rung for them since
+        self.idle: dict[Attendant, list[bool]] = {}
         self._lent: set[Attendant] = set()  # whose task waits, and that have no slot meanwhile
         self._resuming: list[Attendant] = []  # whose task goes on as soon as there is a slot
         self._staffing = RLock()
@@ -118,11 +118,13 @@ class Processes(Serving):
 
     def wake_idle(self) -> bool:
         """Have an idle worker look for work; False if there is none."""
-        # It is idle until it has heard: who is interrupted before has changed nothing, who rings twice wakes one.
-        attendant = next(reversed(self.idle.copy()), None)
-        if attendant is None:
+        try:
+            attendant, rung = next(reversed(self.idle.copy().items()))
+        except StopIteration:
             return False
-        attendant.ring()
+        if not rung:  # else it will look, and wake another one if there is more than it takes
+            attendant.ring()
+            rung.append(True)  # not before: this thread may be interrupted
         return True
 
     def has_idle(self) -> bool:
