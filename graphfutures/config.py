@@ -187,3 +187,14 @@ def max_workers_of_environment() -> int | None:
             raise ValueError(f"GRAPHFUTURES_MAX_WORKERS must be an integer greater than 0, not {given!r}")
         return int(given)
     return None
+
+
+def temp_dir() -> str | None:
+    """The folder in ``GRAPHFUTURES_TEMP_DIR``, for files of values; None if there is none.
+
+    :raises ValueError: for a variable that names no folder.
+    """
+    given = _variable("GRAPHFUTURES_TEMP_DIR")
+    if given and not os.path.isdir(given):
+        raise ValueError(f"GRAPHFUTURES_TEMP_DIR must be a folder, not {given!r}")
+    return given or None

@@ -42,7 +42,9 @@ class Overview(Door):
     def put(self, value: T) -> GraphFuture[T]:
         """A future that has this value already; given to tasks, the value is not looked through."""
         future: GraphFuture[T] = GraphFuture(self._hub, next(self._hub.serials), name="put")
-        future._outcome = value
+        hub = self._hub
+        held = [backend.hold for backend in (hub.lanes.values() or [hub.backend]) if hasattr(backend, "hold")]
+        future._outcome = held[0](value) if held else value
         future.state = DONE
         future._announce()
         return future
@@ -121,6 +123,8 @@ class GraphExecutor(Overview):
     :param record: remember all attempts, not only the last 10,000.
     :param mp_context: only loky's, for worker processes.
     :param max_tasks_per_child: for worker processes; without effect on threads.
+    :param max_shared_bytes: how many bytes of values worker processes may keep in shared memory, by default half of
+        what is free there when the first one starts; what does not fit goes to disk.
     :raises ValueError: for an unknown backend, and for numbers below 1.
     :raises TypeError: for an argument of the wrong type, or an unknown option.
     """
@@ -139,6 +143,7 @@ class GraphExecutor(Overview):
         record: bool = False,
         mp_context: Any = None,
         max_tasks_per_child: int | None = None,
+        max_shared_bytes: int | None = None,
         **options: Any,
     ) -> None:
         if options:
@@ -150,7 +155,8 @@ class GraphExecutor(Overview):
             raise TypeError("initializer must be a callable")
         if mp_context is not None and getattr(mp_context, "_name", None) != "loky":
             raise ValueError("mp_context must be loky's: loky.backend.get_context('loky')")
-        for name, number in (("max_pending", max_pending), ("max_tasks_per_child", max_tasks_per_child)):
+        numbers = {"max_pending": max_pending, "max_tasks_per_child": max_tasks_per_child}
+        for name, number in {**numbers, "max_shared_bytes": max_shared_bytes}.items():
             if number is not None:
                 _above_zero(name, number)
         if backends is not None and not isinstance(backends, Mapping):
@@ -159,11 +165,12 @@ class GraphExecutor(Overview):
             )
         name = thread_name_prefix or f"GraphExecutor-{next(_numbers)}"
         workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
-        request = Request(workers, name, initializer, initargs, max_workers, max_tasks_per_child)
+        request = Request(workers, name, initializer, initargs, max_workers, max_tasks_per_child, max_shared_bytes)
         chosen = config.default_backend() if backend is None else backend
         hands = make(chosen, request)
         self._backend_name = ALIASES.get(chosen, chosen) if isinstance(chosen, str) else None
         self._options = None
+        self._max_shared_bytes = max_shared_bytes
         self._max_workers = hands.max_workers
         self._shutdown = False
         self._entered: Any = None
@@ -183,7 +190,7 @@ class GraphExecutor(Overview):
         label = f"{hub.name}_{name}"
         if what is None or not (isinstance(what, (Executor, type)) or hasattr(what, "capabilities")):
             workers = config.default_max_workers() if what is None else _above_zero(f"backends[{lane!r}]", what)
-            backend = make(name, Request(workers, label, None, (), what))
+            backend = make(name, Request(workers, label, None, (), what, None, self._max_shared_bytes))
         else:
             backend = make(what, Request(config.default_max_workers(), label, None, (), None))
         if not isinstance(hub.backend, Several):

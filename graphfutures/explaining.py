@@ -31,7 +31,7 @@ def explain(hub: Hub, future: GraphFuture[Any]) -> str:
 
 def _ended(future: GraphFuture[Any]) -> str:
     if future.state is DONE:
-        return f"is done: it returned a value of type {type(future._outcome).__name__}"
+        return f"is done: it returned a value of type {future._kind()}"
     if future.state is CANCELLED:
         return "was cancelled"
     failure = future._outcome

@@ -20,6 +20,7 @@ from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from graphfutures import errors
+from graphfutures.away import Away, value_here
 from graphfutures.calls import Rest, name_of
 from graphfutures.core.graph import Task, Wait
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, RUNNING
@@ -166,7 +167,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
             if self.state is CANCELLED:
                 state = "cancelled"
             elif self.state is DONE:
-                state = f"finished returned {type(self._outcome).__name__}"
+                state = f"finished returned {self._kind()}"
             else:
                 state = f"finished raised {type(self._error()).__name__}"
         elif self.state is RUNNING:
@@ -234,7 +235,10 @@ class GraphFuture(Task, Future[T], Generic[T]):
         if not self._settled:
             self._wait(timeout)
         if self.state is DONE:
-            return self._outcome  # type: ignore[no-any-return]
+            if type(self._outcome) not in Away.kinds:
+                return self._outcome  # type: ignore[no-any-return]
+            if self._is_read():
+                return self._outcome.get()  # type: ignore[no-any-return]
         try:
             # Raising adds our frames to the traceback; started afresh each time it does not grow.
             raise self._error().with_traceback(self._traceback)
@@ -263,6 +267,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
         if self.state is CANCELLED:
             return CancelledError()
         error = self._outcome
+        if type(error) in Away.kinds:
+            error = error.failure
         if isinstance(error, Inherited):
             if self._copy is None:
                 copy = error.exception()
@@ -273,6 +279,27 @@ class GraphFuture(Task, Future[T], Generic[T]):
                         self._copy = copy
             error = self._copy
         return error  # type: ignore[no-any-return]
+
+    def _is_read(self) -> bool:
+        """Read a value that was made elsewhere; False if it cannot be read: the future has failed then."""
+        outcome = self._outcome
+        try:
+            outcome.get()
+        except BaseException as error:
+            if outcome.failure is None:
+                if not here.ours:
+                    raise
+                outcome.failure = error
+            self.state = FAILED
+            return False
+        return True
+
+    def _kind(self) -> str:
+        """The type of its value, as far as that is here."""
+        outcome = self._outcome
+        if type(outcome) not in Away.kinds:
+            return type(outcome).__name__
+        return type(outcome.get()).__name__ if outcome.is_read else "a value that was not read yet"
 
     def _wait(self, timeout: float | None) -> None:
         """Wait until it is settled; a task lends its slot meanwhile."""
@@ -332,6 +359,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         """
         call = partial(_call_back, fn, self)
         if not self._enter((CALLBACK, call)):
+            self._ready_to_tell()
             call()
 
     def _listen(self, listener: Listener) -> None:
@@ -361,6 +389,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
         """Act on the entries of a watch; called again where that was interrupted."""
         watch.settled = True
         entries = watch.entries
+        if entries:
+            self._ready_to_tell()
         while entries:
             try:
                 kind, entry = first = entries[0]
@@ -387,6 +417,11 @@ class GraphFuture(Task, Future[T], Generic[T]):
             self._owner.call_back(self, watch.callbacks)
         else:
             run_callbacks(watch.callbacks)
+
+    def _ready_to_tell(self) -> None:
+        """Read the value: a callback that meets one which cannot be read, asyncio's for one, may never come back."""
+        if self.state is DONE and type(self._outcome) in Away.kinds:
+            self._is_read()
 
     def retell(self) -> None:
         """Tell those who have not been told, after an interruption of that."""
@@ -426,7 +461,10 @@ class GraphFuture(Task, Future[T], Generic[T]):
         return CANCELLED_AND_NOTIFIED if self.state is CANCELLED else FINISHED
 
     def _value_or_none(self) -> T | None:
-        return self._outcome if self._settled and self.state is DONE else None
+        if not self._settled:
+            return None
+        self._ready_to_tell()
+        return value_here(self._outcome) if self.state is DONE else None
 
     def _error_or_none(self) -> BaseException | None:
         return self._error() if self._settled and self.state is FAILED else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from contextvars import Context
-from operator import attrgetter
 from time import perf_counter, sleep
 from types import FunctionType
 from typing import Any
 
+from graphfutures.away import Away, value_here
 from graphfutures.backends.base import Finished, Record
 from graphfutures.calls import EACH, Allowed, Quote, fill, name_of
 from graphfutures.core.states import CANCELLED, DONE
@@ -17,13 +17,15 @@ from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import without_our_frames
 from graphfutures.terms import AT_ONCE, Again, Terms, judged
 
-_value = attrgetter("_outcome")
+
+def _value(need: Any) -> Any:
+    return value_here(need._outcome)
 
 
 def value_of(source: Any) -> Any:
     """The value of what stands in an argument's place; its task is done."""
     if type(source) is GraphFuture and source.state is DONE:
-        return source._outcome
+        return value_here(source._outcome)
     if isinstance(source, Quote):
         return source.value
     if isinstance(source, Allowed):
@@ -68,7 +70,8 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         elif rest is EACH:
             call = [fn]
             for need in args:
-                call.append(need._outcome)  # half the time of ``*map``
+                value = need._outcome
+                call.append(value if type(value) not in Away.kinds else value.get())  # half the time of ``*map``
             value = Context().run(*call)
         else:
             future._rest = None

@@ -22,6 +22,7 @@ class Request(NamedTuple):
     :param initializer: to be called first in each worker, with ``initargs``.
     :param limit: ``max_workers`` if it was given, else None.
     :param max_tasks: after how many tasks a worker process is replaced, None for never.
+    :param max_shared_bytes: that values may take of shared memory, None for half of what is free.
     """
 
     max_workers: int
@@ -30,6 +31,7 @@ class Request(NamedTuple):
     initargs: tuple[Any, ...]
     limit: int | None
     max_tasks: int | None = None
+    max_shared_bytes: int | None = None
 
 
 def _threads(request: Request) -> Backend:
@@ -48,7 +50,8 @@ def _processes(request: Request) -> Backend:
     workers = request.max_workers
     if request.limit is None and config.max_workers_of_environment() is None:
         workers = cpu_count()
-    return Processes(workers, request.name, request.initializer, request.initargs, request.max_tasks)
+    rest = request.max_tasks, request.max_shared_bytes
+    return Processes(workers, request.name, request.initializer, request.initargs, *rest)
 
 
 BACKENDS: Final[Mapping[str, Callable[[Request], Backend]]] = {

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
-from graphfutures.core.states import NEW, SETTLED
+from graphfutures.core.states import NEW, RUNNING, SETTLED
 
 Tasks: TypeAlias = "list[Task]"
 
@@ -123,6 +123,22 @@ def by_serial(task: Task) -> int:
 def unsettled(tasks: Tasks | None) -> Tasks:
     """Those of some tasks, if there are any, that have not settled."""
     return [task for task in tasks or () if task.state not in SETTLED]
+
+
+def inputs_at(task: Task, place: Place) -> bool:
+    """Whether all that a task misses is handed to a place, and the task may go along."""
+    if task.special:
+        if task.tolerated:
+            return False  # whether it gets a value or an exception is not known before
+        if task.outside or task.derived or task.resources or task.lane != place.lane:
+            return False
+    elif place.lane:
+        return False
+    missing = task.unmet
+    for dependency in task.dependencies:
+        if dependency.state is RUNNING and dependency.place is place:
+            missing -= 1
+    return not missing
 
 
 class Wait:

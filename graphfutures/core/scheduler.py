@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from graphfutures.core.claims import Claims
-from graphfutures.core.graph import Place, Task, Tasks, by_serial, unsettled
+from graphfutures.core.graph import Place, Task, Tasks, by_serial, inputs_at, unsettled
 from graphfutures.core.slots import Slots
 from graphfutures.core.states import CANCELLED, DONE, FAILED, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
 
@@ -490,28 +490,13 @@ class Scheduler(Slots):
             for dependency in task.dependencies:
                 if dependency.state is RUNNING:
                     place = dependency.place
-                    if place.sequential and self._inputs_at(task, place):
+                    if place.sequential and inputs_at(task, place):
                         place.near.append(task)
                     return
 
     def _next_along(self, place: Place) -> Task | None:
         while place.near:
             task = place.near.pop()
-            if task.state is WAITING and self._inputs_at(task, place):
+            if task.state is WAITING and inputs_at(task, place):
                 return task
         return self._policy_at(place).pop()
-
-    @staticmethod
-    def _inputs_at(task: Task, place: Place) -> bool:
-        if task.special:
-            if task.tolerated:
-                return False  # whether it gets a value or an exception is not known before
-            if task.outside or task.derived or task.resources or task.lane != place.lane:
-                return False
-        elif place.lane:
-            return False
-        missing = task.unmet
-        for dependency in task.dependencies:
-            if dependency.state is RUNNING and dependency.place is place:
-                missing -= 1
-        return not missing

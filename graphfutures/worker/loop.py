@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 from time import perf_counter
@@ -25,13 +25,14 @@ from cloudpickle import cloudpickle as _cloudpickle
 
 from graphfutures import errors
 from graphfutures.backends.processes import messages
+from graphfutures.backends.processes.files import LARGE
 from graphfutures.backends.processes.functions import VERSIONS
 from graphfutures.backends.processes.messages import (
     FREE,
-    PICKLED,
     PIECE,
     PLAIN,
     RAISED,
+    SIZED,
     SKIPPED,
     VALUE,
     HeldElsewhereError,
@@ -62,15 +63,19 @@ class Worker(Doorbell):
     :param page: see ``Page``.
     :param token: by which its executor is known.
     :param max_workers: of that executor.
+    :param folders: see ``Running``.
     """
 
-    def __init__(self, connection: Any, page: Page | None, token: str, max_workers: int) -> None:
+    def __init__(
+        self, connection: Any, page: Page | None, token: str, max_workers: int, folders: Sequence[str]
+    ) -> None:
         self.connection = connection
         self.page = page
         #: held by who reads what comes
         self.reading = threading.Lock()
         self.namespace = Namespace()
-        self.running = Running(self, token, max_workers)
+        messages.reader[0] = self.namespace.loads
+        self.running = Running(self, token, max_workers, folders)
         self._queue: deque[Any] = deque()
         self._functions: dict[int, Any] = {}
         self._outcomes: list[tuple[int, int, Any, float, float]] = []
@@ -276,9 +281,12 @@ class Worker(Doorbell):
                     start = running.began
                 args = task[2]
                 if len(task) == 4:
-                    args = list(args)
+                    args, found = list(args), {}
                     for position, other in task[3]:
-                        args[position] = messages.held(other)
+                        if other not in found:  # twice the same one is the same object
+                            found[other] = messages.held(other)
+                        args[position] = found[other]
+                    del found
                 if kind not in self._quick:
                     self.tell()
                 if fn is opened:
@@ -288,11 +296,10 @@ class Worker(Doorbell):
                     value = fn(*args)
             stop = perf_counter()
             how = VALUE
-            if type(value) in PLAIN:
+            if type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
                 outcome = value
             else:
-                outcome = running.dumped(value)
-                how = PICKLED
+                how, outcome = running.told(value)
         except HeldElsewhereError:
             stop = perf_counter()
         except BaseException as error:
@@ -327,7 +334,7 @@ class Worker(Doorbell):
         else:
             run.begin()
             self._piece = run  # not before, so that the time that it has is for the calls
-            run.work(fn, self.namespace.loads, running.dumped)
+            run.work(fn, self.namespace.loads, running.told)
             self._piece = None  # before its outcomes are to be told, so that none is told twice
         self._outcomes.append((ticket, PIECE, (run.outcomes, run.cut()), run.start, perf_counter()))
         if page is not None:
@@ -395,14 +402,15 @@ class Namespace:
         self._names = vars(self._main)
         self._bound: dict[str, int] = {}
 
-    def loads(self, pickled: bytes) -> Any:
+    def loads(self, pickled: Any, buffers: Any = None) -> Any:
         """What was pickled, its functions of ``__main__`` with the globals of this one.
 
+        :param buffers: that are not in the pickle.
         :raises Exception: what unpickling raises, with a note.
         """
         import io
 
-        unpickler = _Unpickler(io.BytesIO(pickled))
+        unpickler = _Unpickler(io.BytesIO(pickled), buffers=buffers)
         unpickler.hooks = {"_make_function": self._made, "_function_setstate": self._set}
         try:
             return unpickler.load()
@@ -442,13 +450,19 @@ class _Unpickler(pickle.Unpickler):
 
 
 def main(
-    connection: Any, page: Any, initializer: bytes | None, initargs: tuple[Any, ...], token: str, max_workers: int
+    connection: Any,
+    page: Any,
+    initializer: bytes | None,
+    initargs: tuple[Any, ...],
+    token: str,
+    max_workers: int,
+    folders: Sequence[str],
 ) -> None:
     """Serve an attendant; called in the main thread of a new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    worker = Worker(connection, Page(page.detach()) if page is not None else None, token, max_workers)
+    worker = Worker(connection, Page(page.detach()) if page is not None else None, token, max_workers, folders)
     if not worker.initialize(initializer, initargs):
         return
     threading.Thread(target=worker.watch, name="watch", daemon=True).start()

@@ -7,7 +7,8 @@ from collections import deque
 from time import perf_counter
 from typing import Any
 
-from graphfutures.backends.processes.messages import BUDGET, PICKLED, PLAIN, RAISED, raised
+from graphfutures.backends.processes.files import LARGE
+from graphfutures.backends.processes.messages import BUDGET, PLAIN, RAISED, SIZED, raised
 
 
 class Run:
@@ -21,19 +22,19 @@ class Run:
         self.ticket = ticket
         self.begin()
         self._calls: deque[Any] = deque(zip(*pickle.loads(calls), strict=True) if type(calls) is bytes else calls)
-        #: that were not told: values of plain types as they are, others as ``(PICKLED, value)``, and ``(RAISED,
-        #: exception)``
+        #: that were not told: values of plain types as they are, of others how they are told and what of them, and
+        #: ``(RAISED, exception)``
         self.outcomes: list[Any] = []
 
     def begin(self) -> None:
         """From now on it takes time."""
         self.start = perf_counter()
 
-    def work(self, fn: Any, loads: Any, dumps: Any) -> None:
+    def work(self, fn: Any, loads: Any, told: Any) -> None:
         """Call a function again and again, until the calls or the time are over.
 
         :param loads: reads what was pickled.
-        :param dumps: pickles values.
+        :param told: how values are told that are not plain, see ``Running.told``.
         """
         following, ended = self._calls.popleft, self.outcomes.append
         end = self.start + BUDGET
@@ -46,7 +47,8 @@ class Run:
                 if type(args) is bytes:
                     args = loads(args)
                 value = fn(*args)
-                ended(value if type(value) in PLAIN else (PICKLED, dumps(value)))
+                plain = type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE)
+                ended(value if plain else told(value))
             except BaseException as error:
                 trace = error.__traceback__
                 ended((RAISED, raised(error.with_traceback(trace.tb_next if trace is not None else None))))

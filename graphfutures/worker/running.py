@@ -5,11 +5,16 @@ What tasks may do beside that is in ``inside.py``, which is read when the first 
 
 from __future__ import annotations
 
+import os
+import sys
 from _thread import RLock
 from collections import deque
+from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from graphfutures.backends.processes import messages
+from graphfutures.backends.processes import files, messages
+from graphfutures.backends.processes.messages import LINKED, PICKLED, PUBLISHED
 from graphfutures.core.graph import Place
 
 if TYPE_CHECKING:
@@ -26,6 +31,7 @@ class Running:
     :param worker: that runs it.
     :param token: by which the executor is known.
     :param max_workers: of that executor.
+    :param folders: for files, the first one in shared memory, if there is any.
     """
 
     place = Place("here", 1)
@@ -33,15 +39,16 @@ class Running:
     limit = None
     serial = -1
 
-    def __init__(self, worker: Worker, token: str, max_workers: int) -> None:
+    def __init__(self, worker: Worker, token: str, max_workers: int, folders: Sequence[str]) -> None:
         self.token = token
         self.max_workers = max_workers
         #: the ticket of the task
         self.ticket = 0
         #: when it would have begun, had it not waited
         self.began = 0.0
-        #: whether its value is being pickled, in which futures may stand
+        #: whether its value is being pickled, in which futures may stand, and whether one does
         self.telling = False
+        self.linked = False
         #: the wait in which nothing is to be run but what is said, 0 if there is none
         self.waiting = 0
         #: how many waits there are in which the main thread does not read
@@ -51,20 +58,30 @@ class Running:
         #: the numbers of futures that nobody here has any more
         self.forgotten: deque[int] = deque()
         self._worker = worker
+        self._folders = folders
+        self._files = count()
         self._inside: Inside | None = None
         self._making = RLock()
         here_runs[:] = [self]
 
-    def dumped(self, value: Any) -> bytes:
-        """The pickle of a value, in which futures may stand.
+    def told(self, value: Any) -> tuple[int, Any]:
+        """How a value is told, in which futures may stand, and what of it.
 
         :raises Exception: what pickling raises.
+        :raises OSError: if there is no room for its file.
         """
-        self.telling = True
+        self.telling, self.linked = True, False
         try:
-            return messages.dumped(value)
+            text, buffers = files.pickled(value, messages.dumped)
+            if self.linked:
+                return LINKED, messages.dumped(value) if buffers else text
         finally:
             self.telling = False
+        if not buffers and len(text) < files.LARGE:
+            return PICKLED, text
+        page = self._worker.page
+        name, room = f"{os.getpid()}-{next(self._files)}", page.room() if page is not None else sys.maxsize
+        return PUBLISHED, files.write_somewhere(self._folders, name, [*buffers, text], room)
 
     @property
     def _owner(self) -> Inside:

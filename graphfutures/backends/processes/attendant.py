@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from graphfutures import errors
 from graphfutures.backends.base import Exchange, Finished
 from graphfutures.backends.processes import messages, pieces
-from graphfutures.backends.processes.messages import FREE, PICKLED, RAISED, VALUE, Page
+from graphfutures.backends.processes.messages import FREE, VALUE, Page
 from graphfutures.backends.processes.nested import Nested
 from graphfutures.backends.processes.packing import Packing
+from graphfutures.backends.processes.reports import Reports, seen
 from graphfutures.backends.processes.stopping import LOOK, Stopping
 from graphfutures.backends.processes.waiting import Waiting
 from graphfutures.core.graph import Place
@@ -77,7 +78,7 @@ class Attendant:
         self._since = monotonic()  # it was heard of, or handed something
         self._left = pool.max_tasks  # how many tasks it may still be handed, None for any number
         self._asides: list[tuple[str, Any]] = []  # messages of tasks that wait and ask
-        self._large = False  # whether it keeps outcomes that it need not keep, and that are large perhaps
+        self._reports = Reports(pool.store)
         self._asked = False  # whether it was asked to give tasks back
         self._gave = False  # whether it has, and was not heard of since
         self._wanted = 0  # how many it is to be asked for
@@ -171,6 +172,7 @@ class Attendant:
             with TemporaryFile() as file:
                 file.truncate(Page.SIZE)
                 self._page = Page(file.fileno())
+                self._page.leave_room(self.pool.store.room())
                 self.stopping = Stopping(self._page)
                 self.process = self._made(context, its, file)
         else:
@@ -186,7 +188,7 @@ class Attendant:
             target=work,
             args=(
                 *(connection, None if page is None else Launched(page.fileno()), pool.initializer(), pool.initargs),
-                *(pool.token, pool.max_workers),
+                *(pool.token, pool.max_workers, pool.store.folders()),
             ),
             name=f"{pool.name}_{self.number}",
             env=pool.environment,
@@ -275,8 +277,8 @@ class Attendant:
                 return True
             if self._left is not None and self._left <= 0:
                 return not (pool.may_leave(self) and self._leave())
-            if self._large:
-                self._large = False
+            if self._reports.large:
+                self._reports.large = False
                 self.send((messages.RUN, self._heard, {}, [], []))
             busy = pool.relieve(self)
             since = monotonic()
@@ -334,7 +336,7 @@ class Attendant:
                 self._asked, self._gave = False, bool(what[0])
                 returned += self._taken_back(what[0])
             elif word == messages.PROGRESS:
-                pieces.take_progress(self.hand[what[0]][0], *what[1:])
+                pieces.take_progress(self._reports.read_now, self.hand[what[0]][0], *what[1:])
             elif word == messages.SUBMIT:
                 self.nested.heard(hub, word, what)  # before the task that has submitted it returns
             else:
@@ -366,6 +368,8 @@ class Attendant:
 
     def _take_report(self, outcomes: list[Any], facts: list[Finished]) -> None:
         self._since = monotonic()
+        if self._page is not None:
+            self._page.leave_room(self.pool.store.room())
         now = perf_counter()
         worker = self.number
         self.reported += len(outcomes)
@@ -373,11 +377,13 @@ class Attendant:
         for ticket, how, told, began, ended in outcomes:
             future, number = self._taken_from_hand(ticket)
             if isinstance(future, Piece):
-                pieces.take(future, *told)
+                pieces.take(self._reports.read_now, future, *told)
                 future.mapped.learn(future, ended - began)
                 good, outcome = True, None
             else:
-                good, outcome = (True, told) if how == VALUE else self._read(how, told)
+                good, outcome = (True, told) if how == VALUE else self._reports.read(how, told)
+                if good and how != VALUE and (future._watch is not None or future.terms is not None):
+                    good, outcome = seen(future, outcome)
             if began <= ended <= now:
                 start, stop = began, ended
             else:  # another clock
@@ -389,16 +395,6 @@ class Attendant:
             facts.append(fact if outcome is AT_ONCE else on_terms(fact))
         each = max(spent / len(outcomes), 1e-6)
         self._seconds = each if not self._seconds or each > self._seconds else (self._seconds + each) / 2
-
-    def _read(self, how: int, told: Any) -> tuple[bool, Any]:
-        """Whether a task has a value, and that or its exception, from what was told."""
-        if how == PICKLED:
-            self._large = True
-            try:
-                return True, messages.read_back(told)
-            except BaseException as error:
-                return False, error.with_traceback(None)
-        return False, messages.error_of(told) if how == RAISED else AT_ONCE
 
     # -- handing over -------------------------------------------------------------------------
 
@@ -438,7 +434,7 @@ class Attendant:
             self._left -= len(tasks)
         if tasks:
             self._since = monotonic()
-            self._large = False
+            self._reports.large = False
             self.send((word, self._heard, functions, self._packing.taken_forgotten(), tasks))
         if failed:
             hub.exchange(self.place, failed, 0)

@@ -74,13 +74,14 @@ class Functions:
         self._known[key] = reference, function
         return function
 
-    def dumps(self, value: Any) -> bytes:
+    def dumps(self, value: Any, **how: Any) -> bytes:
         """Pickle something for workers: its functions of ``__main__`` tell the versions of the globals they name.
 
+        :param how: see ``pickle.dumps``.
         :raises Exception: what pickling raises.
         """
         with io.BytesIO() as file:
-            _Pickler(file, self).dump(value)
+            _Pickler(file, self, **how).dump(value)
             return file.getvalue()
 
     def version(self, name: str, value: Any) -> int:
@@ -110,8 +111,8 @@ class Functions:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: Any, functions: Functions) -> None:
-        super().__init__(file)
+    def __init__(self, file: Any, functions: Functions, **how: Any) -> None:
+        super().__init__(file, **how)
         self._functions = functions
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:

@@ -15,6 +15,7 @@ from threading import local
 from typing import Any, Final
 
 from graphfutures import errors
+from graphfutures.backends.processes import files
 
 # -- to the worker ----------------------------------------------------------------------------
 
@@ -78,6 +79,10 @@ RAISED: Final = 2
 SKIPPED: Final = 3
 #: as cancelled
 CALLED_OFF: Final = 4
+#: with a value, which is in a file: its layout
+PUBLISHED: Final = 6
+#: with a value, which is pickled, and in which futures of that worker stand
+LINKED: Final = 7
 #: a piece, of which there is as much to be told as with ``PROGRESS``
 PIECE: Final = 5
 
@@ -89,6 +94,8 @@ BUDGET: Final = 0.01
 
 #: types whose instances go into a message as they are
 PLAIN: Final[frozenset[type]] = frozenset({type(None), bool, int, float, complex, str, bytes})
+#: those of them that may be large
+SIZED: Final[frozenset[type]] = frozenset({str, bytes})
 
 
 class HeldElsewhereError(Exception):
@@ -123,32 +130,51 @@ def held(ticket: int) -> Any:
     if how == VALUE:
         return outcome
     if how == PICKLED:
-        return pickle.loads(outcome)
+        return sent_value(outcome)
+    if how == PUBLISHED:
+        return published_value(outcome)
     raise HeldElsewhereError(ticket)
 
 
-def dumped(value: Any) -> bytes:
+#: what reads pickles here; a worker has its own
+reader: list[Callable[..., Any]] = [pickle.loads]
+
+
+def sent_value(text: bytes) -> Any:
+    """A value, by its pickle."""
+    return reader[0](text)
+
+
+def published_value(layout: files.Layout) -> Any:
+    """A value, by its file."""
+    return files.read(layout, reader[0])
+
+
+def dumped(value: Any, **how: Any) -> bytes:
     """In a worker: the pickle of a value.
 
+    :param how: see ``pickle.dumps``.
     :raises Exception: what pickling raises, with a note.
     """
     import cloudpickle
 
     try:
-        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+        return cloudpickle.dumps(value, **how)  # type: ignore[no-any-return]
     except Exception as error:
         with suppress(Exception):
             error.add_note(errors.value_cannot_be_sent())
         raise
 
 
-def read_back(pickled: bytes) -> Any:
+def read_back(pickled: Any, buffers: Any = None) -> Any:
     """A value that a worker has sent.
+
+    :param buffers: that are not in the pickle.
 
     :raises Exception: what unpickling raises, with a note.
     """
     try:
-        return pickle.loads(pickled)
+        return pickle.loads(pickled, buffers=buffers)
     except Exception as error:
         with suppress(Exception):
             error.add_note(errors.value_cannot_be_read())
@@ -246,14 +272,15 @@ def opened(pickled: bytes, *values: Any) -> Any:
 
 
 class Page:
-    """Memory that a worker shares with its attendant: which task it runs, and which it has finished last.
+    """Memory that a worker shares with its attendant: which task it runs, and which it has finished last, since when,
+    and how much room there is for values.
 
     It can be read while the worker's C code holds its GIL, and after its death.
 
     :param descriptor: of a file of at least ``SIZE`` bytes.
     """
 
-    SIZE = 24
+    SIZE = 32
 
     def __init__(self, descriptor: int) -> None:
         self._map = mmap.mmap(descriptor, self.SIZE)
@@ -276,6 +303,14 @@ class Page:
         """Its attempt has returned."""
         self._cells[1] = ticket
         self._cells[0] = 0
+
+    def leave_room(self, size: int) -> None:
+        """So many bytes of values may go into shared memory."""
+        self._cells[3] = size
+
+    def room(self) -> int:
+        """How many."""
+        return self._cells[3]
 
     def running(self) -> int:
         """The number of the task that runs, 0 if none does."""

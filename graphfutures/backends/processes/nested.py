@@ -21,6 +21,7 @@ from graphfutures.arguments import allow_failure
 from graphfutures.backends.base import Exchange
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.messages import CALLED_OFF, PICKLED, PLAIN, RAISED, VALUE, opened
+from graphfutures.backends.processes.store import Told
 from graphfutures.core.circles import AnyOf
 from graphfutures.core.graph import Task
 from graphfutures.core.states import CANCELLED, DONE
@@ -268,6 +269,8 @@ def _outcome(number: int, future: GraphFuture[Any]) -> Outcome:
     value = future._outcome
     if type(value) in PLAIN:
         return number, VALUE, value
+    if isinstance(value, Told):
+        return number, *value.told()
     try:
         return number, PICKLED, cloudpickle.dumps(value)
     except Exception as error:

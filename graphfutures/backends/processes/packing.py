@@ -30,6 +30,7 @@ class Packing:
         self._functions = functions
         self._sent: set[int] = set()
         self._numbers = count(1)
+        self._held: dict[int, Held] = {}  # of the task that is being packed
         functions.listeners.add(self)
 
     def packed(
@@ -60,6 +61,7 @@ class Packing:
                         holes = (*holes, (position, self.tickets.get(need.serial, 0)))
                 args = values
             elif plan is not None:
+                self._held = {}
                 args, kwargs = fill(args, kwargs or {}, plan, self._value_or_held, future)
         function: Any = known.get(id(fn), self)
         if function is self:
@@ -73,9 +75,10 @@ class Packing:
                     return next(self._numbers), function, tuple(args), holes
                 return next(self._numbers), function, tuple(args)
         if holes:
+            found: dict[int, Held] = {}
             args = list(args)
             for position, ticket in holes:
-                args[position] = Held(ticket)
+                args[position] = found.setdefault(ticket, Held(ticket))  # twice the same one is the same object
         pickled = self._functions.dumps((fn if function is None else function, tuple(args), kwargs or {}))
         return (next(self._numbers), pickled) if future.unmet else (next(self._numbers), None, pickled)
 
@@ -101,8 +104,11 @@ class Packing:
 
     def _value_or_held(self, source: Any) -> Any:
         need = source.future if isinstance(source, Allowed) else source  # which is needed without that as well
-        if isinstance(need, GraphFuture) and need.state not in SETTLED:
-            return Held(self.tickets.get(need.serial, 0))
+        if isinstance(need, GraphFuture):
+            if need.state not in SETTLED:
+                return self._held.setdefault(need.serial, Held(self.tickets.get(need.serial, 0)))
+            if need.state is DONE:
+                return need._outcome  # as it was sent, if it is not here
         return value_of(source)
 
     def _number_of(self, fn: Any, functions: dict[int, Any]) -> int | None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from graphfutures import errors
-from graphfutures.backends.processes.messages import BUDGET, PICKLED, PLAIN, RAISED, error_of, read_back
+from graphfutures.backends.processes.messages import BUDGET, PLAIN
 from graphfutures.crashes import worker_crashed
 from graphfutures.futures import GraphFuture
 from graphfutures.pieces import Piece
@@ -77,9 +77,10 @@ def _each(piece: Piece, calls: list[Any], dumps: Callable[[Any], bytes]) -> list
     return found
 
 
-def take(piece: Piece, outcomes: list[Any], back: int) -> None:
+def take(read: Callable[[int, Any], tuple[bool, Any]], piece: Piece, outcomes: list[Any], back: int) -> None:
     """Take note of what a worker tells of a piece.
 
+    :param read: whether there is a value, and that or the exception, of how it was told and what of it.
     :param outcomes: of the first of its calls, see ``Run``.
     :param back: how many of its last ones it will not run.
     """
@@ -89,13 +90,9 @@ def take(piece: Piece, outcomes: list[Any], back: int) -> None:
         for outcome in outcomes:
             value = outcome
             if type(outcome) is tuple:
-                how, pickled = outcome
-                try:
-                    value = read_back(pickled) if how == PICKLED else None
-                    failure = error_of(pickled) if how == RAISED else None
-                except BaseException as error:
-                    failure = error.with_traceback(None)
-                if failure is not None:
+                good, value = read(*outcome)
+                if not good:
+                    failure = value
                     break
             values.append(value)
     piece.mapped.tell(piece, len(outcomes), values, failure)
@@ -103,10 +100,10 @@ def take(piece: Piece, outcomes: list[Any], back: int) -> None:
         piece.mapped.give_back(piece, back)
 
 
-def take_progress(piece: GraphFuture[Any], outcomes: list[Any], back: int) -> None:
+def take_progress(read: Callable[..., Any], piece: GraphFuture[Any], outcomes: list[Any], back: int) -> None:
     """Take note of what a worker tells of a piece that it still runs."""
     assert isinstance(piece, Piece), "of others nothing is told before they end"
-    take(piece, outcomes, back)
+    take(read, piece, outcomes, back)
     if back:
         piece.mapped.learn(piece, BUDGET, running=1)
 

@@ -19,11 +19,12 @@ from time import sleep
 from typing import Any
 from uuid import uuid4
 
-from graphfutures import errors
+from graphfutures import config, errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.backends.processes.attendant import Attendant
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.pieces import crashed
+from graphfutures.backends.processes.store import Put, Store
 from graphfutures.backends.ringing import Serving
 from graphfutures.bells import Thread
 from graphfutures.core.states import RUNNING
@@ -57,6 +58,7 @@ class Processes(Serving):
     :param name: of the processes, before a number.
     :param initializer: called first in each of them, with ``initargs``.
     :param max_tasks: after how many tasks each of them is replaced, None for never.
+    :param max_shared_bytes: that values may take of shared memory, None for half of what is free.
     """
 
     capabilities = Capabilities(shares_memory=False, kills=True, batches=True)
@@ -69,6 +71,7 @@ class Processes(Serving):
         initializer: Callable[..., object] | None = None,
         initargs: Any = (),
         max_tasks: int | None = None,
+        max_shared_bytes: int | None = None,
     ) -> None:
         from loky import cpu_count
 
@@ -76,6 +79,7 @@ class Processes(Serving):
         self.name = name
         self.initargs = initargs
         self.max_tasks = max_tasks
+        self._max_shared_bytes = max_shared_bytes
         each = str(max(1, cpu_count() // max_workers))
         self.environment = {name: each for name in _THREADS_OF_LIBRARIES if name not in os.environ}
         self._initializer = initializer
@@ -83,6 +87,7 @@ class Processes(Serving):
 
     def _begin(self) -> None:
         self.functions = Functions()
+        self.store = Store(self.functions, self._max_shared_bytes, config.temp_dir())
         #: by which it is known when it is pickled
         self.token = uuid4().hex
         self.attendants: dict[Attendant, threading.Thread] = {}
@@ -106,6 +111,10 @@ class Processes(Serving):
         return found.pickled
 
     # -- for the hub --------------------------------------------------------------------------
+
+    def hold(self, value: Any) -> Put:
+        """What stands for a value that was put."""
+        return Put(value, self.store)
 
     def wake(self) -> None:
         """See ``Backend``."""
@@ -215,6 +224,8 @@ class Processes(Serving):
             raise
         finally:
             self.attendants.pop(attendant, None)
+            if not self.attendants and (attendant.ended or self._over):
+                self.store.close()
         # They may have rung for it while it was about to leave.
         if not attendant.ended and (hub.has_ready() or hub.has_posts()):
             self.wake()
@@ -320,6 +331,8 @@ class Processes(Serving):
         for following in self._resuming[:1]:
             following.ring()
         self._stillborn = 0 if attendant.reported or attendant.hand else self._stillborn + 1
+        if attendant.process is not None:
+            self.store.died(attendant.process.pid)
         facts: list[Finished] = []
         for ticket, future, number in attendant.started():
             if ticket == attendant.stopped:

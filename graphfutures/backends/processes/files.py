@@ -1,0 +1,123 @@
+"""Values in files that processes map: the buffers of a pickle (protocol 5, out of band), then the pickle itself.
+
+A file is filled with ``write``, so that a full file system is an ``OSError`` and not the death of whoever touches the
+memory; it is read by mapping it, copy-on-write, so that nobody sees what another one does to the value.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+#: a file system in memory, where there is one
+MEMORY: Final = "/dev/shm"
+#: bytes from which on a buffer is not copied into the pickle, and a pickle does not go into a message
+LARGE: Final = 131_072
+#: bytes: buffers begin at multiples of this, for vector instructions
+ALIGNED: Final = 64
+
+#: where a value is to be read: the path of its file, the size of that, where its buffers and its pickle begin and end
+Layout: TypeAlias = tuple[str, int, tuple[tuple[int, int], ...]]
+
+
+def pickled(value: Any, dumps: Callable[..., bytes]) -> tuple[bytes, list[memoryview]]:
+    """The pickle of a value, and its large buffers, which still are those of the value.
+
+    :param dumps: pickles it.
+    :raises Exception: what pickling raises.
+    """
+    buffers: list[memoryview] = []
+
+    def goes_along(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # it is not contiguous
+            return True
+        if raw.nbytes >= LARGE:
+            buffers.append(raw)
+            return False
+        return True
+
+    return dumps(value, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=goes_along), buffers
+
+
+def size_of(parts: Sequence[Any]) -> int:
+    """How large the file of such parts is."""
+    end = 0
+    for part in parts:
+        end = -(-end // ALIGNED) * ALIGNED + len(part)
+    return end
+
+
+def write(path: str, parts: Sequence[Any]) -> Layout:
+    """Write buffers, and the pickle behind them, into a new file; if it cannot be filled nothing is left of it.
+
+    :raises OSError: if there is no room.
+    """
+    places: list[tuple[int, int]] = []
+    end = 0
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        for part in parts:
+            begin = -(-end // ALIGNED) * ALIGNED
+            if begin > end:
+                os.write(descriptor, bytes(begin - end))
+            left = memoryview(part)
+            end = begin + len(left)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            places.append((begin, end))
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
+    return path, end, tuple(places)
+
+
+def mapped(layout: Layout) -> mmap.mmap:
+    """The file, mapped so that changes stay here.
+
+    :raises OSError: if it is gone.
+    """
+    with open(layout[0], "rb") as file:
+        return mmap.mmap(file.fileno(), layout[1], access=mmap.ACCESS_COPY)
+
+
+def read(layout: Layout, loads: Callable[..., Any], memory: mmap.mmap | None = None) -> Any:
+    """A value of its own, whose buffers are the file's.
+
+    :param loads: reads a pickle.
+    :param memory: the file, if it is mapped already.
+    :raises Exception: what unpickling raises.
+    """
+    view = memoryview(mapped(layout) if memory is None else memory)
+    *buffers, text = [view[begin:end] for begin, end in layout[2]]
+    return loads(text, buffers=buffers)
+
+
+def write_somewhere(folders: Sequence[str], name: str, parts: Sequence[Any], room: int) -> Layout:
+    """Write a value into the first folder that has room.
+
+    :param room: bytes that may go into shared memory.
+    :raises OSError: if none has any.
+    """
+    size = size_of(parts)
+    failure: OSError | None = None
+    for folder in folders:
+        if folder.startswith(MEMORY) and size > room and folder is not folders[-1]:
+            continue
+        try:
+            return write(os.path.join(folder, name), parts)
+        except OSError as error:
+            failure = error
+    if failure is None:
+        failure = FileNotFoundError("there is no folder for values")
+    with suppress(Exception):
+        failure.add_note(f"no room for a value of {size:,} bytes in {' or '.join(folders)}")
+    raise failure

@@ -1,0 +1,55 @@
+"""How tasks have ended, as a worker tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphfutures.away import value_here
+from graphfutures.backends.processes import messages
+from graphfutures.backends.processes.messages import LINKED, PICKLED, PUBLISHED, RAISED
+from graphfutures.backends.processes.store import Sent, Store
+from graphfutures.futures import GraphFuture
+from graphfutures.terms import AT_ONCE
+
+
+class Reports:
+    """Of one worker.
+
+    :param store: where it publishes values.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        #: whether the worker keeps outcomes that it need not keep, and that are large perhaps
+        self.large = False
+
+    def read(self, how: int, told: Any) -> tuple[bool, Any]:
+        """Whether a task has a value, and what stands for that, or its exception; from what was told."""
+        if how == PICKLED:
+            self.large = True
+            return True, Sent(told)
+        if how == PUBLISHED:
+            return True, self._store.published(told)
+        if how == LINKED:
+            return _read_now(messages.read_back, told)
+        return False, messages.error_of(told) if how == RAISED else AT_ONCE
+
+    def read_now(self, how: int, told: Any) -> tuple[bool, Any]:
+        """The same, the value as an object."""
+        good, outcome = self.read(how, told)
+        return _read_now(value_here, outcome) if good else (good, outcome)
+
+
+def seen(future: GraphFuture[Any], outcome: Any) -> tuple[bool, Any]:
+    """The value of a task that somebody waits for, or that may be tried again: one that cannot be read is a failure."""
+    good, value = _read_now(value_here, outcome)
+    if good and not (future.terms is not None and future.terms.join):
+        return True, outcome
+    return good, value
+
+
+def _read_now(read: Any, what: Any) -> tuple[bool, Any]:
+    try:
+        return True, read(what)
+    except BaseException as error:
+        return False, error.with_traceback(None)
