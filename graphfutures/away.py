@@ -63,3 +63,8 @@ def value_here(outcome: Any) -> Any:
     :raises BaseException: what reading it raises.
     """
     return outcome.get() if type(outcome) in Away.kinds else outcome
+
+
+def failure_here(outcome: Any) -> Any:
+    """The exception that the outcome of a failed task is, or why what stands for its value cannot be read."""
+    return outcome.failure if type(outcome) in Away.kinds else outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
+from graphfutures.away import failure_here
 from graphfutures.core.states import CANCELLED, DONE, READY, RUNNING, SETTLED, WAITING
 from graphfutures.externals import External
 from graphfutures.futures import GraphFuture
@@ -34,7 +35,7 @@ def _ended(future: GraphFuture[Any]) -> str:
         return f"is done: it returned a value of type {future._kind()}"
     if future.state is CANCELLED:
         return "was cancelled"
-    failure = future._outcome
+    failure = failure_here(future._outcome)
     if isinstance(failure, Inherited):
         return f"failed without running, with {_shown(failure.root)} of {failure.note()}"
     return f"failed with {_shown(failure)}"

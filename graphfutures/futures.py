@@ -20,7 +20,7 @@ from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from graphfutures import errors
-from graphfutures.away import Away, value_here
+from graphfutures.away import Away, failure_here, value_here
 from graphfutures.calls import Rest, name_of
 from graphfutures.core.graph import Task, Wait
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, RUNNING
@@ -266,9 +266,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         """The exception of a future that has no value; one and the same each time."""
         if self.state is CANCELLED:
             return CancelledError()
-        error = self._outcome
-        if type(error) in Away.kinds:
-            error = error.failure
+        error = failure_here(self._outcome)
         if isinstance(error, Inherited):
             if self._copy is None:
                 copy = error.exception()

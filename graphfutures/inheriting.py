@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphfutures.away import failure_here
 from graphfutures.calls import EACH, locate
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import Inherited, called
@@ -31,7 +32,7 @@ def inherit(future: GraphFuture[Any]) -> None:
                 where = locate(heir._fn, heir._args, kwargs, plan, getattr(cause, "source", cause))
             except BaseException:  # of a user's __repr__ or __getattr__
                 where = "an argument"
-        failure = cause._outcome
+        failure = failure_here(cause._outcome)
         if isinstance(failure, Inherited):
             inherited = Inherited(failure.root, (*failure.path, called(heir)), failure.hidden, where, failure.trace)
         else:

@@ -30,6 +30,11 @@ class Lane:
         return hub
 
     @property
+    def ended(self) -> bool:
+        """See ``Exchange``."""
+        return self._hub.ended
+
+    @property
     def loans(self) -> Mapping[Any, Any]:
         """See ``Exchange``."""
         return self._hub.loans

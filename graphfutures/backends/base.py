@@ -48,6 +48,10 @@ class Exchange(Protocol):
     """What a backend may ask of the hub."""
 
     @property
+    def ended(self) -> bool:
+        """Whether the graph has ended."""
+
+    @property
     def loans(self) -> Mapping[Any, Any]:
         """One entry for each attempt that waits and has lent its slot; the same object as long as no fork comes."""
 

@@ -229,10 +229,10 @@ class Attendant:
         if self.pool.is_awaited and self.has_queue and not self._asked:
             self.ask_back(len(self.hand))
         batch = hub.exchange(self.place, facts, want)
-        for fact in facts:
-            if fact[0]._settled:
-                fact[0]._forget_call()
-        del facts
+        while facts:  # nothing here may keep a value alive
+            if facts[-1][0]._settled:
+                facts[-1][0]._forget_call()
+            del facts[-1]
         for future, number in returned:
             hub.revoked(future, number, self.place)
         if returned:
@@ -368,8 +368,6 @@ class Attendant:
 
     def _take_report(self, outcomes: list[Any], facts: list[Finished]) -> None:
         self._since = monotonic()
-        if self._page is not None:
-            self._page.leave_room(self.pool.store.room())
         now = perf_counter()
         worker = self.number
         self.reported += len(outcomes)
@@ -393,6 +391,8 @@ class Attendant:
             record = record_of(future, worker, start, stop, good=good)
             fact = future, number, good, outcome, False, record
             facts.append(fact if outcome is AT_ONCE else on_terms(fact))
+        if self._page is not None:
+            self._page.leave_room(self.pool.store.room())
         each = max(spent / len(outcomes), 1e-6)
         self._seconds = each if not self._seconds or each > self._seconds else (self._seconds + each) / 2
 

@@ -152,7 +152,10 @@ class Processes(Serving):
         else:
             self._have_applied()
 
-    close = attend
+    def close(self) -> None:
+        """See ``Backend``."""
+        self.attend()
+        self._close_store()
 
     def ring_all(self) -> None:
         """Have every attendant look, whether it waits or not."""
@@ -166,12 +169,17 @@ class Processes(Serving):
         while True:
             others = [one for one in tuple(self.attendants.values()) if one is not threading.current_thread()]
             if not others:
+                self._close_store()
                 return
             for thread in others:
                 try:
                     thread.join()
                 except RuntimeError:  # somebody is about to start it
                     sleep(0)
+
+    def _close_store(self) -> None:
+        if self._hub.ended and not self.attendants:
+            self.store.close()
 
     def help(self) -> bool:
         """See ``Backend``: where no thread can be started, no worker can be served."""
@@ -224,8 +232,7 @@ class Processes(Serving):
             raise
         finally:
             self.attendants.pop(attendant, None)
-            if not self.attendants and (attendant.ended or self._over):
-                self.store.close()
+            self._close_store()
         # They may have rung for it while it was about to leave.
         if not attendant.ended and (hub.has_ready() or hub.has_posts()):
             self.wake()

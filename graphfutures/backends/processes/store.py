@@ -140,7 +140,7 @@ class Store:
         self._budget = budget
         self._disk = folder
         self._folders: list[str] | None = None
-        self._locks: list[Any] = []
+        self._locks: list[int] = []  # descriptors, which are closed with this process
         self._sizes: dict[str, int] = {}
         self._changes: deque[int] = deque()  # of what is used in shared memory, which finalizers make as well
         self._used = 0
@@ -168,10 +168,10 @@ class Store:
             except OSError:
                 continue
             if fcntl is not None:
-                lock = open(os.path.join(folder, "new"), "wb")  # noqa: SIM115 - as long as this process lives
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                os.rename(lock.name, os.path.join(folder, LOCK))  # not before it is locked
-                self._locks.append(lock)
+                new = os.path.join(folder, "new")
+                self._locks.append(os.open(new, os.O_CREAT | os.O_WRONLY, 0o600))
+                fcntl.flock(self._locks[-1], fcntl.LOCK_EX)
+                os.rename(new, os.path.join(folder, LOCK))  # not before it is locked
             resource_tracker.register(folder, "folder")
             found.append(folder)
         self._folders = found
@@ -239,8 +239,8 @@ class Store:
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
                 resource_tracker.unregister(folder, "folder")
-            for lock in self._locks:
-                lock.close()
+            while self._locks:
+                os.close(self._locks.pop())
 
 
 def _remove_what_was_left(parent: str) -> None:

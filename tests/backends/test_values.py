@@ -1,0 +1,396 @@
+"""Values that are too large for messages, and those that nobody has asked for yet (CONTRACT 3, 7, 10)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import pickle
+import resource
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, as_completed, wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults import workers
+from patience import LIMIT, in_time, until
+
+from graphfutures import GraphExecutor, allow_failure, current_executor, unpack
+from graphfutures.backends.processes import store
+from graphfutures.backends.processes.files import LARGE, pickled, read, write
+
+pytestmark = pytest.mark.ci
+
+SIZE = 4 * LARGE
+
+
+class Block:
+    """A value whose pickle leaves its memory out, as those of arrays do."""
+
+    def __init__(self, memory: Any) -> None:
+        self.memory = memory
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Block, (pickle.PickleBuffer(self.memory),)
+
+
+def block(number: int, size: int = SIZE) -> Block:
+    return Block(bytearray([number]) * size)
+
+
+def first(one: Block) -> int:
+    return int(one.memory[0])
+
+
+def overwritten(one: Block) -> int:
+    one.memory[:] = bytes(len(one.memory))
+    return first(one)
+
+
+def same(one: object, other: object) -> bool:
+    return one is other
+
+
+def plus(one: Block, number: int = 1) -> Block:
+    return block(first(one) + number)
+
+
+class Unreadable:
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __reduce__(self) -> Any:
+        return _fails, (bytes(self.size),)
+
+
+def _fails(_: bytes) -> None:
+    raise ValueError("it cannot be read")
+
+
+@pytest.fixture(params=[1, 2])
+def executor(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GraphExecutor]:
+    monkeypatch.setenv("GRAPHFUTURES_TEMP_DIR", str(tmp_path))
+    one = GraphExecutor(request.param, backend="processes")
+    yield one
+    folders = folders_of(one)
+    in_time(one.shutdown)
+    assert until(lambda: not workers()), workers()
+    assert [folder for folder in folders if os.path.exists(folder)] == []
+
+
+def folders_of(executor: GraphExecutor) -> list[str]:
+    return list(executor._hub.backend.store.folders())  # type: ignore[attr-defined]
+
+
+def files_of(executor: GraphExecutor) -> list[str]:
+    found = [os.path.join(folder, name) for folder in folders_of(executor) for name in os.listdir(folder)]
+    return [path for path in found if not path.endswith(store.LOCK)]
+
+
+# -- files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(), (LARGE,), (LARGE + 1, LARGE + 63, 3 * LARGE)])
+def test_a_value_is_what_was_written(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    value = [Block(bytearray(os.urandom(size))) for size in sizes]
+    text, buffers = pickled(value, pickle.dumps)
+    assert len(buffers) == len(sizes)
+    layout = write(str(tmp_path / "value"), [*buffers, text])
+    found = read(layout, pickle.loads)
+    assert [bytes(one.memory) for one in found] == [bytes(one.memory) for one in value]
+    assert layout[1] == os.path.getsize(tmp_path / "value")
+
+
+def test_of_what_cannot_be_written_nothing_is_left(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write(str(tmp_path / "value"), [bytes(2000)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- where values are --------------------------------------------------------------------------
+
+
+def test_a_file_goes_with_its_future(executor: GraphExecutor) -> None:
+    future = executor.submit(block, 7)
+    wait([future], LIMIT)
+    assert len(files_of(executor)) == 1
+    assert first(future.result(0)) == 7
+    del future
+    gc.collect()
+    assert until(lambda: files_of(executor) == [])
+
+
+def test_of_a_chain_only_what_somebody_needs_is_kept(executor: GraphExecutor) -> None:
+    future = executor.submit(block, 0)
+    for _ in range(20):
+        future = executor.submit(plus, future)
+    assert first(future.result(LIMIT)) == 20
+    assert until(lambda: len(files_of(executor)) <= 1)
+
+
+def test_a_value_can_be_had_after_the_executor() -> None:
+    with GraphExecutor(1, backend="processes") as executor:
+        large, small = executor.submit(block, 5), executor.submit(list, [1, 2])
+        read_before = executor.submit(block, 6)
+        read_before.result(LIMIT)
+        folders = folders_of(executor)
+    assert first(large.result(0)) == 5
+    assert first(read_before.result(0)) == 6
+    assert small.result(0) == [1, 2]
+    assert [folder for folder in folders if os.path.exists(folder)] == []
+
+
+def test_what_goes_beyond_the_budget_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFUTURES_TEMP_DIR", str(tmp_path))
+    with GraphExecutor(1, backend="processes", max_shared_bytes=3 * SIZE) as executor:
+        futures = []
+        for number in range(4):
+            futures.append(executor.submit(block, number))
+            wait(futures, LIMIT)
+        on_disk = [path for path in files_of(executor) if path.startswith(str(tmp_path))]
+        assert len(on_disk) == (2 if os.path.isdir(store.MEMORY) else 4)
+        assert [first(future.result(0)) for future in futures] == [0, 1, 2, 3]
+
+
+def no_file_above(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_where_there_is_no_room_that_task_fails() -> None:
+    with GraphExecutor(1, initializer=no_file_above, initargs=(2 * SIZE,), backend="processes") as executor:
+        with pytest.raises(OSError, match="too large") as caught:
+            executor.submit(block, 1, 3 * SIZE).result(LIMIT)
+        assert "no room for a value of" in "".join(caught.value.__notes__)
+        assert first(executor.submit(block, 1).result(LIMIT)) == 1
+        assert until(lambda: files_of(executor) == [])
+
+
+def test_max_shared_bytes_is_a_number_above_zero() -> None:
+    with pytest.raises(ValueError, match="max_shared_bytes must be greater than 0"):
+        GraphExecutor(1, backend="processes", max_shared_bytes=0)
+    with pytest.raises(TypeError, match="max_shared_bytes"):
+        GraphExecutor(1, backend="processes", max_shared_bytes="1 GB")  # type: ignore[arg-type]
+
+
+def test_a_folder_for_files_has_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFUTURES_TEMP_DIR", "/nowhere")
+    with pytest.raises(ValueError, match="GRAPHFUTURES_TEMP_DIR must be a folder, not '/nowhere'"):
+        GraphExecutor(1, backend="processes")
+
+
+def test_what_dead_processes_have_left_is_removed_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAPHFUTURES_TEMP_DIR", str(tmp_path))
+    left = tmp_path / f"{store.PREFIX}left"
+    left.mkdir()
+    (left / store.LOCK).touch()
+    (left / "value").touch()
+    new = tmp_path / f"{store.PREFIX}new"
+    new.mkdir()
+    with GraphExecutor(1, backend="processes") as one:
+        one.submit(int).result(LIMIT)
+        with GraphExecutor(1, backend="processes") as other:
+            other.submit(int).result(LIMIT)
+            assert not left.exists()
+            assert new.exists()  # somebody is about to lock it
+            assert [folder for folder in folders_of(one) if not os.path.exists(folder)] == []
+
+
+# -- what others see of it ----------------------------------------------------------------------
+
+
+def test_a_change_in_place_is_seen_by_nobody_else(executor: GraphExecutor) -> None:
+    future = executor.submit(block, 3)
+    changed = [executor.submit(overwritten, future) for _ in range(3)]
+    seen = [executor.submit(first, future) for _ in range(3)]
+    assert [one.result(LIMIT) for one in changed] == [0, 0, 0]
+    assert [one.result(LIMIT) for one in seen] == [3, 3, 3]
+    mine = future.result(LIMIT)
+    assert first(mine) == 3
+    overwritten(mine)
+    assert executor.submit(first, future).result(LIMIT) == 3
+
+
+@pytest.mark.parametrize("size", [10, SIZE])
+def test_twice_the_same_is_the_same_object(executor: GraphExecutor, size: int) -> None:
+    future = executor.submit(block, 1, size)
+    assert executor.submit(same, future, future).result(LIMIT)
+    assert executor.submit(same, other=future, one=future).result(LIMIT)
+    wait([future], LIMIT)
+    assert executor.submit(same, future, future).result(LIMIT)
+    assert executor.submit(same, future, other=future).result(LIMIT)
+    assert future.result(0) is future.result(0)
+    put = executor.put(block(1, size))
+    assert executor.submit(same, put, put).result(LIMIT)
+
+
+def test_a_large_string_of_bytes(executor: GraphExecutor) -> None:
+    futures = [executor.submit(bytes, SIZE), executor.submit("x".__mul__, SIZE)]
+    assert [executor.submit(len, future).result(LIMIT) for future in futures] == [SIZE, SIZE]
+    assert len(files_of(executor)) == 2
+    assert [future.result(0) for future in futures] == [bytes(SIZE), "x" * SIZE]
+
+
+def test_map_brings_large_values(executor: GraphExecutor) -> None:
+    assert [first(one) for one in executor.map(block, range(20))] == list(range(20))
+    assert until(lambda: files_of(executor) == [])
+
+
+def test_items_of_a_large_value(executor: GraphExecutor) -> None:
+    one, other = unpack(executor.submit(lambda: (block(1), block(2))), 2)
+    assert (first(one.result(LIMIT)), first(other.result(LIMIT))) == (1, 2)
+
+
+def pair_inside() -> tuple[int, int]:
+    inner = current_executor()
+    one = inner.submit(block, 4)
+    other = inner.submit(plus, one)
+    return first(one.result()), first(other.result())
+
+
+def test_large_values_of_tasks_that_tasks_have_submitted(executor: GraphExecutor) -> None:
+    assert executor.submit(pair_inside).result(LIMIT) == (4, 5)
+
+
+def test_a_large_value_on_threads() -> None:
+    with GraphExecutor(1, backends={"processes": 1}) as executor:
+        there = executor.options(backend="processes")
+        large, small = there.submit(block, 2), there.submit(list, [3])
+        assert executor.submit(first, large).result(LIMIT) == 2
+        assert executor.submit(lambda one, other: first(one) + other["x"][0], large, {"x": small}).result(LIMIT) == 5
+        assert there.submit(first, executor.submit(block, 6)).result(LIMIT) == 6
+        put = executor.put(block(1))
+        assert there.submit(first, put).result(LIMIT) == executor.submit(first, put).result(LIMIT) == 1
+        assert put.result() is put.result()
+
+
+def test_a_large_value_on_another_executor(executor: GraphExecutor) -> None:
+    with GraphExecutor(1) as other:
+        assert other.submit(first, executor.submit(block, 9)).result(LIMIT) == 9
+
+
+# -- put --------------------------------------------------------------------------------------
+
+
+class Counted:
+    pickles = 0
+
+    def __reduce__(self) -> Any:
+        Counted.pickles += 1
+        return list, ([1],)
+
+
+@pytest.mark.parametrize("number", [1, 50])
+def test_what_is_put_is_pickled_once(executor: GraphExecutor, number: int) -> None:
+    Counted.pickles = 0
+    put = executor.put(Counted())
+    futures = [executor.submit(len, put) for _ in range(number)]
+    assert [future.result(LIMIT) for future in futures] == [1] * number
+    assert Counted.pickles == 1
+    assert type(put.result()) is Counted
+
+
+def test_what_is_put_is_written_once(executor: GraphExecutor) -> None:
+    put = executor.put(block(8))
+    futures = [executor.submit(first, put) for _ in range(50)]
+    assert [future.result(LIMIT) for future in futures] == [8] * 50
+    assert len(files_of(executor)) == 1
+    del put, futures
+    gc.collect()
+    assert until(lambda: files_of(executor) == [])
+
+
+# -- what cannot be read ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [10, SIZE])
+def test_what_cannot_be_read_fails_whoever_asks(executor: GraphExecutor, size: int) -> None:
+    future = executor.submit(Unreadable, size)
+    assert until(future.done)
+    with pytest.raises(ValueError, match="cannot be read"):
+        future.result(0)
+    assert isinstance(future.exception(0), ValueError)
+    with pytest.raises(ValueError, match="cannot be read"):
+        executor.submit(same, future, 1).result(LIMIT)
+    assert executor.submit(int).result(LIMIT) == 0
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_who_is_called_back_meets_a_value_that_was_read(executor: GraphExecutor, done: bool) -> None:
+    future = executor.submit(Unreadable, SIZE)
+    if done:
+        assert until(future.done)
+    told: Future[Any] = Future()
+    future.add_done_callback(lambda one: told.set_result((one.exception(0), one.cancelled())))
+    error, cancelled = told.result(LIMIT)
+    assert isinstance(error, ValueError)
+    assert not cancelled
+
+
+def test_who_awaits_what_cannot_be_read_hears_of_it(executor: GraphExecutor) -> None:
+    async def asks(*, done: bool) -> None:
+        future = executor.submit(Unreadable, SIZE)
+        if done:
+            await asyncio.to_thread(wait, [executor.submit(int), future])
+        await asyncio.wait_for(asyncio.wrap_future(future), LIMIT)
+
+    for done in (True, False):
+        with pytest.raises(ValueError, match="cannot be read"):
+            asyncio.run(asks(done=done))
+
+
+def test_a_failure_that_is_allowed(executor: GraphExecutor) -> None:
+    future = executor.submit(Unreadable, SIZE)
+    future.add_done_callback(lambda _: None)
+    error = executor.submit(repr, allow_failure(future)).result(LIMIT)
+    assert "cannot be read" in error
+
+
+def test_what_is_done_is_there_at_once(executor: GraphExecutor) -> None:
+    futures = [executor.submit(block, number) for number in range(8)]
+    found = [first(future.result(0)) for future in as_completed(futures, LIMIT)]
+    assert sorted(found) == list(range(8))
+
+
+# -- when a worker dies ---------------------------------------------------------------------------
+
+
+def once(path: str) -> Block:
+    with open(path, "a") as file:
+        file.write("x")
+    return block(1)
+
+
+def test_what_is_published_outlives_its_worker(executor: GraphExecutor, tmp_path: Path) -> None:
+    future = executor.submit(once, str(tmp_path / "ran"))
+    wait([future], LIMIT)
+    for process in workers():
+        os.kill(process.pid, signal.SIGKILL)
+    assert executor.submit(first, future).result(LIMIT) == 1
+    assert first(future.result(0)) == 1
+    assert (tmp_path / "ran").read_text() == "x"
+
+
+def half_written(folder: str) -> None:
+    with open(os.path.join(folder, f"{os.getpid()}-half"), "wb") as file:
+        file.write(bytes(100))
+    os._exit(3)
+
+
+def test_what_a_dead_worker_has_never_told_of_is_removed(executor: GraphExecutor) -> None:
+    futures = [executor.submit(block, number) for number in range(4)]
+    wait(futures, LIMIT)
+    crashing = executor.options(crash_retries=0).submit(half_written, folders_of(executor)[0])
+    assert crashing.exception(LIMIT) is not None
+    assert until(lambda: not [path for path in files_of(executor) if path.endswith("half")])
+    assert sorted(first(future.result(0)) for future in futures) == [0, 1, 2, 3]
