@@ -18,7 +18,12 @@ from benchmarks.steps import WORKERS, count
 
 FILES = 10
 CHUNKS = 8  # in each direction
-SCHEDULERS: dict[str, Any] = {"ours": graphfutures.threaded.get, "peer": "threads"}
+SCHEDULERS: dict[str, Any] = {
+    "ours": graphfutures.threaded.get,
+    "peer": "threads",
+    "our processes": graphfutures.multiprocessing.get,
+    "dask's processes": "processes",
+}
 
 Ask = Callable[[float], Any]
 OnSide = Callable[[str, float], float]

@@ -6,7 +6,7 @@ from functools import partial
 
 import loky
 
-from benchmarks import collections, graphs, memory, nested, processes, startup, threads
+from benchmarks import collections, graphs, memory, nested, processes, startup, threads, values
 from benchmarks.measure import Figure, Side
 from benchmarks.steps import MakeExecutor
 from graphfutures import GraphExecutor
@@ -45,6 +45,14 @@ def beside_greedy(name: str, what: str, durations: processes.Durations) -> Figur
     """Our worker processes beside a schedule that costs nothing."""
     return Figure(
         name + "_processes", what, partial(processes.wall, durations), partial(processes.greedy, durations), 1.15, "ms"
+    )
+
+
+def of_arrays(name: str, what: str, program: values.Program, peer: values.Peer, limit: float) -> Figure:
+    """A program with arrays of 64 MB on our worker processes, and beside it."""
+    needs = "numpy" if peer is values.plain else "distributed"
+    return Figure(
+        name + "_values", what, partial(values.ours, program), partial(peer, program), limit, "ms", requires=needs
     )
 
 
@@ -121,6 +129,18 @@ FIGURES: list[Figure] = [
         1.0,
         requires="dask.dataframe",
     ),
+    *[
+        Figure(
+            f"flights_{name}",
+            f"the same questions on our worker processes: wall / dask's {name}",
+            partial(collections.seconds, collections.questions, "our processes"),
+            partial(collections.seconds, collections.questions, peer),
+            limit,
+            "ms",
+            requires="dask.dataframe",
+        )
+        for name, peer, limit in (("processes", "dask's processes", 0.2), ("threads", "peer", 1.0))
+    ],
     beside_dask(
         "matmul",
         "(x @ x.T).mean() of 4,000 × 4,000 in 8 × 8 chunks, a dask Array: wall / dask threads",
@@ -248,5 +268,15 @@ FIGURES: list[Figure] = [
         "lengths",
         "40 × 1 to 200 ms in random order, in worker processes: wall / greedy schedule",
         processes.of_all_lengths,
+    ),
+    of_arrays("chain", "64 MB: make, ten + 1, sum / plain calls in one process", values.chain, values.plain, 1.3),
+    of_arrays("fan", "64 MB read by 8 tasks / the better of distributed and Ray", values.fan, values.better_peer, 1.1),
+    of_arrays("tree", "eight 64 MB added pairwise / the better of the two", values.tree, values.better_peer, 1.0),
+    of_arrays(
+        "pairs",
+        "eight 64 MB (make, + 1), then (i, i + 3) added and summed / the better of the two",
+        values.pairs,
+        values.better_peer,
+        1.0,
     ),
 ]
