@@ -440,6 +440,8 @@ class Attendant:
             self._since = monotonic()
             self._large = False
             self.send((word, self._heard, functions, self._packing.taken_forgotten(), tasks))
+        else:
+            self._packing.not_sent(functions)
         if failed:
             hub.exchange(self.place, failed, 0)
         return tasks[-1][0] if tasks else 0
