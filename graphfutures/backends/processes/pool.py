@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures._base import LOGGER as STDLIB_LOGGER
 from contextlib import contextmanager
 from itertools import count
+from multiprocessing import resource_tracker
 from time import sleep
 from typing import Any
 from uuid import uuid4
@@ -359,6 +360,7 @@ class Processes(Serving):
         if not hasattr(signal, "pthread_sigmask"):
             yield
             return
+        resource_tracker.ensure_running()  # now: to start it lets Ctrl-C in again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
