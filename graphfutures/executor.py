@@ -282,6 +282,8 @@ class GraphExecutor(Overview):
     ) -> None:
         config.leave(self)
         try:
+            if is_interrupt(kind) and not self._hub.ended:
+                self._hub.drop_pending(running=True)
             self.shutdown(cancel_futures=is_interrupt(kind))
         except KeyboardInterrupt as interrupt:
             if is_interrupt(kind):

@@ -176,6 +176,8 @@ class Attendant:
         else:
             self.process = self._made(context, its, None)
         its.close()
+        if self.pool.halted:
+            self.kill()
         self._waiting = Waiting(mine, self.process)
 
     def _made(self, context: Any, connection: Any, page: Any) -> Any:
