@@ -149,7 +149,7 @@ class GraphExecutor(Overview):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if mp_context is not None and getattr(mp_context, "_name", None) != "loky":
-            raise ValueError("mp_context must be loky's: loky.backend.get_context('loky')")
+            raise ValueError("mp_context must be left out, or be loky's: loky.backend.get_context('loky')")
         for name, number in (("max_pending", max_pending), ("max_tasks_per_child", max_tasks_per_child)):
             if number is not None:
                 _above_zero(name, number)

@@ -76,6 +76,16 @@ def odd() -> None:
     raise OddError(1, 2)
 
 
+class LockedError(Exception):
+    def __init__(self) -> None:
+        super().__init__("with a lock")
+        self.lock = threading.Lock()
+
+
+def locked() -> None:
+    raise LockedError
+
+
 def test_what_cannot_travel_harms_one_task(executor):
     lock = threading.Lock()
     cases = [
@@ -84,7 +94,8 @@ def test_what_cannot_travel_harms_one_task(executor):
         (executor.submit(lambda: (n for n in ())), TypeError, "cannot pickle", "its value cannot be pickled"),
         (executor.submit(unreadable), ValueError, "invalid literal", "its value, which came from a worker process"),
         (executor.submit(takes, Unreadable()), ValueError, "invalid literal", "it was not run"),
-        (executor.submit(odd), Exception, "OddError: 1 2", ""),
+        (executor.submit(odd), Exception, "OddError: 1 2 .*cannot be unpickled .*missing 1 required", ""),
+        (executor.submit(locked), Exception, "LockedError: with a lock .*cannot be pickled .*_thread.lock", ""),
     ]
     good = [executor.submit(abs, -n) for n in range(20)]
     for future, kind, text, note in cases:
