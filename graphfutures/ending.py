@@ -43,7 +43,7 @@ def at_exit() -> None:
         hub.refuse(RuntimeError(errors.AFTER_EXIT), inside=False)
     if _interrupted():
         for hub in hubs:
-            hub.drop_pending()
+            hub.drop_pending(running=True)
     while _drain(hubs):
         pass
     for hub in hubs:

@@ -179,7 +179,9 @@ def how_it_died(code: int | None) -> str:
     if code is None:
         return "its worker process was lost"
     if code < 0:
-        return f"its worker process was killed by {_signal(-code)}"
+        name = _signal(-code)
+        advice = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+        return f"its worker process was killed by {name}{advice}"
     return f"its worker process ended with exit code {code}"
 
 
@@ -212,11 +214,19 @@ def value_cannot_be_read() -> str:
     return "it was run, but its value, which came from a worker process, cannot be unpickled"
 
 
-def cannot_travel(error: BaseException) -> TaskFailedError:
-    """For an exception that another process could not make from what it is sent."""
+def cannot_travel(
+    error: BaseException, *, cause: BaseException | None = None, is_pickled: bool = True
+) -> TaskFailedError:
+    """For an exception that cannot be sent, or that another process could not make from what it is sent.
+
+    :param cause: what came of it, if that is known.
+    :param is_pickled: whether it could be pickled at least.
+    """
+    why = f" ({type(cause).__name__}: {_text(cause):.500})" if cause is not None else ""
+    advice = "its __init__ has to accept its args, or it needs a __reduce__" if is_pickled else "it needs a __reduce__"
     return TaskFailedError(
-        f"{type(error).__qualname__}: {_text(error)} (the exception itself cannot be unpickled: "
-        "its __init__ has to accept its args, or it needs a __reduce__)"
+        f"{type(error).__qualname__}: {_text(error)} (the exception itself cannot be "
+        f"{'unpickled' if is_pickled else 'pickled'}{why}: {advice})"
     )
 
 
@@ -295,7 +305,12 @@ def _meant(names: Iterable[str], known: Iterable[str]) -> str:
     known = list(known)
     close = list(dict.fromkeys(match for name in names for match in get_close_matches(name, known, 1, 0.7)))
     # others' words, and ours in other places
-    workers = {"workers": "max_workers", "num_workers": "max_workers", "n_workers": "max_workers"}
+    workers = {
+        "workers": "max_workers",
+        "num_workers": "max_workers",
+        "n_workers": "max_workers",
+        "n_jobs": "max_workers",
+    }
     of_graphs = dict.fromkeys([*workers, "max_workers", "threads", "processes"], "num_workers")
     for words in (workers, {**of_graphs, **dict.fromkeys(["backend", "executor", "client"], "scheduler")}):
         close += [words[name] for name in names if words.get(name) in known and words[name] not in close]

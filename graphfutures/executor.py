@@ -154,7 +154,7 @@ class GraphExecutor(Overview):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if mp_context is not None and getattr(mp_context, "_name", None) != "loky":
-            raise ValueError("mp_context must be loky's: loky.backend.get_context('loky')")
+            raise ValueError("mp_context must be left out, or be loky's: loky.backend.get_context('loky')")
         numbers = {"max_pending": max_pending, "max_tasks_per_child": max_tasks_per_child}
         for name, number in {**numbers, "max_shared_bytes": max_shared_bytes}.items():
             if number is not None:
@@ -289,6 +289,8 @@ class GraphExecutor(Overview):
     ) -> None:
         config.leave(self)
         try:
+            if is_interrupt(kind) and not self._hub.ended:
+                self._hub.drop_pending(running=True)
             self.shutdown(cancel_futures=is_interrupt(kind))
         except KeyboardInterrupt as interrupt:
             if is_interrupt(kind):

@@ -105,10 +105,13 @@ class Facts(Lending):
             self.inbox.append((self._cancel, ([future], False)))
         self.lanes.get(future.lane, self.backend).wake()
 
-    def drop_pending(self) -> None:
-        """Cancel what has not started."""
+    def drop_pending(self, *, running: bool = False) -> None:
+        """Cancel what has not started.
+
+        :param running: whether also what runs, where that can be stopped.
+        """
         self.dropping = True
-        self.ask(self.cancel_pending)
+        self.ask(self.cancel_pending, running)
 
     # -- futures of others -------------------------------------------------------------------
 
@@ -153,7 +156,7 @@ class Facts(Lending):
 
     def _cancel(self, futures: list[GraphFuture[Any]], force: bool) -> None:
         for future in futures:
-            hands: Any = self.lanes.get(future.lane, self.backend)
+            hands = self._hands(future)
             stops = force and future.state is RUNNING and hands.capabilities.kills
             if self.scheduler.cancelled(future, force=stops):
                 if stops:
@@ -161,14 +164,20 @@ class Facts(Lending):
             elif force:
                 self.wants_cancelled(future)
 
-    def cancel_pending(self) -> None:
-        """A fact: what has not started is to be cancelled."""
+    def _hands(self, future: GraphFuture[Any]) -> Any:
+        return self.lanes.get(future.lane, self.backend)
+
+    def cancel_pending(self, running: bool) -> None:
+        """A fact: what has not started is to be cancelled, and what runs if that is wanted and possible."""
         self.open_inside = False
         pending = list(islice((task for task in self.scheduler.unsettled if task.state in (WAITING, READY)), SLICE))
         for task in pending:
             self.scheduler.cancelled(task)
         if pending:
-            self.inbox.append((self.cancel_pending, ()))
+            self.inbox.append((self.cancel_pending, (running,)))
+        elif running:
+            started: Any = [task for task in self.scheduler.unsettled if task.state is RUNNING]
+            self._cancel([task for task in started if self._hands(task).capabilities.kills], True)
 
     def cancel_foreign(self) -> list[str]:
         """A fact: what waits for futures of others is to be cancelled, its keys are returned."""

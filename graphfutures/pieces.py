@@ -175,6 +175,8 @@ class Mapped:
         :param failure: what that has raised.
         """
         start = piece.start
+        if start == piece.stop:
+            return  # it was cancelled meanwhile
         piece.start += number
         self.calls[start : piece.start] = [None] * number
         if values:
@@ -185,6 +187,8 @@ class Mapped:
     def give_back(self, piece: Piece, number: int) -> None:
         """The last calls of a piece have not been started, and never will be as calls of this piece."""
         stop = piece.stop
+        if piece.start == stop:
+            return  # it was cancelled meanwhile
         piece.stop -= number
         with self._drawing:
             heappush(self._back, (piece.stop, stop))

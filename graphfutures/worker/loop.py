@@ -380,8 +380,12 @@ class Worker(Doorbell):
 
     def send(self, message: Any) -> None:
         """Send a message to the attendant."""
+        pickled = pickle.dumps(message)
         with self._sending:
-            self.connection.send_bytes(pickle.dumps(message))
+            try:
+                self.connection.send_bytes(pickled)
+            except OSError:
+                os._exit(1)  # nobody is left to work for
 
 
 def _name_of(fn: Any) -> str:

@@ -76,6 +76,16 @@ def odd() -> None:
     raise OddError(1, 2)
 
 
+class LockedError(Exception):
+    def __init__(self) -> None:
+        super().__init__("with a lock")
+        self.lock = threading.Lock()
+
+
+def locked() -> None:
+    raise LockedError
+
+
 def test_what_cannot_travel_harms_one_task(executor):
     lock = threading.Lock()
     cases = [
@@ -84,7 +94,8 @@ def test_what_cannot_travel_harms_one_task(executor):
         (executor.submit(lambda: (n for n in ())), TypeError, "cannot pickle", "its value cannot be pickled"),
         (executor.submit(unreadable), ValueError, "invalid literal", "its value, which came from a worker process"),
         (executor.submit(takes, Unreadable()), ValueError, "invalid literal", "it was not run"),
-        (executor.submit(odd), Exception, "OddError: 1 2", ""),
+        (executor.submit(odd), Exception, "OddError: 1 2 .*cannot be unpickled .*missing 1 required", ""),
+        (executor.submit(locked), Exception, "LockedError: with a lock .*cannot be pickled .*_thread.lock", ""),
     ]
     good = [executor.submit(abs, -n) for n in range(20)]
     for future, kind, text, note in cases:
@@ -100,10 +111,30 @@ def test_the_note_says_which_task_could_not_be_sent(executor):
     assert future.key in "".join(error.__notes__)
 
 
+def test_a_function_is_called_after_calls_of_it_that_could_not_be_sent(alone):
+    lock = threading.Lock()
+    assert isinstance(alone.submit(takes, lock).exception(LIMIT), TypeError)
+    assert isinstance(alone.submit(takes, lock).exception(LIMIT), TypeError)
+    assert alone.submit(takes, 1).result(LIMIT)
+    assert list(alone.map(takes, range(3))) == [True] * 3
+
+
 def test_an_exception_shows_where_it_was_raised(executor):
     error = executor.submit(raises).exception(LIMIT)
     assert "on purpose" in str(error)
     assert "in raises" in str(error.__cause__)
+
+
+def test_also_in_functions_that_are_sent_whole(executor):
+    def outer() -> None:
+        def inner() -> None:
+            raise ValueError("on purpose")
+
+        inner()
+
+    error = executor.submit(outer).exception(LIMIT)
+    assert str(error.__cause__).count(f'"{__file__}"') == 2
+    assert 'raise ValueError("on purpose")' in str(error.__cause__)
 
 
 class Doubler:

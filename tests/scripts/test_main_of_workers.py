@@ -77,3 +77,17 @@ def test_whatever_uses_a_global_sees_what_it_is_bound_to(script):
         """
     )
     assert ended.lines == ["{0}", "{1}", "{2}"]
+
+
+def test_a_namespace_that_is_run_as_main_but_is_not_that_of_the_module(script):
+    ended = script(
+        """
+        from graphfutures import GraphExecutor
+
+        with GraphExecutor(1, backend="processes") as executor:
+            names = {"__name__": "__main__", "executor": executor, "print": print}
+            for number in range(3):
+                exec(f"bound = {number}\\nprint(executor.submit(lambda: bound).result())", names)
+        """
+    )
+    assert ended.lines == ["0", "1", "2"]

@@ -8,14 +8,14 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
-from tempfile import TemporaryFile
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
 from graphfutures import errors
 from graphfutures.backends.base import Exchange, Finished
 from graphfutures.backends.processes import messages, pieces
-from graphfutures.backends.processes.messages import FREE, VALUE, Page
+from graphfutures.backends.processes.launch import start
+from graphfutures.backends.processes.messages import FREE, VALUE
 from graphfutures.backends.processes.nested import Nested
 from graphfutures.backends.processes.packing import Packing
 from graphfutures.backends.processes.reports import Reports, seen
@@ -163,39 +163,11 @@ class Attendant:
             self._close()
 
     def _start(self) -> None:
-        from loky.backend import get_context
-
-        context: Any = get_context("loky")
-        mine, its = context.Pipe(duplex=True)
-        self._connection = mine
-        if os.name == "posix":
-            with TemporaryFile() as file:
-                file.truncate(Page.SIZE)
-                self._page = Page(file.fileno())
-                self._page.leave_room(self.pool.store.room())
-                self.stopping = Stopping(self._page)
-                self.process = self._made(context, its, file)
-        else:
-            self.process = self._made(context, its, None)
-        its.close()
-        self._waiting = Waiting(mine, self.process)
-
-    def _made(self, context: Any, connection: Any, page: Any) -> Any:
-        from graphfutures.backends.processes.launch import Launched, work
-
-        pool = self.pool
-        process = context.Process(
-            target=work,
-            args=(
-                *(connection, None if page is None else Launched(page.fileno()), pool.initializer(), pool.initargs),
-                *(pool.token, pool.max_workers, pool.store.folders()),
-            ),
-            name=f"{pool.name}_{self.number}",
-            env=pool.environment,
-        )
-        with pool.quiet():
-            process.start()
-        return process
+        self.process, self._connection, self._page = start(self.pool, self.number)
+        self.stopping = Stopping(self._page)
+        if self.pool.halted:
+            self.kill()
+        self._waiting = Waiting(self._connection, self.process)
 
     def _greeted(self, hub: Exchange) -> bool:
         """Wait until the worker is ready; False if it is of no use, or is not needed any more."""
@@ -436,6 +408,8 @@ class Attendant:
             self._since = monotonic()
             self._reports.large = False
             self.send((word, self._heard, functions, self._packing.taken_forgotten(), tasks))
+        else:
+            self._packing.not_sent(functions)
         if failed:
             hub.exchange(self.place, failed, 0)
         return tasks[-1][0] if tasks else 0

@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import sys
 import weakref
+from collections import ChainMap
 from collections.abc import Callable
 from itertools import count
 from types import BuiltinFunctionType, CodeType, FunctionType
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 
 #: where the state of a function of ``__main__`` has the versions of the globals that it names
 VERSIONS = "_graphfutures_versions"
+#: what cloudpickle writes in the place of a file's name
+_NO_FILE = "<dynamic-code>"
+_reduced = cloudpickle.Pickler.dispatch_table[CodeType]
 
 
 class Function:
@@ -110,14 +114,22 @@ class Functions:
             listener.forgotten.append(number)
 
 
+def _code(code: CodeType) -> Any:
+    """Code with the name of its file, which cloudpickle leaves out and tracebacks and warnings show."""
+    make, parts = _reduced(code)
+    return make, tuple(code.co_filename if type(part) is str and part == _NO_FILE else part for part in parts)
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    dispatch_table: ClassVar[Any] = ChainMap({CodeType: _code}, cloudpickle.Pickler.dispatch_table)
+
     def __init__(self, file: Any, functions: Functions, **how: Any) -> None:
         super().__init__(file, **how)
         self._functions = functions
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
         reduced = super()._dynamic_function_reduce(func)
-        if func.__globals__ is vars(sys.modules["__main__"]):
+        if func.__globals__.get("__name__") == "__main__":  # also what cProfile or a notebook runs as such
             slots, version = reduced[2][1], self._functions.version
             slots[VERSIONS] = {name: version(name, value) for name, value in slots["__globals__"].items()}
         return reduced

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from graphfutures.backends.processes.messages import Page
+    from graphfutures.backends.processes.pool import Processes
 
 #: a program of its own, which the process that starts it does not import
 PROGRAM: Final = "graphfutures.worker.loop"
@@ -32,3 +37,36 @@ class Launched:
     def detach(self) -> int:
         """The descriptor in the new process."""
         return self._descriptor
+
+
+def start(pool: Processes, number: int) -> tuple[Any, Any, Page | None]:
+    """Start a worker.
+
+    :param number: of the worker.
+    :return: the process, the connection to it, and the page that it shares, where that can be.
+    """
+    from tempfile import TemporaryFile
+
+    from loky.backend import get_context
+
+    from graphfutures.backends.processes.messages import Page
+
+    context: Any = get_context("loky")
+    mine, its = context.Pipe(duplex=True)
+
+    def process(page: Any) -> Any:
+        given = its, page, pool.initializer(), pool.initargs, pool.token, pool.max_workers, pool.store.folders()
+        name = f"{pool.name}_{number}"
+        process = context.Process(target=work, args=given, name=name, env=pool.environment)
+        with pool.quiet():
+            process.start()
+        its.close()
+        return process
+
+    if os.name != "posix":
+        return process(None), mine, None
+    with TemporaryFile() as file:
+        file.truncate(Page.SIZE)
+        page = Page(file.fileno())
+        page.leave_room(pool.store.room())
+        return process(Launched(file.fileno())), mine, page

@@ -205,11 +205,13 @@ def raised(error: BaseException) -> bytes:
         text = "".join(format_exception(error))
     except Exception:
         text = "a traceback that cannot be shown"
+    pickled: bytes = b""
     try:
-        pickled: bytes = cloudpickle.dumps((error, text))
+        pickled = cloudpickle.dumps((error, text))
         pickle.loads(pickled)
-    except BaseException:  # it is code of the user's
-        pickled = cloudpickle.dumps((errors.cannot_travel(error), text))
+    except BaseException as cause:  # it is code of the user's
+        substitute = errors.cannot_travel(error, cause=cause, is_pickled=bool(pickled))
+        pickled = cloudpickle.dumps((substitute, text))
     return pickled
 
 

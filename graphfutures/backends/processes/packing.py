@@ -92,6 +92,10 @@ class Packing:
         calls = pieces.packed(piece, most, self._functions.dumps)
         return (next(self._numbers), function, calls, None, None) if calls else None
 
+    def not_sent(self, functions: dict[int, Any]) -> None:
+        """Take back functions that were to be sent with tasks of which none could be sent."""
+        self._sent.difference_update(functions)
+
     def taken_forgotten(self) -> list[int]:
         """The functions that the worker may forget now."""
         found = []

@@ -6,15 +6,18 @@ that they wait for.  What a worker was handed and has not started it gives back 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
 import threading
+import weakref
 from _thread import RLock
 from collections.abc import Callable, Iterator
 from concurrent.futures._base import LOGGER as STDLIB_LOGGER
 from contextlib import contextmanager
 from itertools import count
+from multiprocessing import resource_tracker
 from time import sleep
 from typing import Any
 from uuid import uuid4
@@ -49,6 +52,8 @@ _THREADS_OF_LIBRARIES = (
     "NUMBA_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+
+_pools: weakref.WeakSet[Processes] = weakref.WeakSet()
 
 
 class Processes(Serving):
@@ -100,6 +105,9 @@ class Processes(Serving):
         self._stillborn = 0
         self._stranded = False  # whether there is work, and no thread could be started for it
         self._over: Exception | None = None  # why no worker is of any use
+        #: whether nobody waits for anything any more
+        self.halted = False
+        _pools.add(self)
 
     def initializer(self) -> bytes | None:
         """The initializer as a worker reads it."""
@@ -197,7 +205,7 @@ class Processes(Serving):
 
     def _spawn(self) -> None:
         with self._staffing:
-            if len(self.attendants) >= (1 if self._over else self.max_workers + len(self._lent)):
+            if self.halted or len(self.attendants) >= (1 if self._over else self.max_workers + len(self._lent)):
                 return
             attendant = Attendant(self, next(self._numbers))
             thread = Thread(self._serve, (attendant,), name=f"{self.name}_{attendant.number}")
@@ -328,6 +336,8 @@ class Processes(Serving):
     def died(self, attendant: Attendant, hub: Exchange, code: int | None) -> None:
         """A worker has died, with all that it was handed."""
         self.attendants.pop(attendant, None)
+        if self.halted:
+            return
         blamed = {attendant.running, *attendant.nested.tickets()}
         attendant.nested.end(hub)
         self.leave_slot(attendant)
@@ -371,6 +381,12 @@ class Processes(Serving):
         hub.exchange(attendant.place, facts, 0)
         hub.lost(attendant.place)
 
+    def halt(self) -> None:
+        """Stop all workers, since the process ends and nobody waits for them."""
+        self.halted = True
+        for attendant in tuple(self.attendants):
+            attendant.kill()
+
     # -- starting a process -------------------------------------------------------------------
 
     @contextmanager
@@ -379,8 +395,18 @@ class Processes(Serving):
         if not hasattr(signal, "pthread_sigmask"):
             yield
             return
+        resource_tracker.ensure_running()  # now: to start it lets Ctrl-C in again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _halt_all() -> None:
+    """Ctrl-C has ended the wait for what is pending, and multiprocessing is about to wait for all processes."""
+    for pool in tuple(_pools):
+        pool.halt()
+
+
+atexit.register(_halt_all)  # after multiprocessing, whose own is called after this one therefore
