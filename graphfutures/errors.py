@@ -209,6 +209,11 @@ def value_cannot_be_sent() -> str:
     return "it was run, but its value cannot be pickled, and could not leave the worker process"
 
 
+def value_gone() -> RuntimeError:
+    """For a future that was found again by a weak reference, after its value was given away."""
+    return RuntimeError("the value of this future was given to the task that needed it, since nobody held the future")
+
+
 def value_cannot_be_read() -> str:
     """A note for a value that a worker process has sent and that could not be unpickled."""
     return "it was run, but its value, which came from a worker process, cannot be unpickled"

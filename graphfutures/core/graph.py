@@ -24,7 +24,20 @@ class Place:
     :param hosts: whether its tasks have an executor to submit to.
     """
 
-    __slots__ = ("held", "hosts", "keeps", "lane", "lends", "lent", "name", "near", "resuming", "sequential", "slots")
+    __slots__ = (
+        "ahead",
+        "held",
+        "hosts",
+        "keeps",
+        "lane",
+        "lends",
+        "lent",
+        "name",
+        "near",
+        "resuming",
+        "sequential",
+        "slots",
+    )
 
     def __init__(
         self,
@@ -48,6 +61,8 @@ class Place:
         self.lent = 0  # of slots
         self.resuming: deque[tuple[Task, int]] = deque()
         self.near: Tasks = []
+        #: whether it has enough, but for a task that goes on from what it runs
+        self.ahead = False
 
     def __repr__(self) -> str:
         return f"<Place {self.name} {self.held}/{self.slots}>"

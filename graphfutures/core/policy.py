@@ -100,6 +100,13 @@ class Policy:
             (-task.priority, direction * self._pushes, task),
         )
 
+    def goes_on(self) -> bool:
+        """Whether the next task may be one that a completion is about to make ready; it is counted as one, then."""
+        if self.urgent or self._first or (self._streak >= STREAK and self.roots):
+            return False
+        self._streak += 1
+        return True
+
     def pop(self) -> Task | None:
         """Remove and return the task to run next, None if no task is ready."""
         if self._freed and (waited := self._tokens.pop(self.lane)) is not None:

@@ -161,7 +161,9 @@ class Scheduler(Slots):
         """
         batch: Tasks = []
         while place.held < place.slots and len(batch) < want:
-            task = self._next_along(place) if place.near else self._policy_at(place).pop()
+            task = self._next_along(place) if place.near else None
+            if task is None and not place.ahead:
+                task = self._policy_at(place).pop()
             if task is None:
                 break
             self._begins(task, place)
@@ -498,5 +500,8 @@ class Scheduler(Slots):
         while place.near:
             task = place.near.pop()
             if task.state is WAITING and inputs_at(task, place):
-                return task
-        return self._policy_at(place).pop()
+                if not place.ahead or self._policy_at(place).goes_on():
+                    return task
+                place.near.append(task)
+                return None
+        return None

@@ -14,21 +14,17 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from time import perf_counter
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from cloudpickle import cloudpickle as _cloudpickle
-
-from graphfutures import errors
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.files import LARGE
-from graphfutures.backends.processes.functions import VERSIONS
 from graphfutures.backends.processes.messages import (
     FREE,
+    GONE,
     PIECE,
     PLAIN,
     RAISED,
@@ -43,8 +39,9 @@ from graphfutures.backends.processes.messages import (
 from graphfutures.backends.processes.waiting import Messages
 from graphfutures.bells import Doorbell
 from graphfutures.current import here
+from graphfutures.worker.namespace import Namespace
 from graphfutures.worker.piece import Run
-from graphfutures.worker.running import Running
+from graphfutures.worker.running import ALONE, Running, is_handed_on, references
 
 #: seconds after which the outcome of a task is told, whatever runs then
 SOON = 0.01
@@ -79,6 +76,9 @@ class Worker(Doorbell):
         self._queue: deque[Any] = deque()
         self._functions: dict[int, Any] = {}
         self._outcomes: list[tuple[int, int, Any, float, float]] = []
+        #: outcomes that are not told before a task has ended which was given the last of these values, by its ticket
+        self._withheld: dict[int, list[tuple[int, int, Any, float, float]]] = {}
+        self._allowed: dict[int, bool] = {}  # answers to what was asked of values that have just been made
         self._quick: set[Any] = set()  # numbers and names of functions that took no time when they were called last
         self._returned: deque[list[int]] = deque()  # answers to those who want tasks back
         self._reported: deque[tuple[int, list[int]]] = deque()  # what was told in each report that may not be heard of
@@ -195,6 +195,8 @@ class Worker(Doorbell):
         elif word == messages.INSIDE:
             self._learn(*what[:3])
             self.running.queue.extend(what[3])
+        elif word == messages.YOURS:
+            self._allowed[what[0]] = what[1]
         elif word == messages.LEAVE:
             self._queue.append(None)
         else:
@@ -220,6 +222,7 @@ class Worker(Doorbell):
         """The tickets of all that has not been started, which is never run then."""
         back = [task[0] for task in self._queue if task is not None]
         self._queue.clear()
+        self._tell_after_all(back)
         return back
 
     def _drop(self, tickets: list[int]) -> None:
@@ -232,6 +235,7 @@ class Worker(Doorbell):
                 except ValueError:
                     continue  # it has just been started
                 back.append(task[0])
+        self._tell_after_all(back)
         self._returned.append(back)
 
     def _give_back(self, number: int) -> None:
@@ -286,7 +290,10 @@ class Worker(Doorbell):
                         if other not in found:  # twice the same one is the same object
                             found[other] = messages.held(other)
                         args[position] = found[other]
-                    del found
+                    for other in found:
+                        if kept[other][0] == GONE:
+                            del kept[other]
+                    found.clear()
                 if kind not in self._quick:
                     self.tell()
                 if fn is opened:
@@ -296,7 +303,11 @@ class Worker(Doorbell):
                     value = fn(*args)
             stop = perf_counter()
             how = VALUE
-            if type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
+            taker = self._taker(ticket) if references(value) == ALONE and is_handed_on(value) else 0
+            taker = taker if taker and self._may_hand_on(ticket, taker) else 0
+            if taker:
+                how, outcome = GONE, value
+            elif type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
                 outcome = value
             else:
                 how, outcome = running.told(value)
@@ -310,10 +321,45 @@ class Worker(Doorbell):
             self._quick.discard(kind)
         elif kind not in self._quick:
             self._quick.add(kind)
+        if how == SKIPPED:
+            self._tell_after_all([ticket])
         kept[ticket] = how, outcome
-        self._outcomes.append((ticket, how, outcome, start, stop))
+        chain = [*self._withheld.pop(ticket, ()), (ticket, how, None if how == GONE else outcome, start, stop)]
+        if how == GONE:
+            self._withheld.setdefault(taker, []).extend(chain)
+            if not self._taker(ticket):
+                self._tell_after_all([taker])  # it was dropped meanwhile
+        else:
+            self._outcomes += chain
         if page is not None:
             page.finished(ticket)
+
+    def _taker(self, ticket: int) -> int:
+        """The ticket of a task in the queue that needs the value of another one, 0 if there is none."""
+        for task in tuple(self._queue):
+            if task is not None and len(task) == 4 and any(other == ticket for _, other in task[3]):
+                return int(task[0])
+        return 0
+
+    def _may_hand_on(self, ticket: int, taker: int) -> bool:
+        """Whether a task may have the value of another one as it is."""
+        self.send((messages.MINE, ticket, taker))
+        self.listen(lambda: ticket in self._allowed)
+        return self._allowed.pop(ticket)
+
+    def _tell_after_all(self, back: Iterable[int]) -> None:
+        """Tell what was withheld for the sake of tasks that are given back, with the values that these would take."""
+        for taker in back:
+            for outcome in self._withheld.pop(taker, ()):
+                ticket, *_, start, stop = outcome
+                if ticket not in kept:  # it was taken
+                    self._outcomes.append(outcome)
+                    continue
+                try:
+                    kept[ticket] = self.running.told(kept[ticket][1])
+                except BaseException as error:
+                    kept[ticket] = RAISED, messages.raised(error)
+                self._outcomes.append((ticket, *kept[ticket], start, stop))
 
     def _run_piece(self, ticket: int, function: Any, calls: Any, *_: None) -> None:
         run = Run(ticket, calls)
@@ -391,66 +437,6 @@ class Worker(Doorbell):
 def _name_of(fn: Any) -> str:
     cls = type(fn)
     return fn.__qualname__ if cls is FunctionType or cls is BuiltinFunctionType else cls.__qualname__
-
-
-class Namespace:
-    """The one ``__main__`` of a worker, which the initializer and all functions of the user's ``__main__`` share.
-
-    A name is bound to what its value is there when it comes for the first time, and again when it was bound to
-    something else there; what tasks have bound here meanwhile stays.
-    """
-
-    def __init__(self) -> None:
-        self._old = sys.modules["__main__"]  # whose code still runs
-        self._main = sys.modules["__main__"] = ModuleType("__main__")
-        self._names = vars(self._main)
-        self._bound: dict[str, int] = {}
-
-    def loads(self, pickled: Any, buffers: Any = None) -> Any:
-        """What was pickled, its functions of ``__main__`` with the globals of this one.
-
-        :param buffers: that are not in the pickle.
-        :raises Exception: what unpickling raises, with a note.
-        """
-        import io
-
-        unpickler = _Unpickler(io.BytesIO(pickled), buffers=buffers)
-        unpickler.hooks = {"_make_function": self._made, "_function_setstate": self._set}
-        try:
-            return unpickler.load()
-        except Exception as error:
-            with suppress(Exception):
-                error.add_note(errors.cannot_be_read())
-            raise
-
-    def _made(self, code: Any, names: dict[str, Any], *rest: Any) -> Any:
-        if names.get("__name__") == "__main__":
-            names = self._names
-        return _cloudpickle._make_function(code, names, *rest)
-
-    def _set(self, function: Any, state: Any) -> None:
-        if function.__globals__ is self._names:
-            attributes, slots = state
-            versions = slots.pop(VERSIONS, {})  # none if a worker has pickled it
-            names = slots["__globals__"].items()
-            fresh = {name: value for name, value in names if self._is_new(name, versions.get(name, 0))}
-            state = attributes, {**slots, "__globals__": fresh}
-        _cloudpickle._function_setstate(function, state)
-
-    def _is_new(self, name: str, version: int) -> bool:
-        if self._bound.get(name, -1) >= version:
-            return False
-        self._bound[name] = version
-        return True
-
-
-class _Unpickler(pickle.Unpickler):
-    hooks: dict[str, Any]
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == _cloudpickle.__name__ and name in self.hooks:
-            return self.hooks[name]
-        return super().find_class(module, name)
 
 
 def main(

@@ -11,7 +11,7 @@ from _thread import RLock
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from graphfutures.backends.processes import files, messages
 from graphfutures.backends.processes.messages import LINKED, PICKLED, PUBLISHED
@@ -20,6 +20,32 @@ from graphfutures.core.graph import Place
 if TYPE_CHECKING:
     from graphfutures.worker.inside import Inside
     from graphfutures.worker.loop import Worker
+
+
+def references(value: Any) -> int:
+    """How many there are to a value that its caller has in a variable."""
+    return sys.getrefcount(value)
+
+
+def _of_its_own() -> int:
+    value = object()
+    return references(value)
+
+
+#: how many there are to a value that nobody else has
+ALONE: Final = _of_its_own()
+
+
+def is_handed_on(value: Any) -> bool:
+    """Whether a value is of a kind that may go on to another task as it is, if nobody else has it: a large array.
+
+    What is inside of anything else may be somebody else's, as the memory of a view is.
+    """
+    cls = type(value)
+    if cls.__name__ != "ndarray" or cls.__module__ != "numpy":
+        return False
+    return value.base is None and value.nbytes >= files.LARGE and not value.dtype.hasobject
+
 
 #: the one of this process, if it is a worker
 here_runs: list[Running] = []

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from graphfutures import errors
 from graphfutures.backends.base import Exchange, Finished
 from graphfutures.backends.processes import messages, pieces
+from graphfutures.backends.processes.alone import is_alone
 from graphfutures.backends.processes.launch import start
 from graphfutures.backends.processes.messages import FREE, VALUE
 from graphfutures.backends.processes.nested import Nested
@@ -37,6 +38,8 @@ MOST = 2048
 AHEAD = 0.02
 #: seconds of work that it is worth to give to another one
 WORTH = 0.002
+#: how many tasks may have ended at most that are to run again if the one dies that was given the last value
+LINKS = 100
 #: seconds after which an idle worker leaves, and one that stood in for another whose task waited
 IDLE = 60.0
 SPARE = 1.0
@@ -83,6 +86,7 @@ class Attendant:
         self._gave = False  # whether it has, and was not heard of since
         self._wanted = 0  # how many it is to be asked for
         self._pieces = 0  # how many of a map it was handed
+        self._spent: set[int] = set()  # tickets of those that have ended, and are told of when others have
 
     # -- for others ---------------------------------------------------------------------------
 
@@ -200,7 +204,11 @@ class Attendant:
             want = 0
         if self.pool.is_awaited and self.has_queue and not self._asked:
             self.ask_back(len(self.hand))
+        if not want and self._looks_ahead():
+            self.place.ahead = True
+            want = 1
         batch = hub.exchange(self.place, facts, want)
+        self.place.ahead = False
         while facts:  # nothing here may keep a value alive
             if facts[-1][0]._settled:
                 facts[-1][0]._forget_call()
@@ -265,7 +273,7 @@ class Attendant:
         """How many tasks to ask for."""
         if self.nested.waits:
             return 0
-        held = len(self.hand)
+        held = len(self.hand) - len(self._spent)
         if self._gave and held:
             return 0  # it would take again what it has given back for another one, which has yet to wake up
         most = min(MOST, int(AHEAD / self._seconds)) if self._seconds else 1
@@ -274,6 +282,11 @@ class Attendant:
             return 0  # each of them is as much as is worth to be sent
         room = most - held if held <= most // 2 else 0
         return room if self._left is None else max(0, min(room, self._left))
+
+    def _looks_ahead(self) -> bool:
+        """Whether to ask for a task that goes on from the one that runs alone, and might be given its very value."""
+        alone = len(self.hand) - len(self._spent) == 1
+        return alone and len(self._spent) < LINKS and not self.nested.waits and (self._left is None or self._left > 0)
 
     def _stop_what_is_to_be_stopped(self) -> None:
         stopping, running = self.stopping, self.running
@@ -307,6 +320,12 @@ class Attendant:
             elif word == messages.RETURNED:
                 self._asked, self._gave = False, bool(what[0])
                 returned += self._taken_back(what[0])
+            elif word == messages.MINE:
+                ticket, taker = what
+                alone = len(self._spent) < LINKS and is_alone(self.hand, ticket, taker)
+                if alone:
+                    self._spent.add(ticket)
+                self.send((messages.YOURS, ticket, alone))
             elif word == messages.PROGRESS:
                 pieces.take_progress(self._reports.read_now, self.hand[what[0]][0], *what[1:])
             elif word == messages.SUBMIT:
@@ -336,6 +355,7 @@ class Attendant:
         if self.stopping.limits:
             self.stopping.limits.pop(ticket, None)
         self._pieces -= type(future) is Piece
+        self._spent.discard(ticket)
         return future, number
 
     def _take_report(self, outcomes: list[Any], facts: list[Finished]) -> None:

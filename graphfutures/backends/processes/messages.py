@@ -39,6 +39,8 @@ INSIDE: Final = "inside"
 OUTCOMES: Final = "outcomes"
 #: ``(GO, number, error)``: a wait has begun, or is over; or it would never be, which the pickled error says
 GO: Final = "go"
+#: ``(YOURS, ticket, alone)``: so it may, if nobody else will ever ask for the value
+YOURS: Final = "yours"
 #: ``(ANSWER, number, outcome)``: to a question; a pickled pair, whether it could be answered, and the answer or error
 ANSWER: Final = "answer"
 
@@ -64,6 +66,9 @@ BACK: Final = "back"
 FORGET: Final = "forget"
 #: ``(ASK, number, what, arguments)``
 ASK: Final = "ask"
+#: ``(MINE, ticket, taker)``: a task has ended; may the one that needs its value have the object itself, and its end be
+#: told with that one's?  The worker waits for the answer
+MINE: Final = "mine"
 #: ``(PROGRESS, ticket, outcomes, back)``: of a piece that still runs, see ``pieces.take``
 PROGRESS: Final = "progress"
 
@@ -81,6 +86,9 @@ SKIPPED: Final = 3
 CALLED_OFF: Final = 4
 #: with a value, which is in a file: its layout
 PUBLISHED: Final = 6
+#: with a value that nobody has any more, since the one task that needed it was given the object itself; in a worker,
+#: until that task begins, with the object
+GONE: Final = 8
 #: with a value, which is pickled, and in which futures of that worker stand
 LINKED: Final = 7
 #: a piece, of which there is as much to be told as with ``PROGRESS``
@@ -133,6 +141,8 @@ def held(ticket: int) -> Any:
         return sent_value(outcome)
     if how == PUBLISHED:
         return published_value(outcome)
+    if how == GONE:
+        return outcome
     raise HeldElsewhereError(ticket)
 
 

@@ -10,10 +10,12 @@ from graphfutures.backends.processes import pieces
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.messages import PLAIN, Held
 from graphfutures.calls import EACH, Allowed, fill
-from graphfutures.core.states import DONE, SETTLED
+from graphfutures.core.states import DONE, RUNNING, SETTLED
 from graphfutures.futures import GraphFuture
 from graphfutures.pieces import Piece
 from graphfutures.running import value_of
+
+_USABLE = (RUNNING, DONE)
 
 
 class Packing:
@@ -48,17 +50,17 @@ class Packing:
         fn, args = future._fn, future._args
         rest: Any = future._rest
         kwargs: Any = None
-        holes: tuple[tuple[int, int], ...] = ()
+        pending: list[tuple[int, Any]] = []
         if rest is not None:
             kwargs, plan, _ = (None, EACH, None) if rest is EACH else rest
-            if plan is EACH:
-                values = []
-                for position, need in enumerate(args):
+            if plan is EACH or (plan is not None and _is_flat(plan) and not kwargs):
+                values = list(args)
+                for position, need in enumerate(args) if plan is EACH else plan[0]:
                     if need.state is DONE:
-                        values.append(need._outcome)
+                        values[position] = need._outcome
                     else:
-                        values.append(None)
-                        holes = (*holes, (position, self.tickets.get(need.serial, 0)))
+                        values[position] = None
+                        pending.append((position, need))
                 args = values
             elif plan is not None:
                 self._held = {}
@@ -71,13 +73,15 @@ class Packing:
                 if type(value) not in PLAIN:
                     break
             else:
-                if holes:
+                if pending:
+                    holes = [(place, self.tickets.get(need.serial, 0)) for place, need in pending]
                     return next(self._numbers), function, tuple(args), holes
                 return next(self._numbers), function, tuple(args)
-        if holes:
+        if pending:
             found: dict[int, Held] = {}
             args = list(args)
-            for position, ticket in holes:
+            for position, need in pending:
+                ticket = self.tickets.get(need.serial, 0)
                 args[position] = found.setdefault(ticket, Held(ticket))  # twice the same one is the same object
         pickled = self._functions.dumps((fn if function is None else function, tuple(args), kwargs or {}))
         return (next(self._numbers), pickled) if future.unmet else (next(self._numbers), None, pickled)
@@ -123,3 +127,8 @@ class Packing:
             self._sent.add(found.number)
             functions[found.number] = found.pickled
         return found.number
+
+
+def _is_flat(plan: Any) -> bool:
+    """Whether futures stand among the arguments only, and none of them is marked."""
+    return not plan[1] and all(isinstance(source, GraphFuture) and source.state in _USABLE for _, source in plan[0])

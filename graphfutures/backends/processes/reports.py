@@ -6,8 +6,8 @@ from typing import Any
 
 from graphfutures.away import value_here
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.messages import LINKED, PICKLED, PUBLISHED, RAISED
-from graphfutures.backends.processes.store import Sent, Store
+from graphfutures.backends.processes.messages import GONE, LINKED, PICKLED, PUBLISHED, RAISED
+from graphfutures.backends.processes.store import Gone, Sent, Store
 from graphfutures.futures import GraphFuture
 from graphfutures.terms import AT_ONCE
 
@@ -30,6 +30,8 @@ class Reports:
             return True, Sent(told)
         if how == PUBLISHED:
             return True, self._store.published(told)
+        if how == GONE:
+            return True, Gone()
         if how == LINKED:
             return _read_now(messages.read_back, told)
         return False, messages.error_of(told) if how == RAISED else AT_ONCE

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any, Final
 from weakref import WeakSet
 
+from graphfutures import errors
 from graphfutures.away import Away
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.files import LARGE, MEMORY, Layout, mapped, pickled, read, write_somewhere
@@ -102,6 +103,16 @@ class Published(Told):
 
     def __del__(self) -> None:
         self._store.remove(self._layout)
+
+
+class Gone(Away):
+    """A value that was given to the one task that needed it, when nobody had a future of it any more."""
+
+    __slots__ = ()
+
+    def read(self) -> Any:
+        """See ``Away``."""
+        raise errors.value_gone()
 
 
 class Put(Away):

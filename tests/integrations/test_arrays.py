@@ -1,0 +1,251 @@
+"""Large arrays that tasks in worker processes hand to each other: what is copied, and what is made again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from patience import LIMIT, in_time, until
+
+from graphfutures import GraphExecutor, current_executor
+from graphfutures.backends.processes.attendant import LINKS
+
+LENGTH = 130_000  # of an array of one megabyte
+
+
+@pytest.fixture(params=[1, 2])
+def executor(request: pytest.FixtureRequest) -> Iterator[GraphExecutor]:
+    one = GraphExecutor(request.param, backend="processes")
+    one.submit(np.ones, 1).result(LIMIT)  # which imports numpy
+    yield one
+    in_time(one.shutdown)
+
+
+def written(executor: GraphExecutor) -> int:
+    """How many values have been written into files that are still there."""
+    folders = executor._hub.backend.store.folders()  # type: ignore[attr-defined]
+    return sum(len(os.listdir(folder)) - 1 for folder in folders)
+
+
+def last_number(executor: GraphExecutor, value: Any) -> int:
+    """How many values the worker had written before this one."""
+    return int(executor._hub.backend.attendants and value._outcome._layout[0].rpartition("-")[2])  # type: ignore[attr-defined]
+
+
+def make(number: float, pause: float = 0.002) -> Any:
+    threading.Event().wait(pause)
+    return np.full(LENGTH, number, dtype=float)
+
+
+def plus(array: Any, number: float = 1) -> Any:
+    return array + number
+
+
+def plus_in_place(array: Any) -> Any:
+    array += 1
+    return array
+
+
+def added(*arrays: Any) -> Any:
+    return sum(arrays[1:], arrays[0])
+
+
+def value(array: Any) -> float:
+    assert (array == array[0]).all()
+    return float(array[0])
+
+
+def noted(array: Any, path: str) -> Any:
+    with open(path, "a") as file:
+        file.write("x")
+    return array + 1
+
+
+def killed_once(array: Any, path: str) -> Any:
+    if not os.path.exists(path):
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return array + 1
+
+
+def test_the_links_of_a_chain_are_not_written(executor: GraphExecutor) -> None:
+    def chain() -> Any:
+        array = executor.submit(make, 0, 0.2)
+        for _ in range(30):
+            array = executor.submit(plus, array)
+        return array
+
+    last = chain()
+    assert value(last.result(LIMIT)) == 30
+    before = last_number(executor, last)
+    assert before <= 1, "values that nobody had a future of were written"
+
+
+@pytest.mark.parametrize("step", [plus, plus_in_place])
+def test_every_link_of_a_chain_that_is_held_has_its_value(executor: GraphExecutor, step: Any) -> None:
+    arrays = [executor.submit(make, 0, 0.05)]
+    for _ in range(20):
+        arrays.append(executor.submit(step, arrays[-1]))
+    assert [value(array.result(LIMIT)) for array in arrays] == list(range(21))
+
+
+def test_some_links_of_a_chain_are_held(executor: GraphExecutor) -> None:
+    array, held = executor.submit(make, 0, 0.05), []
+    for number in range(1, 60):
+        array = executor.submit(plus_in_place if number % 2 else plus, array)
+        if number % 7 == 0:
+            held.append((number, array))
+    assert value(array.result(LIMIT)) == 59
+    assert [(number, value(one.result(LIMIT))) for number, one in held] == [(n, n) for n in range(7, 60, 7)]
+
+
+def test_an_argument_beside_the_array(executor: GraphExecutor) -> None:
+    array = executor.submit(make, 0, 0.05)
+    for _ in range(10):
+        array = executor.submit(plus, array, 2)
+    assert value(array.result(LIMIT)) == 20
+
+
+def test_two_arguments_and_twice_the_same(executor: GraphExecutor) -> None:
+    one, other = executor.submit(make, 1, 0.05), executor.submit(make, 2, 0.05)
+    both = executor.submit(added, one, other, one)
+    del one, other
+    assert value(executor.submit(plus, both).result(LIMIT)) == 5
+
+
+BUFFER = np.zeros(LENGTH)
+
+
+def reused(number: float) -> Any:
+    BUFFER[:] = number
+    return BUFFER
+
+
+def view_of_reused(number: float) -> Any:
+    BUFFER[:] = number
+    return BUFFER[:]
+
+
+@pytest.mark.parametrize("function", [reused, view_of_reused])
+def test_a_buffer_that_the_next_task_fills_again(executor: GraphExecutor, function: Any) -> None:
+    found = [executor.submit(value, executor.submit(function, number)) for number in range(40)]
+    assert [one.result(LIMIT) for one in found] == list(range(40))
+
+
+def test_what_has_failed_takes_its_input_with_it(executor: GraphExecutor) -> None:
+    failing = executor.submit(np.reshape, executor.submit(make, 1), (3, 5))
+    with pytest.raises(ValueError, match="reshape"):
+        failing.result(LIMIT)
+    assert value(executor.submit(make, 2).result(LIMIT)) == 2
+
+
+def test_a_chain_that_is_cancelled_halfway(executor: GraphExecutor) -> None:
+    array, held = executor.submit(make, 0, 0.1), []
+    for number in range(30):
+        array = executor.submit(plus, array)
+        if number == 15:
+            held.append(array)
+    held[0].cancel()
+    wait([array], LIMIT)
+    assert array.cancelled() or value(array.result(0)) == 30
+    assert value(executor.submit(make, 2).result(LIMIT)) == 2
+
+
+def submits_and_waits() -> float:
+    return float(value(current_executor().submit(make, 3).result()))
+
+
+def test_a_task_between_two_links_waits(executor: GraphExecutor) -> None:
+    for _ in range(20):
+        array = executor.submit(make, 0)
+        between = executor.submit(submits_and_waits)
+        for _ in range(3):
+            array = executor.submit(plus, array)
+        assert between.result(LIMIT) == 3
+        assert value(array.result(LIMIT)) == 3
+
+
+def test_what_a_dead_worker_had_is_made_again(executor: GraphExecutor, tmp_path: Path) -> None:
+    array, notes = executor.submit(make, 0, 0.1), tmp_path / "notes"
+    for _ in range(10):
+        array = executor.submit(noted, array, str(notes))
+    array = executor.submit(killed_once, array, str(tmp_path / "killed"))
+    assert value(array.result(LIMIT)) == 11
+    assert 10 <= len(notes.read_text()) <= 20
+
+
+def test_no_more_is_made_again_than_may_be(executor: GraphExecutor, tmp_path: Path) -> None:
+    array, notes = executor.submit(make, 0, 0.1), tmp_path / "notes"
+    for _ in range(3 * LINKS):
+        array = executor.submit(noted, array, str(notes))
+    array = executor.submit(killed_once, array, str(tmp_path / "killed"))
+    assert value(array.result(LIMIT)) == 3 * LINKS + 1
+    assert len(notes.read_text()) - 3 * LINKS <= LINKS
+
+
+def test_what_is_never_to_run_twice_does_not(executor: GraphExecutor, tmp_path: Path) -> None:
+    careful, notes = executor.options(crash_retries=0), tmp_path / "notes"
+    array = executor.submit(make, 0, 0.1)
+    for _ in range(10):
+        array = careful.submit(noted, array, str(notes))
+    array = executor.submit(killed_once, array, str(tmp_path / "killed"))
+    assert value(array.result(LIMIT)) == 11
+    assert len(notes.read_text()) == 10
+
+
+def chaos(executor: GraphExecutor, seed: int, most: int) -> None:
+    """A random graph of arrays, few of whose futures are held, while workers are killed."""
+    rng = random.Random(seed)
+    attendants = executor._hub.backend.attendants  # type: ignore[attr-defined]
+    door = executor.options(name=f"chaos {seed}") if rng.random() < 0.2 else executor
+    values: list[float] = []
+    futures: list[Any] = []
+    held: dict[int, Any] = {}
+    kills = set(rng.sample(range(most), 3))
+    for number in range(most):
+        near = range(max(0, number - rng.choice([1, 1, 1, 4])), number)
+        needs = [rng.choice(near) for _ in range(rng.choice([0, 1, 1, 1, 2]))] if near else []
+        arrays = [futures[need] for need in needs if futures[need] is not None]
+        inputs = [values[need] for need in needs if futures[need] is not None]
+        if arrays:
+            function = rng.choice([added, added, plus_in_place]) if len(arrays) == 1 else added
+            futures.append(door.submit(function, *arrays))
+            values.append(sum(inputs) + (function is plus_in_place))
+        else:
+            futures.append(door.submit(make, number, rng.choice([0, 0.001, 0.01])))
+            values.append(number)
+        if number >= 4 and rng.random() < 0.9:
+            futures[number - 4] = None
+        elif number >= 4:
+            held[number - 4] = futures[number - 4]
+        if number in kills and (started := [one for one in tuple(attendants) if one.process is not None]):
+            rng.choice(started).kill()
+    del arrays
+    held |= {number: future for number, future in enumerate(futures) if future is not None}
+    futures.clear()
+    assert {number: value(future.result(LIMIT)) for number, future in held.items()} == {n: values[n] for n in held}
+
+
+@pytest.mark.parametrize("first", range(0, 50, 10))
+def test_chaos_of_arrays(first: int) -> None:
+    with GraphExecutor(1 + first // 10 % 3, backend="processes") as executor:
+        for seed in range(first, first + 10):
+            chaos(executor, seed, most=60)
+        assert until(lambda: written(executor) == 0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", range(1000, 3000, 100))
+def test_long_chaos_of_arrays(first: int) -> None:
+    for seed in range(first, first + 100):
+        print(seed)
+        with GraphExecutor(1 + seed % 3, backend="processes") as executor:
+            chaos(executor, seed, most=200)
