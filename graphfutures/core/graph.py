@@ -142,9 +142,9 @@ def unsettled(tasks: Tasks | None) -> Tasks:
 
 def inputs_at(task: Task, place: Place) -> bool:
     """Whether all that a task misses is handed to a place, and the task may go along."""
+    if task.tolerated:
+        return False  # whether it gets a value or an exception is not known before
     if task.special:
-        if task.tolerated:
-            return False  # whether it gets a value or an exception is not known before
         if task.outside or task.derived or task.resources or task.lane != place.lane:
             return False
     elif place.lane:

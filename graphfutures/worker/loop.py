@@ -304,7 +304,7 @@ class Worker(Doorbell):
             stop = perf_counter()
             how = VALUE
             taker = self._taker(ticket) if references(value) == ALONE and is_handed_on(value) else 0
-            taker = taker if taker and self._may_hand_on(ticket, taker) else 0
+            taker = taker if taker and self._may_hand_on(ticket, taker, stop - start) else 0
             if taker:
                 how, outcome = GONE, value
             elif type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
@@ -341,9 +341,9 @@ class Worker(Doorbell):
                 return int(task[0])
         return 0
 
-    def _may_hand_on(self, ticket: int, taker: int) -> bool:
+    def _may_hand_on(self, ticket: int, taker: int, seconds: float) -> bool:
         """Whether a task may have the value of another one as it is."""
-        self.send((messages.MINE, ticket, taker))
+        self.send((messages.MINE, ticket, taker, seconds))
         self.listen(lambda: ticket in self._allowed)
         return self._allowed.pop(ticket)
 

@@ -33,3 +33,9 @@ def test_a_task_of_another_lane_stays() -> None:
     assert handed_over(tasks, "side") == tasks[:2]
     tasks = chain("", "", "side")
     assert handed_over(tasks, "") == tasks[:2]
+
+
+def test_a_task_that_may_be_given_an_exception_stays() -> None:
+    first, second = tasks = chain("", "")
+    second.tolerated = (first,)
+    assert handed_over(tasks, "") == [first]

@@ -321,7 +321,8 @@ class Attendant:
                 self._asked, self._gave = False, bool(what[0])
                 returned += self._taken_back(what[0])
             elif word == messages.MINE:
-                ticket, taker = what
+                ticket, taker, seconds = what
+                self._learn(seconds)
                 alone = len(self._spent) < LINKS and is_alone(self.hand, ticket, taker)
                 if alone:
                     self._spent.add(ticket)
@@ -385,8 +386,12 @@ class Attendant:
             facts.append(fact if outcome is AT_ONCE else on_terms(fact))
         if self._page is not None:
             self._page.leave_room(self.pool.store.room())
-        each = max(spent / len(outcomes), 1e-6)
-        self._seconds = each if not self._seconds or each > self._seconds else (self._seconds + each) / 2
+        self._learn(spent / len(outcomes))
+
+    def _learn(self, seconds: float) -> None:
+        """Note what a task has taken."""
+        seconds = max(seconds, 1e-6)
+        self._seconds = seconds if not self._seconds or seconds > self._seconds else (self._seconds + seconds) / 2
 
     # -- handing over -------------------------------------------------------------------------
 

@@ -115,6 +115,8 @@ class Packing:
         if isinstance(need, GraphFuture):
             if need.state not in SETTLED:
                 return self._held.setdefault(need.serial, Held(self.tickets.get(need.serial, 0)))
+            if need is not source:
+                need._ready_to_tell()  # it has failed if it cannot be read
             if need.state is DONE:
                 return need._outcome  # as it was sent, if it is not here
         return value_of(source)
