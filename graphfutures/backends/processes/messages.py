@@ -66,8 +66,8 @@ BACK: Final = "back"
 FORGET: Final = "forget"
 #: ``(ASK, number, what, arguments)``
 ASK: Final = "ask"
-#: ``(MINE, ticket, taker, seconds)``: a task has ended after so many; may the one that needs its value have the object itself, and its end be
-#: told with that one's?  The worker waits for the answer
+#: ``(MINE, ticket, taker, seconds)``: a task has ended after so many seconds; may the one that needs its value have the
+#: object itself, and its end be told with that one's?  The worker waits for the answer
 MINE: Final = "mine"
 #: ``(PROGRESS, ticket, outcomes, back)``: of a piece that still runs, see ``pieces.take``
 PROGRESS: Final = "progress"
