@@ -291,7 +291,7 @@ class Worker(Doorbell):
                             found[other] = messages.held(other)
                         args[position] = found[other]
                     for other in found:
-                        if kept[other][0] == GONE:
+                        if kept.get(other, (SKIPPED,))[0] == GONE:  # others may go at any moment
                             del kept[other]
                     found.clear()
                 if kind not in self._quick:
