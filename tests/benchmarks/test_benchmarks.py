@@ -16,8 +16,12 @@ DASK_ROWS = {
     *(f"{shape}_{peer}" for shape in ("chain", "tree", "fan", "layered") for peer in BESIDE_DASK),
     *(f"{shape}_processes" for shape in ("tree", "layered")),
 }
-COLLECTIONS = {"flights": "dask.dataframe", "matmul": "dask.array", "matmul_memory": "dask.array"}
-NOT_INSTALLED = {f"{module} not installed" for module in ("dask", *COLLECTIONS.values())}
+COLLECTIONS = {
+    **dict.fromkeys(("flights", "flights_processes", "flights_threads"), "dask.dataframe"),
+    **dict.fromkeys(("matmul", "matmul_memory"), "dask.array"),
+}
+VALUES = {"chain_values": "numpy", **dict.fromkeys(("fan_values", "tree_values", "pairs_values"), "distributed")}
+NEEDS = {**dict.fromkeys(DASK_ROWS, "dask"), **COLLECTIONS, **VALUES}
 NO_PEER = {"long_list", "nested_threads", "delay_processes"}
 
 
@@ -67,9 +71,8 @@ def test_every_figure_has_a_row_of_positive_numbers(names: set[str], processes: 
     assert chosen
     assert set(table) == chosen
     for name, (ours, peer, ratio, limit, verdict) in table.items():
-        if verdict in NOT_INSTALLED:
-            assert verdict == f"{COLLECTIONS.get(name, 'dask')} not installed"
-            assert name in DASK_ROWS | COLLECTIONS.keys()
+        if verdict.endswith("not installed"):
+            assert verdict == f"{NEEDS[name]} not installed"
             continue
         assert verdict in ("ok", "over"), name
         for cell, length in (ours, 1), (peer, 0 if name in NO_PEER else 1), (limit, 1):
@@ -84,7 +87,7 @@ def test_without_dask_its_rows_say_so(tmp_path: Path, names: set[str]) -> None:
     table = rows(benchmarks(*DASK_ROWS, *COLLECTIONS, *QUICK, first_on_path=tmp_path))
     assert set(table) == DASK_ROWS | COLLECTIONS.keys()
     for name, (*_, verdict) in table.items():
-        assert verdict == f"{COLLECTIONS.get(name, 'dask')} not installed"
+        assert verdict == f"{NEEDS[name]} not installed"
 
 
 def test_an_unknown_figure_is_refused_by_name() -> None:
