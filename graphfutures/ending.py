@@ -51,7 +51,7 @@ def at_exit() -> None:
         hub.finish()
     for hub in _alive():
         if hub.ended and not hub.abandoned:
-            hub.callbacks.finish()  # those of graphs that had ended before
+            hub.finish()  # of graphs that had ended before: their callbacks, and what their workers leave
 
 
 def _interrupted() -> bool:

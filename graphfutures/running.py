@@ -32,6 +32,8 @@ def value_of(source: Any) -> Any:
         future = source.future
         if future.cancelled() or getattr(future, "state", None) is CANCELLED:  # perhaps not told yet
             return GraphFuture._error(future) if isinstance(future, GraphFuture) else _cancelled(future)
+        if isinstance(future, GraphFuture):
+            future._ready_to_tell()  # it has failed if it cannot be read
         error = future.exception()
         return error if error is not None else future.result()  # it may be one that is false
     return source.result()

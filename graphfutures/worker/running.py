@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
+from weakref import getweakrefcount
 
 from graphfutures.backends.processes import files, messages
 from graphfutures.backends.processes.messages import LINKED, PICKLED, PUBLISHED
@@ -43,6 +44,8 @@ def is_handed_on(value: Any) -> bool:
     """
     cls = type(value)
     if cls.__name__ != "ndarray" or cls.__module__ != "numpy":
+        return False
+    if getweakrefcount(value):
         return False
     return value.base is None and value.nbytes >= files.LARGE and not value.dtype.hasobject
 

@@ -279,6 +279,16 @@ def test_a_large_value_on_another_executor(executor: GraphExecutor) -> None:
         assert other.submit(first, executor.submit(block, 9)).result(LIMIT) == 9
 
 
+def test_a_large_value_for_another_executor_outlives_its_own(executor: GraphExecutor) -> None:
+    other = GraphExecutor(1, backend="processes")
+    made, put = other.submit(block, 9), other.put(block(8))
+    assert other.submit(first, put).result(LIMIT) == 8
+    under_way = [executor.submit(first, one) for one in (made, put)]
+    in_time(other.shutdown)
+    assert [future.result(LIMIT) for future in under_way] == [9, 8]
+    assert [executor.submit(first, one).result(LIMIT) for one in (made, put)] == [9, 8]
+
+
 # -- put --------------------------------------------------------------------------------------
 
 
@@ -354,6 +364,35 @@ def test_a_failure_that_is_allowed(executor: GraphExecutor) -> None:
     future.add_done_callback(lambda _: None)
     error = executor.submit(repr, allow_failure(future)).result(LIMIT)
     assert "cannot be read" in error
+
+
+def test_a_failure_to_read_that_is_allowed_on_threads() -> None:
+    with GraphExecutor(1, backend="processes", backends={"threads": 1}) as executor:
+        threads = executor.options(backend="threads")
+        after = threads.submit(type, allow_failure(executor.submit(Unreadable, 1)))
+        assert after.result(LIMIT) is ValueError
+
+
+def read_all(blocks: list[Block]) -> int:
+    return sum(map(first, blocks))
+
+
+def few_files() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def test_more_values_than_files_that_may_be_open() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with GraphExecutor(1, backend="processes", initializer=few_files) as executor:
+        futures = [executor.submit(block, 1, LARGE) for _ in range(250)]
+        assert executor.submit(read_all, futures).result(LIMIT) == 250
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+        try:
+            blocks = [future.result(LIMIT) for future in futures]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert read_all(blocks) == 250
+    assert {overwritten(one) for one in blocks} == {0}, "a copy is to be as writable as a mapped file"
 
 
 def test_what_is_done_is_there_at_once(executor: GraphExecutor) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import wait
 from pathlib import Path
@@ -137,6 +138,40 @@ def view_of_reused(number: float) -> Any:
 def test_a_buffer_that_the_next_task_fills_again(executor: GraphExecutor, function: Any) -> None:
     found = [executor.submit(value, executor.submit(function, number)) for number in range(40)]
     assert [one.result(LIMIT) for one in found] == list(range(40))
+
+
+def plus_when_told(array: Any, folder: str) -> Any:
+    Path(folder, "begun").touch()
+    assert until(Path(folder, "go").exists)
+    return array + 1
+
+
+def test_a_future_that_is_known_weakly(executor: GraphExecutor, tmp_path: Path) -> None:
+    array = executor.submit(make, 4, 0.2)
+    weak, following = weakref.ref(array), executor.submit(plus_when_told, array, str(tmp_path))
+    del array
+    assert until((tmp_path / "begun").exists)
+    again = weak()
+    (tmp_path / "go").touch()
+    assert again is None or value(again.result(LIMIT)) == 4
+    assert value(following.result(LIMIT)) == 5
+
+
+def make_known(number: float) -> Any:
+    array = make(number, 0.2)
+    np.known = weakref.ref(array)  # type: ignore[attr-defined]
+    return array
+
+
+def changed(array: Any) -> Any:
+    array += 1
+    known = np.known()  # type: ignore[attr-defined]
+    return value(array), None if known is None else value(known)
+
+
+def test_an_array_that_its_maker_knows_weakly(executor: GraphExecutor) -> None:
+    following = executor.submit(changed, executor.submit(make_known, 1))
+    assert following.result(LIMIT) in ((2, None), (2, 1))
 
 
 def test_what_has_failed_takes_its_input_with_it(executor: GraphExecutor) -> None:

@@ -205,6 +205,20 @@ print("end of script")
     assert ended.lines == ["end of script", "at exit", "0"]
 
 
+@pytest.mark.parametrize("end", ["executor.shutdown(wait=False)", "del executor"])
+def test_the_files_of_a_graph_that_ends_with_the_script_are_removed(script, end: str) -> None:
+    ended = script(
+        HEAD
+        + f"""
+executor = GraphExecutor(2, backend="processes")
+print(len(executor.submit(bytes, 1_000_000).result()))
+{end}
+"""
+    )
+    assert ended.lines == ["1000000"]
+    assert ended.err == ""  # where the tracker of multiprocessing would warn of them
+
+
 @pytest.mark.parametrize("backend", ["threads", "inline"])
 def test_tasks_that_wait_for_nobody_are_cancelled_with_a_warning(script, backend: str) -> None:
     ended = script(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from typing import Any, Final
+from weakref import getweakrefcount
 
 from graphfutures.calls import EACH
 from graphfutures.core.states import RUNNING
@@ -53,7 +54,7 @@ def _unknown(need: GraphFuture[Any], future: GraphFuture[Any]) -> int:
         known += _number(need, need.place.near)
     for other in {id(one): one for one in need.dependencies}.values():  # each once, however often it is an argument
         known += _number(need, other.dependents or ())
-    return sys.getrefcount(need) - known
+    return sys.getrefcount(need) + getweakrefcount(need) - known
 
 
 def _number(task: Any, tasks: Any) -> int:

@@ -73,7 +73,7 @@ class Attendant:
         self._connection: Any = None
         self._page: Any = None
         self._waiting: Waiting | None = None
-        self._packing = Packing(pool.functions)
+        self._packing = Packing(pool.functions, pool.store)
         self._heard = 0  # number of the last report
         self.reported = 0  # how many tasks were
         self._seconds = 0.0  # what a task takes, as far as is known

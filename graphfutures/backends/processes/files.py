@@ -12,6 +12,13 @@ import pickle
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
+from weakref import WeakSet
+
+resource: Any
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 #: a file system in memory, where there is one
 MEMORY: Final = "/dev/shm"
@@ -19,6 +26,13 @@ MEMORY: Final = "/dev/shm"
 LARGE: Final = 131_072
 #: bytes: buffers begin at multiples of this, for vector instructions
 ALIGNED: Final = 64
+#: how many files are mapped at once at most, and which part of those that this process may have open: each of them
+#: is one for as long as its value lives
+MAPS: Final = 8192
+PART: Final = 4
+
+#: those that are
+_maps: WeakSet[mmap.mmap] = WeakSet()
 
 #: where a value is to be read: the path of its file, the size of that, where its buffers and its pickle begin and end
 Layout: TypeAlias = tuple[str, int, tuple[tuple[int, int], ...]]
@@ -80,16 +94,35 @@ def write(path: str, parts: Sequence[Any]) -> Layout:
     return path, end, tuple(places)
 
 
-def mapped(layout: Layout) -> mmap.mmap:
-    """The file, mapped so that changes stay here.
+def mapped(layout: Layout) -> mmap.mmap | bytearray:
+    """The file, mapped so that changes stay here; a copy of it once there are too many of these.
 
     :raises OSError: if it is gone.
     """
-    with open(layout[0], "rb") as file:
-        return mmap.mmap(file.fileno(), layout[1], access=mmap.ACCESS_COPY)
+    with open(layout[0], "rb", buffering=0) as file:
+        if len(_maps) < _most():
+            memory = mmap.mmap(file.fileno(), layout[1], access=mmap.ACCESS_COPY)
+            _maps.add(memory)
+            return memory
+        copy = bytearray(layout[1])
+        left = memoryview(copy)
+        while left:
+            number = file.readinto(left)
+            if not number:
+                raise OSError(f"{layout[0]} has been cut short")
+            left = left[number:]
+        return copy
 
 
-def read(layout: Layout, loads: Callable[..., Any], memory: mmap.mmap | None = None) -> Any:
+def _most() -> int:
+    """How many files may be mapped."""
+    if resource is None:
+        return MAPS
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAPS if soft == resource.RLIM_INFINITY else min(MAPS, soft // PART)
+
+
+def read(layout: Layout, loads: Callable[..., Any], memory: mmap.mmap | bytearray | None = None) -> Any:
     """A value of its own, whose buffers are the file's.
 
     :param loads: reads a pickle.

@@ -9,6 +9,7 @@ from typing import Any
 from graphfutures.backends.processes import pieces
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.messages import PLAIN, Held
+from graphfutures.backends.processes.store import Store
 from graphfutures.calls import EACH, Allowed, fill
 from graphfutures.core.states import DONE, RUNNING, SETTLED
 from graphfutures.futures import GraphFuture
@@ -22,14 +23,16 @@ class Packing:
     """What one worker has been sent, by the numbers that it knows: tickets of attempts, and functions.
 
     :param functions: of the executor.
+    :param store: of the executor.
     """
 
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions, store: Store) -> None:
         #: functions that will not come again
         self.forgotten: deque[int] = deque()
         #: of the last attempt that was handed over, of each task
         self.tickets: dict[int, int] = {}
         self._functions = functions
+        self._store = store
         self._sent: set[int] = set()
         self._numbers = count(1)
         self._held: dict[int, Held] = {}  # of the task that is being packed
@@ -57,7 +60,7 @@ class Packing:
                 values = list(args)
                 for position, need in enumerate(args) if plan is EACH else plan[0]:
                     if need.state is DONE:
-                        values[position] = need._outcome
+                        values[position] = self._store.own(need._outcome)
                     else:
                         values[position] = None
                         pending.append((position, need))
@@ -118,7 +121,7 @@ class Packing:
             if need is not source:
                 need._ready_to_tell()  # it has failed if it cannot be read
             if need.state is DONE:
-                return need._outcome  # as it was sent, if it is not here
+                return self._store.own(need._outcome)  # as it was sent, if it is not here
         return value_of(source)
 
     def _number_of(self, fn: Any, functions: dict[int, Any]) -> int | None:

@@ -15,7 +15,7 @@ from itertools import count
 from tempfile import gettempdir, mkdtemp
 from threading import Lock
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from graphfutures import errors
 from graphfutures.away import Away
@@ -86,7 +86,15 @@ class Published(Told):
 
     def read(self) -> Any:
         """See ``Away``."""
-        return read(self._layout, messages.read_back, self._memory)
+        memory = self._memory
+        if memory is None:
+            try:
+                memory = mapped(self._layout)
+            except OSError:
+                memory = self._memory
+                if memory is None:  # else the executor has ended meanwhile
+                    raise
+        return read(self._layout, messages.read_back, memory)
 
     def told(self) -> tuple[int, Any]:
         """See ``Told``."""
@@ -156,6 +164,7 @@ class Store:
         self._changes: deque[int] = deque()  # of what is used in shared memory, which finalizers make as well
         self._used = 0
         self._alive: WeakSet[Published] = WeakSet()
+        self._others: WeakKeyDictionary[Away, Put] = WeakKeyDictionary()  # what stands here for those of other stores
         self._numbers = count()
         self._process = os.getpid()
         self._opening = Lock()
@@ -205,6 +214,16 @@ class Store:
         found = Published(layout, self)
         self._alive.add(found)
         return found
+
+    def own(self, outcome: Any) -> Any:
+        """What stands here for a value: one in a file of another executor has to outlive that.
+
+        :raises BaseException: what reading it raises.
+        """
+        if type(outcome) not in (Published, Put) or outcome._store is self:
+            return outcome
+        found = self._others.get(outcome)
+        return found if found is not None else self._others.setdefault(outcome, Put(outcome.get(), self))
 
     def sent(self, value: Any) -> Away:
         """A value of this process as workers get it.
