@@ -272,7 +272,7 @@ def chaos(executor: GraphExecutor, seed: int, most: int) -> None:
 def test_chaos_of_arrays(first: int) -> None:
     with GraphExecutor(1 + first // 10 % 3, backend="processes") as executor:
         for seed in range(first, first + 10):
-            chaos(executor, seed, most=60)
+            chaos(executor, seed, most=40)
         assert until(lambda: written(executor) == 0)
 
 
