@@ -294,13 +294,28 @@ def _harmless(items: Iterable[Any]) -> bool:
     return all((_kinds.get(id(cls)) or _learned(cls)) is OPAQUE for cls, _ in groupby(items, type))
 
 
+def _dict_of(items: list[Any]) -> dict[Any, Any]:
+    return dict(zip(items[::2], items[1::2], strict=True))
+
+
+def takes_anything(plan: Plan) -> bool:
+    """Whether the containers of a call can be made before the values are there: what stands for these is only kept."""
+    for step in plan[1]:
+        if step.build is _dict_of:
+            if step.holes is EVERY or any(position % 2 == 0 for position, _ in step.holes):
+                return False  # a key is asked for its hash
+        elif step.build is not list and step.build is not tuple:
+            return False
+    return True
+
+
 def _builder(container: Any, kind: str, names: tuple[str, ...]) -> Callable[[list[Any]], Any]:
     """What makes a container of this type from its items and fields, as they are when the task runs."""
     cls = type(container)
     if cls is list or cls is tuple or cls is set or cls is frozenset:
         return cls
     if cls is dict:
-        return lambda items: dict(zip(items[::2], items[1::2], strict=True))
+        return _dict_of
     state = object.__getstate__(container)
     attributes, slots = state if type(state) is tuple else (state, None)
     others = {**(attributes or {}), **(slots or {})}  # as they are now

@@ -433,3 +433,22 @@ def test_what_a_dead_worker_has_never_told_of_is_removed(executor: GraphExecutor
     assert crashing.exception(LIMIT) is not None
     assert until(lambda: not [path for path in files_of(executor) if path.endswith("half")])
     assert sorted(first(future.result(0)) for future in futures) == [0, 1, 2, 3]
+
+
+# -- containers that look at what they are given --------------------------------------------------
+
+
+class Checked(list[Any]):
+    def __init__(self, items: Any = ()) -> None:
+        super().__init__(items)
+        assert all(type(item) is not object for item in items)
+
+
+@pytest.mark.parametrize("size", [10, SIZE])
+def test_a_container_is_made_of_values(executor: GraphExecutor, size: int) -> None:
+    for number in range(10):
+        one, other = executor.submit(bytes, size), executor.submit(tuple, [number])
+        assert executor.submit(len, {one, other, (number,)}).result(LIMIT) == 2
+        assert executor.submit(sorted, {other: 1}).result(LIMIT) == [(number,)]
+        assert executor.submit(len, {"x": [one, (other, one)]}).result(LIMIT) == 1
+        assert executor.submit(type, Checked([one, other])).result(LIMIT) is Checked

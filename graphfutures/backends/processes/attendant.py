@@ -16,9 +16,9 @@ from graphfutures.backends.base import Exchange, Finished
 from graphfutures.backends.processes import messages, pieces
 from graphfutures.backends.processes.alone import is_alone
 from graphfutures.backends.processes.launch import start
-from graphfutures.backends.processes.messages import FREE, VALUE
+from graphfutures.backends.processes.messages import FREE, SKIPPED, VALUE
 from graphfutures.backends.processes.nested import Nested
-from graphfutures.backends.processes.packing import Packing
+from graphfutures.backends.processes.packing import Packing, TooEarlyError
 from graphfutures.backends.processes.reports import Reports, seen
 from graphfutures.backends.processes.stopping import LOOK, Stopping
 from graphfutures.backends.processes.waiting import Waiting
@@ -316,7 +316,7 @@ class Attendant:
             if word == messages.REPORT:
                 self._heard = what[0]
                 self._gave = False
-                self._take_report(what[1], facts)
+                self._take_report(what[1], facts, returned)
             elif word == messages.RETURNED:
                 self._asked, self._gave = False, bool(what[0])
                 returned += self._taken_back(what[0])
@@ -359,14 +359,16 @@ class Attendant:
         self._spent.discard(ticket)
         return future, number
 
-    def _take_report(self, outcomes: list[Any], facts: list[Finished]) -> None:
+    def _take_report(self, outcomes: list[Any], facts: list[Finished], returned: list[Any]) -> None:
         self._since = monotonic()
         now = perf_counter()
-        worker = self.number
         self.reported += len(outcomes)
         spent = 0.0
         for ticket, how, told, began, ended in outcomes:
             future, number = self._taken_from_hand(ticket)
+            if how == SKIPPED:
+                returned.append((future, number))
+                continue
             if isinstance(future, Piece):
                 pieces.take(self._reports.read_now, future, *told)
                 future.mapped.learn(future, ended - began)
@@ -380,8 +382,8 @@ class Attendant:
             else:  # another clock
                 start, stop = now - (ended - began), now
             spent += stop - start
-            future._worker, future._started = worker, start
-            record = record_of(future, worker, start, stop, good=good)
+            future._worker, future._started = self.number, start
+            record = record_of(future, self.number, start, stop, good=good)
             fact = future, number, good, outcome, False, record
             facts.append(fact if outcome is AT_ONCE else on_terms(fact))
         if self._page is not None:
@@ -414,6 +416,9 @@ class Attendant:
                     task = self._packing.packed_piece(future, functions, most)
                 else:
                     task = self._packing.packed(future, functions, known)
+            except TooEarlyError:
+                hub.revoked(future, number, self.place)
+                continue
             except BaseException as error:
                 failed.append(self._unsendable(future, number, error))
                 continue

@@ -10,13 +10,17 @@ from graphfutures.backends.processes import pieces
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.messages import PLAIN, Held
 from graphfutures.backends.processes.store import Store
-from graphfutures.calls import EACH, Allowed, fill
+from graphfutures.calls import EACH, Allowed, fill, takes_anything
 from graphfutures.core.states import DONE, RUNNING, SETTLED
 from graphfutures.futures import GraphFuture
 from graphfutures.pieces import Piece
 from graphfutures.running import value_of
 
 _USABLE = (RUNNING, DONE)
+
+
+class TooEarlyError(Exception):
+    """A task was handed over along with its inputs, and cannot be sent before these are there."""
 
 
 class Packing:
@@ -36,6 +40,7 @@ class Packing:
         self._sent: set[int] = set()
         self._numbers = count(1)
         self._held: dict[int, Held] = {}  # of the task that is being packed
+        self._takes_anything = True  # its containers
         functions.listeners.add(self)
 
     def packed(
@@ -48,6 +53,7 @@ class Packing:
 
         :param functions: those that are sent with it are added.
         :param known: the numbers of functions that were looked up for this message.
+        :raises TooEarlyError: if the values are needed here that it waits for.
         :raises BaseException: what pickling raises.
         """
         fn, args = future._fn, future._args
@@ -66,7 +72,7 @@ class Packing:
                         pending.append((position, need))
                 args = values
             elif plan is not None:
-                self._held = {}
+                self._held, self._takes_anything = {}, takes_anything(plan)
                 args, kwargs = fill(args, kwargs or {}, plan, self._value_or_held, future)
         function: Any = known.get(id(fn), self)
         if function is self:
@@ -117,10 +123,12 @@ class Packing:
         need = source.future if isinstance(source, Allowed) else source  # which is needed without that as well
         if isinstance(need, GraphFuture):
             if need.state not in SETTLED:
+                if not self._takes_anything:
+                    raise TooEarlyError
                 return self._held.setdefault(need.serial, Held(self.tickets.get(need.serial, 0)))
             if need is not source:
                 need._ready_to_tell()  # it has failed if it cannot be read
-            if need.state is DONE:
+            if need.state is DONE and self._takes_anything:
                 return self._store.own(need._outcome)  # as it was sent, if it is not here
         return value_of(source)
 
