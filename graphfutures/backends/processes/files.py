@@ -59,12 +59,15 @@ def pickled(value: Any, dumps: Callable[..., bytes]) -> tuple[bytes, list[memory
     return dumps(value, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=goes_along), buffers
 
 
-def size_of(parts: Sequence[Any]) -> int:
-    """How large the file of such parts is."""
+def _places(parts: Sequence[Any]) -> tuple[tuple[int, int], ...]:
+    """Where in their file parts begin and end."""
+    places: list[tuple[int, int]] = []
     end = 0
     for part in parts:
-        end = -(-end // ALIGNED) * ALIGNED + len(part)
-    return end
+        begin = -(-end // ALIGNED) * ALIGNED
+        end = begin + len(part)
+        places.append((begin, end))
+    return tuple(places)
 
 
 def write(path: str, parts: Sequence[Any]) -> Layout:
@@ -72,26 +75,23 @@ def write(path: str, parts: Sequence[Any]) -> Layout:
 
     :raises OSError: if there is no room.
     """
-    places: list[tuple[int, int]] = []
-    end = 0
+    places, at = _places(parts), 0
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600)
     try:
-        for part in parts:
-            begin = -(-end // ALIGNED) * ALIGNED
-            if begin > end:
-                os.write(descriptor, bytes(begin - end))
+        for part, (begin, end) in zip(parts, places, strict=True):
+            if begin > at:
+                os.write(descriptor, bytes(begin - at))
             left = memoryview(part)
-            end = begin + len(left)
             while left:
                 left = left[os.write(descriptor, left) :]
-            places.append((begin, end))
+            at = end
     except BaseException:
         with suppress(OSError):
             os.unlink(path)
         raise
     finally:
         os.close(descriptor)
-    return path, end, tuple(places)
+    return path, at, places
 
 
 def mapped(layout: Layout) -> mmap.mmap | bytearray:
@@ -140,7 +140,7 @@ def write_somewhere(folders: Sequence[str], name: str, parts: Sequence[Any], roo
     :param room: bytes that may go into shared memory.
     :raises OSError: if none has any.
     """
-    size = size_of(parts)
+    size = _places(parts)[-1][1]
     failure: OSError | None = None
     for folder in folders:
         if folder.startswith(MEMORY) and size > room and folder is not folders[-1]:
