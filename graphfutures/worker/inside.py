@@ -23,7 +23,7 @@ from graphfutures.arguments import LAZY, begun, look
 from graphfutures.attendants import Callbacks
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.functions import Functions
-from graphfutures.backends.processes.messages import CALLED_OFF, PICKLED, PUBLISHED, RAISED, VALUE
+from graphfutures.backends.processes.messages import CALLED_OFF, RAISED, VALUE
 from graphfutures.backends.processes.nested import of_worker
 from graphfutures.calls import Allowed, Lazy, Quote, fill, name_of
 from graphfutures.core.circles import AnyOf
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 #: how many functions of others are kept
 MANY = 256
-_READERS: dict[int, Callable[[Any], Any]] = {PICKLED: messages.sent_value, PUBLISHED: messages.published_value}
 
 
 class Far(GraphFuture[Any]):
@@ -268,7 +267,7 @@ class Inside:
             state, outcome = FAILED, messages.error_of(told)
         else:
             try:
-                state, outcome = DONE, told if how == VALUE else _READERS[how](told)
+                state, outcome = DONE, told if how == VALUE else messages.READERS[how](told)
             except BaseException as error:
                 state, outcome = FAILED, error.with_traceback(None)
         future._outcome = outcome

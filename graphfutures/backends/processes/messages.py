@@ -137,12 +137,10 @@ def held(ticket: int) -> Any:
     how, outcome = kept.get(ticket, (SKIPPED, None))
     if how == VALUE:
         return outcome
-    if how == PICKLED:
-        return sent_value(outcome)
-    if how == PUBLISHED:
-        return published_value(outcome)
     if how == GONE:
         return outcome
+    if how in READERS:
+        return READERS[how](outcome)
     raise HeldElsewhereError(ticket)
 
 
@@ -158,6 +156,10 @@ def sent_value(text: bytes) -> Any:
 def published_value(layout: files.Layout) -> Any:
     """A value, by its file."""
     return files.read(layout, reader[0])
+
+
+#: how values are read that have been told so
+READERS: Final[dict[int, Callable[[Any], Any]]] = {PICKLED: sent_value, PUBLISHED: published_value}
 
 
 def dumped(value: Any, **how: Any) -> bytes:

@@ -44,6 +44,10 @@ class Told(Away):
         """How it is told, and what of it."""
         raise NotImplementedError
 
+    def __reduce__(self) -> Any:
+        how, what = self.told()
+        return messages.READERS[how], (what,)
+
 
 class Sent(Told):
     """A value that has come in a message.
@@ -64,9 +68,6 @@ class Sent(Told):
     def told(self) -> tuple[int, Any]:
         """See ``Told``."""
         return messages.PICKLED, self._text
-
-    def __reduce__(self) -> Any:
-        return messages.sent_value, (self._text,)
 
 
 class Published(Told):
@@ -105,9 +106,6 @@ class Published(Told):
         if not self.is_read:
             with suppress(OSError):
                 self._memory = mapped(self._layout)
-
-    def __reduce__(self) -> Any:
-        return messages.published_value, (self._layout,)
 
     def __del__(self) -> None:
         self._store.remove(self._layout)
