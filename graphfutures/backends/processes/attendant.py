@@ -16,6 +16,7 @@ from graphfutures.backends.base import Exchange, Finished
 from graphfutures.backends.processes import messages, pieces
 from graphfutures.backends.processes.alone import is_alone
 from graphfutures.backends.processes.launch import start
+from graphfutures.backends.processes.locality import less_those_of_others
 from graphfutures.backends.processes.messages import FREE, SKIPPED, VALUE
 from graphfutures.backends.processes.nested import Nested
 from graphfutures.backends.processes.packing import Packing, TooEarlyError
@@ -40,6 +41,8 @@ AHEAD = 0.02
 WORTH = 0.002
 #: how many tasks may have ended at most that are to run again if the one dies that was given the last value
 LINKS = 100
+#: seconds for which tasks are left to an idle worker that has made their inputs
+LEFT = 0.05
 #: seconds after which an idle worker leaves, and one that stood in for another whose task waited
 IDLE = 60.0
 SPARE = 1.0
@@ -86,6 +89,7 @@ class Attendant:
         self._gave = False  # whether it has, and was not heard of since
         self._wanted = 0  # how many it is to be asked for
         self._pieces = 0  # how many of a map it was handed
+        self._leaves = 0.0  # until when what it was given is left to others, if all of it was
         self._spent: set[int] = set()  # tickets of those that have ended, and are told of when others have
 
     # -- for others ---------------------------------------------------------------------------
@@ -227,6 +231,11 @@ class Attendant:
             self.nested.heard(hub, word, what)
         self._asides.clear()
         self.nested.go_on(hub)
+        if batch and self.pool.idle and self.pool.store.has_any and monotonic() < (self._leaves or inf):
+            batch = less_those_of_others(self, hub, batch)
+            self._leaves = 0.0 if batch else self._leaves or monotonic() + LEFT
+        else:
+            self._leaves = 0.0
         if batch:
             self.pool.wake_another()
             self.hand_over(hub, batch)
@@ -244,7 +253,7 @@ class Attendant:
             pool.idle[self] = []
         try:
             if self.nested.has_news or (
-                self._room() and (hub.has_posts() or (hub.has_ready() and pool.has_slot(self)))
+                not self._leaves and self._room() and (hub.has_posts() or (hub.has_ready() and pool.has_slot(self)))
             ):
                 self._message = waiting.wait(0)
                 return True
@@ -263,8 +272,8 @@ class Attendant:
             busy = pool.relieve(self)
             since = monotonic()
             patience = IDLE if len(pool.attendants) <= pool.max_workers else SPARE
-            self._message = waiting.wait(LOOK if busy else patience)
-            quiet = not (busy or self._message or waiting.dead) and monotonic() - since >= patience
+            self._message = waiting.wait(LOOK if busy or self._leaves else patience)
+            quiet = not (busy or self._leaves or self._message or waiting.dead) and monotonic() - since >= patience
             return not (quiet and pool.may_leave(self) and self._leave())
         finally:
             pool.idle.pop(self, None)

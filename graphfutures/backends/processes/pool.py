@@ -136,13 +136,18 @@ class Processes(Serving):
     def wake_idle(self) -> bool:
         """Have an idle worker look for work; False if there is none."""
         try:
-            attendant, rung = next(reversed(self.idle.copy().items()))
+            last = next(reversed(self.idle.copy()))
         except StopIteration:
             return False
-        if not rung:  # else it will look, and wake another one if there is more than it takes
+        self.ring_idle(last)
+        return True
+
+    def ring_idle(self, attendant: Attendant) -> None:
+        """Have a certain worker look for work, if it still is idle."""
+        rung = self.idle.get(attendant)
+        if rung is not None and not rung:  # else it will look, and wake another one if there is more than it takes
             attendant.ring()
             rung.append(True)  # not before: this thread may be interrupted
-        return True
 
     def has_idle(self) -> bool:
         """Whether a worker is idle."""

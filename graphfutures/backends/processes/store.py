@@ -101,6 +101,11 @@ class Published(Told):
         """See ``Told``."""
         return messages.PUBLISHED, self._layout
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._layout[1]
+
     def hold(self) -> None:
         """Map the file, which is about to go."""
         if not self.is_read:
@@ -196,6 +201,11 @@ class Store:
         if self._budget is None:
             self._budget = shutil.disk_usage(found[0]).free // 2 if found else 0
         return found
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there are values in files."""
+        return bool(self._sizes)
 
     def room(self) -> int:
         """How many more bytes may go into shared memory."""

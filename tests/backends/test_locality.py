@@ -1,0 +1,97 @@
+"""Where tasks run that need large values (CONTRACT 10)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import wait
+from typing import Any
+
+import pytest
+from gates import Gate
+from patience import LIMIT, in_time, until
+
+from graphfutures import GraphExecutor
+from graphfutures.backends.processes.files import LARGE
+
+pytestmark = pytest.mark.ci
+
+
+@pytest.fixture
+def executor() -> Iterator[GraphExecutor]:
+    one = GraphExecutor(2, backend="processes")
+    yield one
+    in_time(one.shutdown)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    one = Gate()
+    yield one
+    one.close()
+
+
+def made(passage: Any, size: int) -> bytes:
+    passage()
+    return os.getpid().to_bytes(4, "big") * (size // 4)
+
+
+def maker_of(value: bytes) -> int:
+    return int.from_bytes(value[:4], "big")
+
+
+def process_of(*_: bytes) -> int:
+    return os.getpid()
+
+
+def quiet(executor: GraphExecutor) -> bool:
+    pool = executor._hub.backend
+    return until(lambda: len(pool.idle) == len(pool.attendants) == 2)
+
+
+def in_two_workers(executor: GraphExecutor, gate: Gate, sizes: list[int]) -> Any:
+    values = [executor.submit(made, gate.passage, size) for size in sizes]
+    gate.arrived(2)
+    gate.open()
+    wait(values, LIMIT)
+    assert quiet(executor)
+    return values
+
+
+@pytest.mark.parametrize("sizes", [[LARGE, 4 * LARGE], [4 * LARGE, LARGE]])
+def test_where_most_bytes_of_the_inputs_are(executor, gate, sizes):
+    values = in_two_workers(executor, gate, sizes)
+    homes = [maker_of(value.result(LIMIT)) for value in values]
+    assert homes[0] != homes[1]
+    largest = homes[sizes.index(max(sizes))]
+    for number in range(20):
+        inputs = values if number % 2 else values[::-1]
+        assert executor.submit(process_of, *inputs).result(LIMIT) == largest
+        assert quiet(executor)
+        assert executor.submit(process_of, values[number % 3 // 2]).result(LIMIT) == homes[number % 3 // 2]
+        assert quiet(executor)
+
+
+def passed(passage: Any, *_: bytes) -> int:
+    passage()
+    return os.getpid()
+
+
+def test_elsewhere_when_that_worker_is_busy(executor, gate):
+    values = in_two_workers(executor, gate, [LARGE, 4 * LARGE])
+    home = maker_of(values[1].result(LIMIT))
+    other_gate = Gate()
+    try:
+        both = [executor.submit(passed, other_gate.passage, values[1]) for _ in range(2)]
+        other_gate.arrived(2)
+        other_gate.open()
+        assert {one.result(LIMIT) == home for one in both} == {True, False}
+    finally:
+        other_gate.close()
+
+
+def test_a_worker_that_is_gone_is_not_waited_for(executor, gate):
+    values = in_two_workers(executor, gate, [LARGE, 4 * LARGE])
+    home = maker_of(values[1].result(LIMIT))
+    os.kill(home, 9)
+    assert executor.submit(process_of, *values).result(LIMIT) != home
