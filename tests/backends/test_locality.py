@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from typing import Any
 
 import pytest
@@ -88,6 +88,17 @@ def test_elsewhere_when_that_worker_is_busy(executor, gate):
         assert {one.result(LIMIT) == home for one in both} == {True, False}
     finally:
         other_gate.close()
+
+
+def test_tasks_that_go_along_with_their_inputs(executor, gate):
+    values = in_two_workers(executor, gate, [LARGE, 4 * LARGE])
+    begin = Future()
+    lengths = [executor.submit(len, values[0])]
+    lengths += [executor.submit(lambda n, *_: n + 1, begin, values[1])]
+    for _ in range(50):
+        lengths.append(executor.submit(lambda n, *_: n + 1, lengths[-1], *values))
+    begin.set_result(0)
+    assert [length.result(LIMIT) for length in lengths] == [LARGE, *range(1, 52)]
 
 
 def test_a_worker_that_is_gone_is_not_waited_for(executor, gate):

@@ -19,6 +19,7 @@ from patience import LIMIT, in_time, until
 
 from graphfutures import BrokenGraphError, GraphExecutor, TaskFailedError, WorkerCrashedError, allow_failure
 from graphfutures.backends.processes import attendant, pool
+from graphfutures.backends.processes.files import LARGE
 
 pytestmark = pytest.mark.ci
 
@@ -73,6 +74,10 @@ def gives(act: Callable[[], object], reading: bool, spared: int) -> When:
     return When(act, reading, spared)
 
 
+def gives_much(act: Callable[[], object], reading: bool, spared: int) -> Any:
+    return When(act, reading, spared), bytes(4 * LARGE)
+
+
 def with_closure(thing: object) -> Callable[[], bool]:
     return lambda: thing is not None
 
@@ -85,6 +90,10 @@ PLACES: dict[str, Callable[..., Any]] = {
     "reading a value": lambda submit, act: submit(takes, submit(gives, act, reading=True, spared=os.getpid())),
     "running": lambda submit, act: submit(runs, act),
     "pickling the result": lambda submit, act: submit(gives, act, reading=False, spared=0),
+    "publishing": lambda submit, act: submit(gives_much, act, reading=False, spared=0),
+    "reading a published value": lambda submit, act: submit(
+        takes, submit(gives_much, act, reading=True, spared=os.getpid())
+    ),
 }
 
 

@@ -20,6 +20,7 @@ from gates import Gate
 from patience import LIMIT, in_time, until
 
 from graphfutures import BrokenGraphError, GraphExecutor, allow_failure
+from graphfutures.backends.processes.files import LARGE
 
 pytestmark = pytest.mark.ci
 
@@ -462,13 +463,18 @@ def test_a_worker_whose_c_code_holds_the_interpreter(executor, fifo):
     assert long.result(LIMIT) == 1
 
 
-def test_what_was_done_before_c_code_holds_the_interpreter_is_told(alone, fifo):
+def many(begin: int, n: int) -> bytes:
+    return bytes([begin + n]) * LARGE
+
+
+@pytest.mark.parametrize("function", [added, many])
+def test_what_was_done_before_c_code_holds_the_interpreter_is_told(alone, fifo, function):
     learnt_to_be_quick(alone)
     begin: Future[int] = Future()
-    short = [alone.submit(added, begin, n) for n in range(10)]
+    short = [alone.submit(function, begin, n) for n in range(10)]
     long = alone.submit(lambda path, _: holds_the_interpreter(path), fifo.path, begin)
     begin.set_result(0)  # all of them are handed over at once
-    assert [future.result(LIMIT) for future in short] == list(range(10))
+    assert [future.result(LIMIT) for future in short] == [function(0, n) for n in range(10)]
     assert not long.done()
     fifo.write()
     assert long.result(LIMIT) == 1

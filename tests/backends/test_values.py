@@ -234,6 +234,24 @@ def test_twice_the_same_is_the_same_object(executor: GraphExecutor, size: int) -
     assert executor.submit(same, put, put).result(LIMIT)
 
 
+def test_a_buffer_of_the_caller_that_is_filled_again(executor: GraphExecutor) -> None:
+    buffer, found = bytearray(SIZE), []
+    for number in range(10):
+        buffer[:] = bytes([number]) * SIZE
+        found.append(executor.submit(first, Block(buffer)))
+        wait(found, LIMIT)
+    assert [one.result(0) for one in found] == list(range(10))
+
+
+@pytest.mark.parametrize("size", [0, SIZE])
+def test_a_generator_is_no_value(executor: GraphExecutor, size: int) -> None:
+    generates = executor.submit(lambda: (bytes(size), (n for n in range(3))))
+    with pytest.raises(TypeError, match="generator") as caught:
+        generates.result(LIMIT)
+    assert "value" in "".join(caught.value.__notes__), "it says what could not be sent"
+    assert first(executor.submit(block, 1).result(LIMIT)) == 1
+
+
 def test_a_large_string_of_bytes(executor: GraphExecutor) -> None:
     futures = [executor.submit(bytes, SIZE), executor.submit("x".__mul__, SIZE)]
     assert [executor.submit(len, future).result(LIMIT) for future in futures] == [SIZE, SIZE]

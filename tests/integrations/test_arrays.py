@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from faults import FAULTS, workers
 from patience import LIMIT, in_time, until
 
 from graphfutures import GraphExecutor, current_executor
@@ -233,6 +235,64 @@ def test_what_is_never_to_run_twice_does_not(executor: GraphExecutor, tmp_path: 
     array = executor.submit(killed_once, array, str(tmp_path / "killed"))
     assert value(array.result(LIMIT)) == 11
     assert len(notes.read_text()) == 10
+
+
+@pytest.mark.long
+def test_a_loop_over_arrays_while_workers_are_killed(executor: GraphExecutor, tmp_path: Path) -> None:
+    notes, memory, kills = tmp_path / "notes", list[int](), 0
+    array = executor.submit(make, 0)
+    for step in range(1, 10_001):
+        array = executor.submit(noted, array, str(notes))
+        if step % 500 == 250:
+            half = array
+        if step % 500 == 0:
+            wait([half], LIMIT)
+            memory.append(used(executor))
+            running = [one for one in tuple(executor._hub.backend.attendants) if one.running]  # type: ignore[attr-defined]
+            for one in running:
+                one.kill()
+            kills += bool(running)
+            wait([array], LIMIT)
+    assert value(array.result(LIMIT)) == 10_000
+    assert kills > 15
+    assert len(notes.read_text()) <= 10_000 + kills * LINKS
+    assert max(memory[5:]) <= 1.1 * max(memory[:5]), memory
+
+
+def used(executor: GraphExecutor) -> int:
+    """Bytes of this process, of its workers, and of the values in files."""
+    folders = executor._hub.backend.store.folders()  # type: ignore[attr-defined]
+    files = sum(os.path.getsize(os.path.join(folder, name)) for folder in folders for name in os.listdir(folder))
+    return files + sum(one.memory_info().rss for one in (psutil.Process(), *workers()))
+
+
+def faulty(array: Any, path: str, act: Any) -> Any:
+    """Goes wrong once, after it has changed its input."""
+    array += 1
+    if not os.path.exists(path):
+        Path(path).touch()
+        act()
+    return array
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("retries", [0, 3])
+def test_a_fault_where_the_only_copy_is(executor: GraphExecutor, tmp_path: Path, fault: str, retries: int) -> None:
+    act, kind, told = FAULTS[fault]
+    others = [executor.submit(abs, -number) for number in range(20)]
+    array = executor.submit(make, 0, 0.1)
+    for _ in range(5):
+        array = executor.submit(plus, array)
+    door = executor if retries else executor.options(crash_retries=0)
+    array = door.submit(faulty, array, str(tmp_path / "happened"), act)
+    ended = executor.submit(plus, array)
+    if FAULTS[fault].kills and retries:
+        assert value(ended.result(LIMIT)) == 7
+    else:
+        with pytest.raises(kind, match=told):
+            ended.result(LIMIT)
+    assert [other.result(LIMIT) for other in others] == list(range(20))
+    assert value(executor.submit(plus, executor.submit(make, 1)).result(LIMIT)) == 2
 
 
 def chaos(executor: GraphExecutor, seed: int, most: int) -> None:

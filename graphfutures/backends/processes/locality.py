@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from graphfutures.backends.base import Exchange
 from graphfutures.backends.processes.store import Published
 from graphfutures.core.graph import Place
+from graphfutures.core.states import DONE
 from graphfutures.futures import GraphFuture
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ def home_of(future: GraphFuture[Any]) -> Place | None:
     sizes: dict[Place, int] = {}
     needs: set[Any] = set(future.dependencies)
     for need in needs:
-        if type(need._outcome) is Published and (place := getattr(need, "place", None)) is not None:
+        if (
+            need.state is DONE
+            and type(need._outcome) is Published
+            and (place := getattr(need, "place", None)) is not None
+        ):
             sizes[place] = sizes.get(place, 0) + need._outcome.size
     return max(sizes, key=sizes.__getitem__, default=None)
 
