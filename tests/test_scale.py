@@ -113,7 +113,7 @@ def test_time_is_linear(build: Callable[..., Futures], how: str) -> None:
 @graphs
 def test_memory_is_linear(build: Callable[..., Futures], how: str) -> None:
     memory(build, how, 100)
-    assert memory(build, how, LARGE // 4) < FACTOR / 2 * memory(build, how, SMALL // 4)
+    assert memory(build, how, LARGE // 10) < FACTOR / 2 * memory(build, how, SMALL // 10)
 
 
 @pytest.mark.parametrize("build", [chain, fan_out])
@@ -195,7 +195,7 @@ def test_a_million_independent_tasks() -> None:
     assert large < FACTOR * small
 
 
-@pytest.mark.ci
+@pytest.mark.long
 def test_a_million_tasks_that_are_cancelled() -> None:
     seconds, futures = end(fan_out, "is cancelled", 1_000_000)
     assert all(future.cancelled() for future in futures)
