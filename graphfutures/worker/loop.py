@@ -23,7 +23,6 @@ from typing import Any
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.files import LARGE
 from graphfutures.backends.processes.messages import (
-    FREE,
     GONE,
     PIECE,
     PLAIN,
@@ -190,8 +189,6 @@ class Worker(Doorbell):
             self._run_these(*what)
         elif word == messages.RETURN:
             self._give_back(*what)
-        elif word == messages.DROP:
-            self._drop(*what)
         elif word == messages.INSIDE:
             self._learn(*what[:3])
             self.running.queue.extend(what[3])
@@ -225,33 +222,20 @@ class Worker(Doorbell):
         self._tell_after_all(back)
         return back
 
-    def _drop(self, tickets: list[int]) -> None:
+    def _give_back(self, tickets: list[int]) -> None:
         """Give back some tasks, those of them that have not been started."""
-        back: list[int] = []
-        for task in tuple(self._queue):
-            if task is not None and task[0] in tickets:
-                try:
-                    self._queue.remove(task)
-                except ValueError:
-                    continue  # it has just been started
-                back.append(task[0])
-        self._tell_after_all(back)
-        self._returned.append(back)
-
-    def _give_back(self, number: int) -> None:
-        """Give back tasks that have not been started, the last ones, less those that need one before them."""
-        back: list[int] = []
-        others: list[Any] = []
-        while len(back) < number:
+        wanted, back, others = set(tickets), list[int](), list[Any]()
+        while len(back) < len(wanted):
             try:
                 task = self._queue.pop()
             except IndexError:
                 break
-            if task is not None and len(task) in FREE:
+            if task is not None and task[0] in wanted:
                 back.append(task[0])
             else:
                 others.append(task)
         self._queue.extend(reversed(others))
+        self._tell_after_all(back)
         self._returned.append(back)
 
     def attempt(self, task: Any) -> None:
@@ -265,8 +249,8 @@ class Worker(Doorbell):
             page.started(ticket)
         kind: Any = 0  # of call: its function, as far as that is known
         try:
-            if len(task) == 2 or task[1] is None:
-                fn, args, kwargs = self.namespace.loads(task[-1])
+            if task[1] is None:
+                fn, args, kwargs = self.namespace.loads(task[2])
                 if type(fn) is int:
                     number, fn = fn, self._functions[fn]
                     if type(fn) is bytes:

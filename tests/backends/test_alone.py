@@ -29,10 +29,10 @@ class Worker:
             future = GraphFuture(None, 3, None, (*given, 1), (None, (holes, []), None), tuple(given[:1]))
         self.need.dependents = [future]
         self.unsettled = {before, self.need, future}
-        self.hand: dict[int, tuple[GraphFuture[Any], int, bool]] = {}
+        self.hand: dict[int, tuple[GraphFuture[Any], int]] = {}
         for ticket, one in enumerate((before, self.need, future), 1):
             one.state, one.place = RUNNING, self.place
-            self.hand[ticket] = one, one.attempt, False
+            self.hand[ticket] = one, one.attempt
 
     def drops(self) -> GraphFuture[Any]:
         """Nobody but these two has the first one any more; the second one."""

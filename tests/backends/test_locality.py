@@ -90,6 +90,21 @@ def test_elsewhere_when_that_worker_is_busy(executor, gate):
         other_gate.close()
 
 
+def test_elsewhere_when_handed_over_before_the_input_was_there(executor, gate):
+    for _ in range(100):
+        executor.submit(abs, -1).result(LIMIT)  # so that many are handed over at once
+    begin, other_gate = Future(), Gate()
+    value = executor.submit(bytes, executor.submit(int, begin))
+    both = [executor.submit(passed, other_gate.passage, value) for _ in range(2)]
+    begin.set_result(LARGE)
+    try:
+        other_gate.arrived(2)
+        other_gate.open()
+        assert len({one.result(LIMIT) for one in both}) == 2
+    finally:
+        other_gate.close()
+
+
 def test_tasks_that_go_along_with_their_inputs(executor, gate):
     values = in_two_workers(executor, gate, [LARGE, 4 * LARGE])
     begin = Future()

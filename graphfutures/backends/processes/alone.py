@@ -19,7 +19,7 @@ from graphfutures.futures import GraphFuture
 _OF_EACH: Final = 2
 
 
-def is_alone(hand: dict[int, tuple[GraphFuture[Any], int, bool]], ticket: int, taker: int) -> bool:
+def is_alone(hand: dict[int, tuple[GraphFuture[Any], int]], ticket: int, taker: int) -> bool:
     """Whether the value of a task is needed by one other task of the same worker, and by nobody else ever.
 
     :param hand: of the worker's attendant.

@@ -17,7 +17,7 @@ from graphfutures.backends.processes import messages, pieces
 from graphfutures.backends.processes.alone import is_alone
 from graphfutures.backends.processes.launch import start
 from graphfutures.backends.processes.locality import less_those_of_others
-from graphfutures.backends.processes.messages import FREE, SKIPPED, VALUE
+from graphfutures.backends.processes.messages import SKIPPED, VALUE
 from graphfutures.backends.processes.nested import Nested
 from graphfutures.backends.processes.packing import Packing, TooEarlyError
 from graphfutures.backends.processes.reports import Reports, seen
@@ -60,9 +60,8 @@ class Attendant:
     def __init__(self, pool: Processes, number: int) -> None:
         self.number = number
         self.place = Place(f"process {number}", MOST, sequential=True, lends=False, lane=pool.lane)
-        #: what was handed over and has not been heard of, by tickets, in order: the task, which of its attempts, and
-        #: whether it may be given back
-        self.hand: dict[int, tuple[GraphFuture[Any], int, bool]] = {}
+        #: what was handed over and has not been heard of, by tickets, in order: the task, and which of its attempts
+        self.hand: dict[int, tuple[GraphFuture[Any], int]] = {}
         #: whether it has heard of the end of the graph
         self.ended = False
         self.process: Any = None
@@ -111,7 +110,7 @@ class Attendant:
         last = self.running or (self._page.last() if self._page is not None else 0)
         found = []
         if last in self.hand:
-            for ticket, (future, number, _) in self.hand.items():
+            for ticket, (future, number) in self.hand.items():
                 found.append((ticket, future, number))
                 if ticket == last:
                     break
@@ -131,12 +130,15 @@ class Attendant:
 
     def could_give(self) -> int:
         """How many of its tasks another worker might take, as far as is known."""
-        hand = tuple(self.hand.values())
-        if self._asked or len(hand) < 2:
+        if self._asked or len(self.hand) < 2:
             return 0
-        if len(hand) * self._seconds < WORTH and monotonic() - self._since < LOOK:
+        if len(self.hand) * self._seconds < WORTH and monotonic() - self._since < LOOK:
             return 0
-        return sum(free for _, _, free in hand[1:])
+        return len(self._free())
+
+    def _free(self) -> list[int]:
+        """The tickets of all but the first that need nothing of what comes before them in this worker."""
+        return [ticket for ticket, (future, _) in [*self.hand.copy().items()][1:] if not future.unmet]
 
     def ask_back(self, number: int) -> None:
         """Have the worker asked to give back so many of the tasks that it has not started."""
@@ -201,7 +203,7 @@ class Attendant:
         """Hear what has ended, and hand over what is next; False at the end."""
         if self._wanted:
             wanted, self._wanted = self._wanted, 0
-            self.send((messages.RETURN, wanted))
+            self.send((messages.RETURN, self._free()[-wanted:]))
         facts, returned = self._heard_of(hub)
         want = self._room()
         if want and not self.pool.take_slot(self):
@@ -305,7 +307,7 @@ class Attendant:
             if ticket in self.hand and self.hand[ticket][1] == number:
                 stopping.dropped.add(ticket)
                 if ticket != running:
-                    self.send((messages.DROP, [ticket]))
+                    self.send((messages.RETURN, [ticket]))
         stopping.dropped.intersection_update(self.hand)
         if not self.stopped and (ticket := stopping.due(running, self.nested.tickets())):
             self.stopped = ticket
@@ -359,7 +361,7 @@ class Attendant:
         return [self._taken_from_hand(ticket) for ticket in tickets]
 
     def _taken_from_hand(self, ticket: int) -> tuple[GraphFuture[Any], int]:
-        future, number, _ = self.hand.pop(ticket)
+        future, number = self.hand.pop(ticket)
         if self._packing.tickets.get(future.serial) == ticket:
             del self._packing.tickets[future.serial]
         if self.stopping.limits:
@@ -435,7 +437,7 @@ class Attendant:
                 failed.append((future, number, True, None, False, record_of(future, self.number, now, now, good=True)))
                 continue
             future._worker, future._started = self.number, now
-            self.hand[task[0]] = future, number, len(task) in FREE
+            self.hand[task[0]] = future, number
             self._packing.tickets[future.serial] = task[0]
             self._pieces += type(future) is Piece
             if future.special and future.terms is not None and future.terms.timeout is not None:

@@ -24,13 +24,11 @@ from graphfutures.backends.processes import files
 #: not come again.  A task, that is one attempt of it, has a ticket, the number by which this worker knows it, and is
 #: one of ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, arguments that are
 #: values of tasks before it; ``(ticket, None, pickle of function, arguments and keyword arguments)``, the function by
-#: number if it has one; the same without the ``None`` if values of tasks before it are among them; a piece of a map is
-#: ``(ticket, function, calls, None, None)``, its function by number or pickled, its calls see ``pieces.packed``.
+#: number if it has one; a piece of a map is ``(ticket, function, calls, None, None)``, its function by number or
+#: pickled, its calls see ``pieces.packed``.
 RUN: Final = "run"
-#: ``(RETURN, n)``: give back so many tasks that have not been started
+#: ``(RETURN, tickets)``: give these back, if they have not been started
 RETURN: Final = "return"
-#: ``(DROP, tickets)``: give these back, if they have not been started
-DROP: Final = "drop"
 #: ``(LEAVE,)``: end once all is done
 LEAVE: Final = "leave"
 #: the same as ``RUN`` with one task, for a worker whose task waits: to be run inside that wait
@@ -93,9 +91,6 @@ GONE: Final = 8
 LINKED: Final = 7
 #: a piece, of which there is as much to be told as with ``PROGRESS``
 PIECE: Final = 5
-
-#: how many items the tuple of a task has that may be given back: one without inputs that come before it, or a piece
-FREE: Final = (3, 5)
 
 #: seconds after which a worker ends a piece, before the next call
 BUDGET: Final = 0.01

@@ -187,7 +187,7 @@ class Nested:
 
     def _answer(self, hub: Exchange, what: str, *arguments: Any) -> Any:
         if what == "task":
-            future, number, _ = self._attendant.hand[arguments[0]]
+            future, number = self._attendant.hand[arguments[0]]
             return future.name, future.key, number
         if what == "key":
             return self.futures[arguments[0]].key
@@ -236,7 +236,7 @@ class Nested:
             error = errors.deadlock(task.key, [getattr(other, "key", "a future") for other in way])
             attendant.send((messages.GO, number, messages.raised(error)))
             return
-        runs = runs and not any(one.crashes or one.crash_retries == 0 for one, _, _ in attendant.hand.values())
+        runs = runs and not any(one.crashes or one.crash_retries == 0 for one, _ in attendant.hand.values())
         self.waits.append(Stop(ticket, number, needs, every=every, serves=serves, runs=runs))
         if not serves:
             attendant.send((messages.GO, number, None))

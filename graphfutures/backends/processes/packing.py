@@ -93,7 +93,7 @@ class Packing:
                 ticket = self.tickets.get(need.serial, 0)
                 args[position] = found.setdefault(ticket, Held(ticket))  # twice the same one is the same object
         pickled = self._functions.dumps((fn if function is None else function, tuple(args), kwargs or {}))
-        return (next(self._numbers), pickled) if future.unmet else (next(self._numbers), None, pickled)
+        return next(self._numbers), None, pickled
 
     def packed_piece(self, piece: Piece, functions: dict[int, Any], most: int | None) -> tuple[Any, ...] | None:
         """A piece of a map as it is sent, None if no calls are left for it.
