@@ -21,17 +21,19 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.files import LARGE
+from graphfutures.backends.processes.files import ALONE, LARGE, Mapper, references
 from graphfutures.backends.processes.messages import (
     GONE,
     PIECE,
     PLAIN,
+    PUBLISHED,
     RAISED,
     SIZED,
     SKIPPED,
     VALUE,
     HeldElsewhereError,
     Page,
+    at_hand,
     kept,
     opened,
 )
@@ -40,7 +42,7 @@ from graphfutures.bells import Doorbell
 from graphfutures.current import here
 from graphfutures.worker.namespace import Namespace
 from graphfutures.worker.piece import Run
-from graphfutures.worker.running import ALONE, Running, is_handed_on, references
+from graphfutures.worker.running import Running, is_handed_on
 
 #: seconds after which the outcome of a task is told, whatever runs then
 SOON = 0.01
@@ -71,6 +73,8 @@ class Worker(Doorbell):
         self.reading = threading.Lock()
         self.namespace = Namespace()
         messages.reader[0] = self.namespace.loads
+        self._mapper = Mapper()
+        messages.mapper[0] = self._mapper.mapped
         self.running = Running(self, token, max_workers, folders)
         self._queue: deque[Any] = deque()
         self._functions: dict[int, Any] = {}
@@ -110,6 +114,8 @@ class Worker(Doorbell):
                 task = queue.popleft()
             except IndexError:
                 self.tell()
+                self._mapper.memory = None
+                at_hand.clear()
                 self._busy = False
                 self.listen(lambda: queue)
                 self._busy = True
@@ -247,54 +253,38 @@ class Worker(Doorbell):
         if page is not None:
             page.since(start)
             page.started(ticket)
-        kind: Any = 0  # of call: its function, as far as that is known
+        kind = task[1]  # of call: its function, as far as that is known
         try:
-            if task[1] is None:
+            kwargs = None
+            if kind is None:
                 fn, args, kwargs = self.namespace.loads(task[2])
-                if type(fn) is int:
-                    number, fn = fn, self._functions[fn]
-                    if type(fn) is bytes:
-                        fn = self._loaded(number)
-                        start = running.began
-                if fn is opened:
-                    fn, args, kwargs = running._owner.open(*args)
-                if (kind := _name_of(fn)) not in self._quick:
-                    self.tell()  # now: code of C may keep the watch from it
-                value = fn(*args, **kwargs)
+                number = fn if type(fn) is int else None
             else:
-                kind = task[1]
-                fn = self._functions[kind]
-                if type(fn) is bytes:
-                    fn = self._loaded(kind)
-                    start = running.began
-                args = task[2]
+                number, args = kind, task[2]
                 if len(task) == 4:
-                    args, found = list(args), {}
-                    for position, other in task[3]:
-                        if other not in found:  # twice the same one is the same object
-                            found[other] = messages.held(other)
-                        args[position] = found[other]
-                    for other in found:
-                        if kept.get(other, (SKIPPED,))[0] == GONE:  # others may go at any moment
-                            del kept[other]
-                    found.clear()
-                if kind not in self._quick:
-                    self.tell()
-                if fn is opened:
-                    fn, args, kwargs = running._owner.open(*args)
-                    value = fn(*args, **kwargs)
-                else:
-                    value = fn(*args)
+                    args = self._with_values(args, task[3])
+            if number is not None:
+                fn = self._functions[number]
+                if type(fn) is bytes:
+                    fn = self._loaded(number)
+                    start = running.began
+            if fn is opened:
+                fn, args, kwargs = running._owner.open(*args)
+            if kind is None:
+                kind = _name_of(fn)
+            if kind not in self._quick:
+                self.tell()  # now: code of C may keep the watch from it
+            if self._mapper.memory is not None:
+                self._mapper.next()
+            value = fn(*args, **kwargs) if kwargs else fn(*args)
             stop = perf_counter()
+            args = kwargs = None
             how = VALUE
-            taker = self._taker(ticket) if references(value) == ALONE and is_handed_on(value) else 0
-            taker = taker if taker and self._may_hand_on(ticket, taker, stop - start) else 0
-            if taker:
-                how, outcome = GONE, value
-            elif type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
+            if type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
                 outcome = value
             else:
-                how, outcome = running.told(value)
+                own = references(value) == ALONE and is_handed_on(value)
+                how, outcome, taker = self._given_or_told(ticket, value, stop - start, own)
         except HeldElsewhereError:
             stop = perf_counter()
         except BaseException as error:
@@ -318,6 +308,36 @@ class Worker(Doorbell):
         if page is not None:
             page.finished(ticket)
 
+    def _with_values(self, args: Sequence[Any], places: Iterable[tuple[int, int]]) -> list[Any]:
+        """Arguments, some of which are values of tasks before this one.
+
+        :raises HeldElsewhereError: if these are not here.
+        """
+        args, found = list(args), dict[int, Any]()
+        for position, ticket in places:
+            if ticket not in found:  # twice the same one is the same object
+                found[ticket] = messages.held(ticket)
+            args[position] = found[ticket]
+        for ticket in found:
+            if kept.get(ticket, (SKIPPED,))[0] == GONE:  # others may go at any moment
+                del kept[ticket]
+        return args
+
+    def _given_or_told(self, ticket: int, value: Any, seconds: float, own: bool) -> tuple[int, Any, int]:
+        """How a value is told, and what of it; and the ticket of the task that is given it instead, 0 if none is.
+
+        :param seconds: that it took.
+        :param own: whether it may be given to somebody, since nobody here has it.
+        """
+        taker = self._taker(ticket) if own else 0
+        if taker and self._may_hand_on(ticket, taker, seconds):
+            return GONE, value, taker
+        how, outcome = self.running.told(value)
+        following = next(iter(tuple(self._queue)), None)
+        if taker and how == PUBLISHED and following is not None and following[0] == taker:
+            at_hand[ticket] = value
+        return how, outcome, 0
+
     def _taker(self, ticket: int) -> int:
         """The ticket of a task in the queue that needs the value of another one, 0 if there is none."""
         for task in tuple(self._queue):
@@ -333,6 +353,7 @@ class Worker(Doorbell):
 
     def _tell_after_all(self, back: Iterable[int]) -> None:
         """Tell what was withheld for the sake of tasks that are given back, with the values that these would take."""
+        at_hand.clear()
         for taker in back:
             for outcome in self._withheld.pop(taker, ()):
                 ticket, *_, start, stop = outcome

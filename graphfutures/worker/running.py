@@ -11,7 +11,7 @@ from _thread import RLock
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from weakref import getweakrefcount
 
 from graphfutures.backends.processes import files, messages
@@ -21,20 +21,6 @@ from graphfutures.core.graph import Place
 if TYPE_CHECKING:
     from graphfutures.worker.inside import Inside
     from graphfutures.worker.loop import Worker
-
-
-def references(value: Any) -> int:
-    """How many there are to a value that its caller has in a variable."""
-    return sys.getrefcount(value)
-
-
-def _of_its_own() -> int:
-    value = object()
-    return references(value)
-
-
-#: how many there are to a value that nobody else has
-ALONE: Final = _of_its_own()
 
 
 def is_handed_on(value: Any) -> bool:

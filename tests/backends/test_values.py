@@ -19,7 +19,7 @@ from patience import LIMIT, in_time, until
 
 from graphfutures import GraphExecutor, allow_failure, current_executor, unpack
 from graphfutures.backends.processes import store
-from graphfutures.backends.processes.files import LARGE, pickled, read, write
+from graphfutures.backends.processes.files import LARGE, Mapper, pickled, read, write
 
 pytestmark = pytest.mark.ci
 
@@ -103,6 +103,25 @@ def test_a_value_is_what_was_written(tmp_path: Path, sizes: tuple[int, ...]) -> 
     found = read(layout, pickle.loads)
     assert [bytes(one.memory) for one in found] == [bytes(one.memory) for one in value]
     assert layout[1] == os.path.getsize(tmp_path / "value")
+
+
+def test_a_file_is_mapped_again_if_the_memory_is_not_as_it_was(tmp_path: Path) -> None:
+    mapper, layout = Mapper(), write(str(tmp_path / "value"), [bytes(SIZE), b"another one"])
+    first_one = id(mapper.mapped(layout))
+    mapper.next()
+    assert id(mapper.mapped(layout)) == first_one
+    view = memoryview(mapper.mapped(layout))[5:]
+    in_use = mapper.mapped(layout)
+    assert in_use is not view.obj
+    view[SIZE // 2] = 1
+    assert bytes(in_use) == bytes(SIZE) + b"another one"
+    in_use[SIZE // 2] = 2
+    del in_use
+    mapper.next()
+    assert mapper.mapped(layout)[:SIZE] == bytes(SIZE)
+    mapper.next()
+    mapper.next()
+    assert mapper.memory is None, "the last task has not needed it"
 
 
 def test_of_what_cannot_be_written_nothing_is_left(tmp_path: Path) -> None:
@@ -219,6 +238,29 @@ def test_a_change_in_place_is_seen_by_nobody_else(executor: GraphExecutor) -> No
     assert first(mine) == 3
     overwritten(mine)
     assert executor.submit(first, future).result(LIMIT) == 3
+
+
+def grown(one: Block, kept: list[Any]) -> int:
+    kept.append(one)
+    one.memory[-1] += 1
+    return int(one.memory[-1])
+
+
+KEPT: list[Any] = []
+
+
+def grown_and_kept(one: Block) -> tuple[int, list[int]]:
+    return grown(one, KEPT), [int(other.memory[-1]) for other in KEPT]
+
+
+def test_one_after_the_other_gets_what_was_put(executor: GraphExecutor) -> None:
+    there = executor.put(block(0))
+    assert {executor.submit(first, there).result(LIMIT) for _ in range(10)} == {0}
+    assert {executor.submit(grown, there, []).result(LIMIT) for _ in range(10)} == {1}
+    for number in range(10):
+        grown_to, all_kept = executor.submit(grown_and_kept, there).result(LIMIT)
+        assert grown_to == 1
+        assert set(all_kept) == {1}, number
 
 
 @pytest.mark.parametrize("size", [10, SIZE])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
@@ -31,7 +32,20 @@ ALIGNED: Final = 64
 MAPS: Final = 8192
 PART: Final = 4
 
-#: those that are
+
+def references(value: Any) -> int:
+    """How many there are to a value that its caller has in a variable."""
+    return sys.getrefcount(value)
+
+
+def _of_its_own() -> int:
+    value = object()
+    return references(value)
+
+
+#: how many there are to a value that nobody else has
+ALONE: Final = _of_its_own()
+#: those that are mapped
 _maps: WeakSet[mmap.mmap] = WeakSet()
 
 #: where a value is to be read: the path of its file, the size of that, where its buffers and its pickle begin and end
@@ -112,6 +126,54 @@ def mapped(layout: Layout) -> mmap.mmap | bytearray:
                 raise OSError(f"{layout[0]} has been cut short")
             left = left[number:]
         return copy
+
+
+class Mapper:
+    """Maps files for tasks that run one after the other: where one has left the memory as it was, it serves the next.
+
+    To map a file again costs as much as to read it: each of its pages is looked up, and let go in the end.
+    """
+
+    def __init__(self) -> None:
+        #: what was mapped last, if the next task may have it
+        self.memory: mmap.mmap | None = None
+        self._path = ""
+        self._used = False
+
+    def mapped(self, layout: Layout) -> mmap.mmap | bytearray:
+        """See ``mapped``."""
+        memory: Any = self.memory
+        if memory is None or self._path != layout[0] or references(memory) != ALONE + 1 or not _is_as_in_file(memory):
+            memory = mapped(layout)
+            self.memory, self._path = memory if type(memory) is mmap.mmap else None, layout[0]
+        self._used = True
+        return memory  # type: ignore[no-any-return]
+
+    def next(self) -> None:
+        """A task has read all that it needs: what it did not need goes."""
+        if not self._used:
+            self.memory = None
+        self._used = False
+
+
+#: where in an entry of the table of pages its flags are, and those of pages that are not here, or are a file's
+_FLAGS: Final = 7 if sys.byteorder == "little" else 0
+_OF_FILE: Final = bytes(flags for flags in range(256) if flags & 0x20 or not flags & 0xC0)
+
+
+def _is_as_in_file(memory: mmap.mmap) -> bool:
+    """Whether no page was written to, and so became one of this process; False where the system does not say."""
+    from ctypes import addressof, c_char
+
+    first = addressof(c_char.from_buffer(memory)) // mmap.PAGESIZE
+    size = -(-len(memory) // mmap.PAGESIZE) * 8
+    try:
+        with open("/proc/self/pagemap", "rb", buffering=0) as table:
+            table.seek(first * 8)
+            entries = table.read(size)
+    except OSError:
+        return False
+    return len(entries) == size and not entries[_FLAGS::8].translate(None, _OF_FILE)
 
 
 def _most() -> int:

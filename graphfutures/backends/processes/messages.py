@@ -122,6 +122,8 @@ class Held:
 
 #: in a worker: how each task has ended whose report may not have been heard of
 kept: dict[int, tuple[int, Any]] = {}
+#: in a worker: the value itself of one that is in a file as well, for the next task, by ticket
+at_hand: dict[int, Any] = {}
 
 
 def held(ticket: int) -> Any:
@@ -129,18 +131,20 @@ def held(ticket: int) -> Any:
 
     :raises HeldElsewhereError: if it has not.
     """
+    there = at_hand.pop(ticket, at_hand)
+    if there is not at_hand:
+        return there
     how, outcome = kept.get(ticket, (SKIPPED, None))
-    if how == VALUE:
-        return outcome
-    if how == GONE:
+    if how in (VALUE, GONE):
         return outcome
     if how in READERS:
         return READERS[how](outcome)
     raise HeldElsewhereError(ticket)
 
 
-#: what reads pickles here; a worker has its own
+#: what reads pickles here, and what maps files; a worker has its own
 reader: list[Callable[..., Any]] = [pickle.loads]
+mapper: list[Callable[[files.Layout], Any]] = [files.mapped]
 
 
 def sent_value(text: bytes) -> Any:
@@ -150,7 +154,7 @@ def sent_value(text: bytes) -> Any:
 
 def published_value(layout: files.Layout) -> Any:
     """A value, by its file."""
-    return files.read(layout, reader[0])
+    return files.read(layout, reader[0], mapper[0](layout))
 
 
 #: how values are read that have been told so
