@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from soaking import soak
 
 from graphfutures.core import states
@@ -14,7 +14,7 @@ from graphfutures.core.graph import Place, Task
 from graphfutures.core.invariants import check
 from graphfutures.core.rebuilding import rebuilt
 from graphfutures.core.scheduler import Scheduler
-from graphfutures.core.states import DONE, FAILED, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
+from graphfutures.core.states import DONE, FAILED, NEW, READY, RUNNING, SETTLED, WAITING
 
 
 class CheckedTask(Task):
@@ -41,15 +41,14 @@ def edges(task: Task) -> tuple[Task, ...]:
 
 
 class Machine(RuleBasedStateMachine):
-    """Drives a scheduler with a place of threads and places that keep values and run in order."""
+    """Drives a scheduler with places of threads, and places that run in order and can be lost."""
 
     futures = Bundle("futures")
-    keeping = True
     batching = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = Scheduler(keeping=self.keeping, batching=self.batching, resources={"gpu": 2})
+        self.scheduler = Scheduler(batching=self.batching, resources={"gpu": 2})
         self.scheduler.lane("side")
         self.tasks: list[Task] = []
         self.outstanding: list[tuple[Task, int, Place]] = []
@@ -64,7 +63,7 @@ class Machine(RuleBasedStateMachine):
             self.places += [self.worker(f"worker {n}", "side" if n else "") for n in range(workers)]
 
     def worker(self, name: str, lane: str) -> Place:
-        return Place(name, 4, sequential=True, keeps=self.keeping, lane=lane)
+        return Place(name, 4, sequential=True, lane=lane)
 
     def add(self, dependencies: list[Task], *, at_once: bool = False, **attributes: object) -> Task:
         task = CheckedTask(len(self.tasks), tuple(dependencies))
@@ -89,8 +88,7 @@ class Machine(RuleBasedStateMachine):
         at_once=st.booleans(),
     )
     def submit(self, data: st.DataObject, priority: float, nested: int, lane: str, gpus: int, at_once: bool) -> Task:
-        known = [task for task in self.tasks if task.wanted]
-        chosen = data.draw(st.lists(st.sampled_from(known), max_size=4)) if known else []
+        chosen = data.draw(st.lists(st.sampled_from(self.tasks), max_size=4)) if self.tasks else []
         tolerated = data.draw(st.lists(st.sampled_from(chosen), max_size=2)) if chosen else []
         resources = {"gpu": gpus} if gpus else {}
         rest = {"priority": priority, "nested": nested, "tolerated": tuple(tolerated)}
@@ -107,7 +105,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=futures, parent=futures)
     def unpack(self, parent: Task) -> Task:
-        return self.add([parent], derived=True) if parent.wanted else parent
+        return self.add([parent], derived=True)
 
     @precondition(lambda self: any(t.outside and t.state is WAITING for t in self.tasks))
     @rule(data=st.data(), how=st.sampled_from(["done", "failed", "cancelled"]))
@@ -179,9 +177,9 @@ class Machine(RuleBasedStateMachine):
                 assert not batch if inside else batch or not ready
                 self.handed_over(place, batch)
             case "finish" | "turn":
-                counted = self.scheduler.finished(task, number, place, kept=place.keeps)
+                counted = self.scheduler.finished(task, number, place)
             case "join":
-                inner = [t for t in self.tasks if t.wanted and not circle(task, [t], edges)]
+                inner = [t for t in self.tasks if not circle(task, [t], edges)]
                 found = tuple(data.draw(st.lists(st.sampled_from(inner), max_size=3))) if inner else ()
                 counted = self.scheduler.joined(task, number, place, found)
             case "fail":
@@ -209,11 +207,6 @@ class Machine(RuleBasedStateMachine):
             assert verdict
         if before is RUNNING:
             assert verdict == force
-
-    @rule(task=consumes(futures))
-    def drop(self, task: Task) -> None:
-        if task.wanted:
-            self.scheduler.unwanted(task)
 
     @precondition(lambda self: self.outstanding)
     @rule(data=st.data())
@@ -255,15 +248,6 @@ class Machine(RuleBasedStateMachine):
             current = task.state is RUNNING and task.attempt == number
             assert self.scheduler.expired(task, number) == current
 
-    @precondition(lambda self: self.scheduler.claims.kept)
-    @rule(data=st.data(), how=st.sampled_from(["lost", "secured"]))
-    def value_changes(self, data: st.DataObject, how: str) -> None:
-        task = data.draw(st.sampled_from(sorted(self.scheduler.claims.kept, key=lambda t: t.serial)))
-        if how == "secured":
-            self.scheduler.secured(task)
-        elif not task.secured:
-            self.scheduler.value_lost(task)
-
     @precondition(lambda self: len(self.places) > 2)
     @rule(data=st.data())
     def lose_place(self, data: st.DataObject) -> None:
@@ -294,10 +278,9 @@ class Machine(RuleBasedStateMachine):
         for task in self.tasks:
             if task.state is FAILED and task.blame is not None:
                 assert task.blame.state is FAILED
-        self.scheduler.claims.garbage.clear()
 
     def teardown(self) -> None:
-        """Run to the end: every task settles, every slot comes back, no unwanted value stays."""
+        """Run to the end: every task settles, every slot comes back."""
         scheduler = self.scheduler
         for task in self.tasks:
             if task.outside:
@@ -311,7 +294,7 @@ class Machine(RuleBasedStateMachine):
                 pass
             self.settle_derived()
             for task, number, where in self.outstanding:
-                scheduler.finished(task, number, where, kept=where.keeps)
+                scheduler.finished(task, number, where)
             self.outstanding = [
                 (task, task.attempt, place) for place in self.places[:2] for task in scheduler.taken(place, 2)
             ]
@@ -325,24 +308,17 @@ class Machine(RuleBasedStateMachine):
         assert not scheduler.lent_tokens
         assert all(where.held == 0 for where in self.places)
         assert not any(task.state is NEW for task in self.tasks)
-        for task in list(self.tasks):
-            if task.wanted:
-                scheduler.unwanted(task)
-        assert not scheduler.claims.kept
         for task in self.tasks:
             assert not task.dependents
-            assert not task.claims
-            assert not task.heirs
             assert task.state in SETTLED
-            assert task.keeper is None or task.state is not FORGOTTEN
 
 
 class InProcessMachine(Machine):
-    """The same without places that keep values: ``turned`` is for these."""
+    """The same without places that run in order: ``turned`` is for these."""
 
-    keeping = batching = False
+    batching = False
 
-    @precondition(lambda self: not (self.blocked or self.postponed or self.scheduler._lenders))
+    @precondition(lambda self: not (self.blocked or self.scheduler._lenders))
     @rule(data=st.data())
     def interrupted(self, data: st.DataObject) -> None:
         """An exchange of the first place was interrupted: after handing over, or while a report was applied."""
@@ -358,22 +334,14 @@ class InProcessMachine(Machine):
         self.scheduler = rebuilt(self.scheduler, known, place, [task for task, _, _ in started])
 
 
-class BatchingMachine(Machine):
-    """The same with places that run in order and keep nothing."""
-
-    keeping = False
-
-
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestBatchingMachine = BatchingMachine.TestCase
-TestBatchingMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestInProcessMachine = InProcessMachine.TestCase
 TestInProcessMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", [Machine, BatchingMachine, InProcessMachine])
+@pytest.mark.parametrize("kind", [Machine, InProcessMachine])
 @pytest.mark.parametrize("number", range(20))
 def test_long_machine(kind: type[Machine], number: int) -> None:
     soak(kind, number, examples=1_000, steps=60)
