@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 from soaking import soak
 
 from graphfutures.core import states
@@ -15,6 +24,8 @@ from graphfutures.core.invariants import check
 from graphfutures.core.rebuilding import rebuilt
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import DONE, FAILED, NEW, READY, RUNNING, SETTLED, WAITING
+
+LANE = st.sampled_from(["", "", "side"])
 
 
 class CheckedTask(Task):
@@ -57,10 +68,20 @@ class Machine(RuleBasedStateMachine):
         self.places = [Place("threads", 2), Place("side", 2, lane="side")]
         self.cancelled_in_vain: set[Task] = set()
 
-    @initialize(workers=st.integers(0, 2))
-    def start(self, workers: int) -> None:
+    @initialize(
+        target=futures,
+        workers=st.integers(1, 2),
+        shapes=st.lists(st.tuples(st.integers(0, 2), LANE), min_size=3, max_size=8),
+        taken=st.integers(0, 4),
+    )
+    def start(self, workers: int, shapes: list[tuple[int, str]], taken: int) -> MultipleResults[Task]:
         if self.batching:
             self.places += [self.worker(f"worker {n}", "side" if n else "") for n in range(workers)]
+        for inputs, lane in shapes:  # something to begin with, or most machines would do little
+            self.add(self.tasks[-inputs:] if inputs else [], lane=lane)
+        for place in reversed(self.places):
+            self.handed_over(place, self.scheduler.taken(place, taken))
+        return multiple(*self.tasks)
 
     def worker(self, name: str, lane: str) -> Place:
         return Place(name, 4, sequential=True, lane=lane)
@@ -83,12 +104,12 @@ class Machine(RuleBasedStateMachine):
         data=st.data(),
         priority=st.sampled_from([0, 0, 0, 1, 2.5, -1]),
         nested=st.integers(0, 2),
-        lane=st.sampled_from(["", "", "side"]),
+        lane=LANE,
         gpus=st.sampled_from([0, 0, 0, 1, 2]),
         at_once=st.booleans(),
     )
     def submit(self, data: st.DataObject, priority: float, nested: int, lane: str, gpus: int, at_once: bool) -> Task:
-        chosen = data.draw(st.lists(st.sampled_from(self.tasks), max_size=4)) if self.tasks else []
+        chosen = data.draw(st.lists(st.sampled_from(self.tasks), max_size=4))
         tolerated = data.draw(st.lists(st.sampled_from(chosen), max_size=2)) if chosen else []
         resources = {"gpu": gpus} if gpus else {}
         rest = {"priority": priority, "nested": nested, "tolerated": tuple(tolerated)}
@@ -335,9 +356,21 @@ class InProcessMachine(Machine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestInProcessMachine = InProcessMachine.TestCase
 TestInProcessMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_what_is_put_off_is_put_off_still_when_the_graph_is_begun_anew() -> None:
+    scheduler, place, task = Scheduler(), Place("threads", 1), CheckedTask(0)
+    scheduler.submitted([task])
+    scheduler.taken(place)
+    assert scheduler.revoked(task, 1, place, later=True)
+    scheduler = rebuilt(scheduler, [task], place, [])
+    check(scheduler, [task], postponed=[task])
+    assert scheduler.taken(place) == []
+    scheduler.due(task)
+    assert scheduler.taken(place) == [task]
 
 
 @pytest.mark.long
