@@ -94,7 +94,7 @@ class Hub(Facts):
 
     def _begin(self, resources: Mapping[str, float] | None) -> None:
         hands = self.backend.capabilities
-        self._reset(Scheduler(keeping=hands.keeps_values, batching=hands.batches, resources=resources))
+        self._reset(Scheduler(batching=hands.batches, resources=resources))
         self._begin_facts()
         self._telling: dict[int, None] = {}  # the threads that have left the lock and are telling what has settled
         self.callbacks = Callbacks(self.name)
@@ -118,7 +118,7 @@ class Hub(Facts):
             if fact is None:
                 usual = bool(self.inbox) and self._entered(place, batch)
             else:
-                future, number, good, outcome, _, record = fact
+                future, number, good, outcome, record = fact
                 if good:
                     usual = not self.inbox and self.scheduler.turned(future, number, place, batch)
                     if usual:
@@ -161,7 +161,7 @@ class Hub(Facts):
         lock = self._lock
         while True:
             told: list[GraphFuture[Any]] = []
-            answers = resumed = garbage = _NONE
+            answers = resumed = _NONE
             try:
                 # To block here would make a convoy: who is woken owns the lock before it has the GIL, so the next
                 # one to come blocks as well, and every exchange becomes two switches of threads.
@@ -177,11 +177,11 @@ class Hub(Facts):
                     self._apply_posts()
                 if self._answers:  # to what was applied here, or by who hands on
                     answers, self._answers = self._answers, []
-                for future, number, good, result, kept, record in finished:
+                for future, number, good, result, record in finished:
                     outcome: Any = result
                     self.remember(record)
                     if good:
-                        current = scheduler.finished(future, number, place, kept)
+                        current = scheduler.finished(future, number, place)
                     else:
                         current, outcome = self._ended_otherwise(future, number, place, outcome)
                     if current:
@@ -204,8 +204,6 @@ class Hub(Facts):
                 if scheduler.resumed:
                     resumed, scheduler.resumed = self.resume(scheduler.resumed), []
                 later, self._later = self._later, ()
-                if scheduler.keeping:
-                    garbage, scheduler.claims.garbage = scheduler.claims.garbage, []
                 if told or news:
                     me = get_ident()
                     self._telling[me] = None
@@ -225,7 +223,6 @@ class Hub(Facts):
                     release_all(resumed)
                 if later:
                     self._put_off(later)
-                del garbage  # outside the lock: values may go with it
                 if self.room:
                     wake_in(self.room, self.load())
             except BaseException as error:
@@ -258,7 +255,7 @@ class Hub(Facts):
         self._post(self._called_off, future, number, place)
 
     def lost(self, place: Place) -> None:
-        """A place is gone, with all that ran and all that was kept there."""
+        """A place is gone, with all that ran there."""
         self._post(self.scheduler.lost, place)
 
     @property
@@ -513,7 +510,7 @@ class Hub(Facts):
             stranded |= posted
             self.inbox = deque()
             self._posts = []
-            self.scheduler = Scheduler(keeping=self.scheduler.keeping, batching=self.scheduler.batching)
+            self.scheduler = Scheduler(batching=self.scheduler.batching)
             self._untold.clear()
             answers, self._answers = self._answers, []
             answers += [loan.lock for loan in self.loans.values()]

@@ -91,8 +91,8 @@ def run(future: GraphFuture[Any], worker: int) -> Finished:
         record += labels(future.dependencies)
     try:
         if terms is None:
-            return future, number, good, value, False, record
-        return _on_terms((future, number, good, value, False, record), terms, again)
+            return future, number, good, value, record
+        return _on_terms((future, number, good, value, record), terms, again)
     finally:
         # The frames of a traceback lead back to this one, which must not lead to the exception.
         del future, value, again

@@ -66,7 +66,7 @@ def judged(fact: Finished, terms: Terms, call: tuple[Any, ...]) -> Finished:
     :param call: the function, the arguments, what few calls have, and the dependencies whose failure is a value, to
         be put back if it is to be called again.
     """
-    future, number, good, outcome, _, record = fact
+    future, number, good, outcome, record = fact
     try:
         if future.state is not RUNNING or future.attempt != number:
             return fact  # its time was over
@@ -78,9 +78,9 @@ def judged(fact: Finished, terms: Terms, call: tuple[Any, ...]) -> Finished:
                 outcome = _begun(future, outcome, plan, call[2])
                 plan, tasks, tolerated = look((outcome,), {}, future._owner)  # type: ignore[arg-type]
             if plan is None:
-                return future, number, True, outcome, fact[4], record
+                return future, number, True, outcome, record
             future._args, future._rest = (outcome,), (None, plan, None)
-            return future, number, False, Joined(tasks, tolerated), False, record
+            return future, number, False, Joined(tasks, tolerated), record
         failures = future.failures + 1
         if failures > terms.retries or not _matches(terms.retry_on, outcome, future):
             return fact
@@ -90,9 +90,9 @@ def judged(fact: Finished, terms: Terms, call: tuple[Any, ...]) -> Finished:
         if tolerated:
             future.tolerated = tolerated
         future._traceback = None
-        return future, number, False, Again(delay) if delay else AT_ONCE, False, record
+        return future, number, False, Again(delay) if delay else AT_ONCE, record
     except BaseException as error:  # of what is in the value, an asyncio future perhaps
-        return future, number, False, error, False, record
+        return future, number, False, error, record
     finally:
         del fact, future, outcome, call
 

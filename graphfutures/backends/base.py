@@ -12,9 +12,8 @@ from graphfutures.futures import GraphFuture
 #: each task whose value it was given.  One flat tuple, since the collector goes through all of them.
 Record: TypeAlias = tuple[Any, ...]
 #: A fact, that an attempt has returned: the future; which of its attempts it was, ``future.attempt`` when it was handed
-#: over; whether the next is the value, else it is the exception; that outcome; whether the value stays at the place, so
-#: that the outcome only stands for it; what is to be remembered.
-Finished: TypeAlias = tuple[GraphFuture[Any], int, bool, Any, bool, Record]
+#: over; whether the next is the value, else it is the exception; that outcome; what is to be remembered.
+Finished: TypeAlias = tuple[GraphFuture[Any], int, bool, Any, Record]
 
 
 class Capabilities(NamedTuple):
@@ -25,7 +24,6 @@ class Capabilities(NamedTuple):
         as well, for threads that have others to see to.
     :param kills: a running task can be stopped; such a backend has ``stop`` as well, for an attempt that nobody wants
         any more, which never blocks.
-    :param keeps_values: values stay where they were made.
     :param makes_workers: its workers are its own, so that it gives them names and initializes them.
     :param lends: tasks may wait inside, and their slots are lent meanwhile.
     :param hosts: tasks have ``current_executor()``, to submit to it.
@@ -36,7 +34,6 @@ class Capabilities(NamedTuple):
     shares_memory: bool = True
     submits_run: bool = False
     kills: bool = False
-    keeps_values: bool = False
     makes_workers: bool = True
     lends: bool = True
     hosts: bool = True
@@ -68,7 +65,7 @@ class Exchange(Protocol):
         """A task that was handed over has not been started and never will be: it ends as cancelled."""
 
     def lost(self, place: Place) -> None:
-        """The place is gone, with all that ran and all that was kept there."""
+        """The place is gone, with all that ran there."""
 
     def has_ready(self) -> bool:
         """Whether somebody should ask for more."""

@@ -243,7 +243,7 @@ class Wrapped(Ringing):
             fn, args, kwargs, context = call_of(future)
         except BaseException as error:  # of a container that cannot be rebuilt
             trace = without_our_frames(error)
-            self._report(hub, (future, number, False, error.with_traceback(trace), False, self._record(future, start)))
+            self._report(hub, (future, number, False, error.with_traceback(trace), self._record(future, start)))
             return
         try:
             if self._ending is not None:
@@ -257,7 +257,7 @@ class Wrapped(Ringing):
                 self._ending = failure = errors.inner_ended(self._inner, error)
                 self._tell_ending(hub)
             self._explain(failure, future)
-            self._report(hub, (future, number, False, failure, False, self._record(future, start)))
+            self._report(hub, (future, number, False, failure, self._record(future, start)))
             return
         if type(self._inner) not in _known:
             _known.add(type(self._inner))
@@ -286,7 +286,7 @@ class Wrapped(Ringing):
                 if error is None:
                     value, *stamp = told.result()
                     record = self._record(future, start, stamp, good=True)
-                    facts.append(self._judged((future, number, True, value, False, record), again))
+                    facts.append(self._judged((future, number, True, value, record), again))
                     continue
             except Exception as odd:  # an executor that gives back something else than was returned
                 error = odd
@@ -298,7 +298,7 @@ class Wrapped(Ringing):
             future._traceback = _from_the_task_on(error)
             error.with_traceback(future._traceback)
             record = self._record(future, start, stamp, good=False)
-            facts.append(self._judged((future, number, False, error, False, record), again))
+            facts.append(self._judged((future, number, False, error, record), again))
         return facts
 
     def _judged(self, fact: Finished, again: Any) -> Finished:

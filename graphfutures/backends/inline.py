@@ -173,4 +173,4 @@ class Inline:
 def _interrupted(future: GraphFuture[Any], interruption: BaseException) -> Finished:
     """The fact that a task was begun, and that nobody knows how far it came."""
     start = getattr(future, "_started", perf_counter())
-    return future, future.attempt, False, interruption, False, record_of(future, 0, start, good=False)
+    return future, future.attempt, False, interruption, record_of(future, 0, start, good=False)

@@ -177,7 +177,7 @@ class Threads(Ringing):
                     few = len(threads) < limit
                 my["task"] = future
                 fact = run(future, number)
-                record = fact[5]
+                record = fact[4]
                 my["task"] = None
             elif batch is None:
                 self._ring()  # the next one leaves, too

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
-from graphfutures.core.states import NEW, RUNNING, SETTLED
+from graphfutures.core.states import NEW, RUNNING
 
 Tasks: TypeAlias = "list[Task]"
 
@@ -18,7 +18,6 @@ class Place:
     :param slots: how many attempts it may hold at once.
     :param sequential: whether it runs what it was handed in order, so that a task may be
         handed over together with its missing inputs.
-    :param keeps: whether a value stays there until somebody fetches it.
     :param lane: it runs the tasks of this lane only.
     :param lends: whether an attempt that waits lends its slot.
     :param hosts: whether its tasks have an executor to submit to.
@@ -28,7 +27,6 @@ class Place:
         "ahead",
         "held",
         "hosts",
-        "keeps",
         "lane",
         "lends",
         "lent",
@@ -45,7 +43,6 @@ class Place:
         slots: int,
         *,
         sequential: bool = False,
-        keeps: bool = False,
         lane: str = "",
         lends: bool = True,
         hosts: bool = True,
@@ -56,7 +53,6 @@ class Place:
         self.hosts = hosts
         self.slots = slots
         self.sequential = sequential
-        self.keeps = keeps
         self.held = 0
         self.lent = 0  # of slots
         self.resuming: deque[tuple[Task, int]] = deque()
@@ -101,15 +97,6 @@ class Task:
     blame: Task | None = None
     #: its current attempt was handed over together with inputs that were not done yet
     along: bool = False
-    #: the place that keeps its value, whether the value would survive that place,
-    #: and whether the user's future still lives
-    keeper: Place | None = None
-    secured: bool = False
-    wanted: bool = True
-    #: unsettled dependents that need the value, and values that may have to be made again from it
-    claims: int = 0
-    heirs: int = 0
-    keeps_recipe: bool = False
 
     #: where its last attempt was handed to; not set before
     place: Place
@@ -133,11 +120,6 @@ class Task:
 def by_serial(task: Task) -> int:
     """The order of submission, so that what is found in a set is done in the same order each time."""
     return task.serial
-
-
-def unsettled(tasks: Tasks | None) -> Tasks:
-    """Those of some tasks, if there are any, that have not settled."""
-    return [task for task in tasks or () if task.state not in SETTLED]
 
 
 def inputs_at(task: Task, place: Place) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from graphfutures.core.graph import Place, Task
 from graphfutures.core.scheduler import Scheduler
-from graphfutures.core.states import DONE, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
+from graphfutures.core.states import NEW, READY, RUNNING, SETTLED, WAITING
 
 
 def check(
@@ -35,8 +35,7 @@ def check(
         assert task.special or not any(traits), "what is special about a task goes unnoticed"
         assert (task in scheduler.unsettled) == (task.state not in SETTLED), (task, task.state)
         if task.state in SETTLED:
-            if task.keeper is None and not any(task is spreading for spreading, _ in scheduler._spreading):
-                assert not task.dependents, "a settled task without a kept value holds its dependents"
+            assert not task.dependents, "a settled task holds its dependents"
             continue
         missing = Counter(d for d in task.dependencies if d.state not in SETTLED)
         assert task.unmet == missing.total() + late[task] + pending[task], (task.unmet, missing, pending[task])
@@ -53,8 +52,6 @@ def check(
     assert all(task.state is WAITING for task in foreign)
     _check_attempts(scheduler, tasks, list(outstanding))
     _check_tokens(scheduler, list(outstanding))
-    if scheduler.keeping:
-        _check_claims(scheduler, tasks)
 
 
 def _queued(scheduler: Scheduler) -> set[Task]:
@@ -86,24 +83,3 @@ def _check_tokens(scheduler: Scheduler, outstanding: list[tuple[Task, int, Place
     for name, number in tokens.declared.items():
         held = sum(wanted.get(name, 0) for wanted in tokens.held.values())
         assert tokens.free()[name] == number - held
-
-
-def _check_claims(scheduler: Scheduler, tasks: list[Task]) -> None:
-    claims: Counter[Task] = Counter()
-    heirs: Counter[Task] = Counter()
-    for task in tasks:
-        if task.state not in SETTLED:
-            claims.update(task.dependencies)
-        if task.keeps_recipe:
-            heirs.update(task.dependencies)
-    for task in tasks:
-        assert task.claims == claims[task], (task.claims, claims[task])
-        assert task.heirs == heirs[task], (task.heirs, heirs[task])
-        assert (task in scheduler.claims.kept) == (task.keeper is not None)
-        if task.keeper is not None:
-            assert task.state is DONE
-            needed = task.wanted or task.claims or (task.secured and task.heirs)
-            assert needed, "a value is kept that nobody needs"
-        if task.keeps_recipe:
-            lost = [d for d in task.dependencies if d.state is FORGOTTEN and not d.keeps_recipe and d.dependencies]
-            assert not lost, "a recipe names a value that cannot be made again"

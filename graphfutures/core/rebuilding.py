@@ -12,12 +12,11 @@ from graphfutures.core.states import CANCELLED, NEW, READY, RUNNING, SETTLED, WA
 def rebuilt(old: Scheduler, tasks: Iterable[Task], place: Place, started: Collection[Task]) -> Scheduler:
     """A scheduler in the place of one whose facts were interrupted halfway; begun anew itself, it comes to the same.
 
-    :param old: of a graph whose values stay nowhere but in the caller's memory.
     :param tasks: all whose end has not been told, with numbers in the order of their submission.
     :param place: where the interruption was; what it was handed and has not started is handed over again.
     :param started: what runs there.
     """
-    fresh = Scheduler(keeping=old.keeping, batching=old.batching, resources=old.tokens.declared)
+    fresh = Scheduler(batching=old.batching, resources=old.tokens.declared)
     fresh.overdue = {(task, number) for task, number in old.overdue if task.place is not place}
     fresh._blocked = {attempt: where for attempt, where in old._blocked.items() if where is not place}
     fresh._unseen = old._unseen & set(fresh._blocked)

@@ -3,7 +3,7 @@
 Each method is a fact in the past tense and changes the graph at once.  What follows from it and
 concerns others waits in plain lists until the caller empties them: ``news`` (tasks that failed or were
 cancelled without an attempt that said so, and ``derived`` ones, still waiting, whose input is done and which
-the caller is to settle), ``resumed`` (attempts that have their slot back) and ``claims.dropped``.
+the caller is to settle) and ``resumed`` (attempts that have their slot back).
 
 The shape, counts of unmet dependencies and a queue, is that of the standard library's
 ``graphlib``; facts as past-tense methods are HyperQueue's.
@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from graphfutures.core.claims import Claims
-from graphfutures.core.graph import Place, Task, Tasks, by_serial, inputs_at, unsettled
+from graphfutures.core.graph import Place, Task, Tasks, by_serial, inputs_at
 from graphfutures.core.slots import Slots
-from graphfutures.core.states import CANCELLED, DONE, FAILED, FORGOTTEN, NEW, READY, RUNNING, SETTLED, WAITING
+from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, READY, RUNNING, SETTLED, WAITING
 
 #: dependents looked at in one go; a longer cascade is spread in slices of this size
 SLICE = 1000
@@ -30,18 +29,13 @@ GONE = -(1 << 60)
 class Scheduler(Slots):
     """The graph of one executor: its unsettled tasks, who waits for whom, and who is next.
 
-    :param keeping: whether there may be places that keep values.
     :param batching: whether there may be places that run what they hold in order.
     :param resources: how many tokens of each name there are.
     """
 
-    def __init__(
-        self, keeping: bool = False, batching: bool = False, resources: Mapping[str, float] | None = None
-    ) -> None:
+    def __init__(self, batching: bool = False, resources: Mapping[str, float] | None = None) -> None:
         super().__init__(resources)
-        self.claims = Claims()
-        self.keeping = keeping
-        self.batching = batching or keeping
+        self.batching = batching
         self.foreign = 0  # how many of the unsettled wait for something outside
         self.aside = 0  # how many of the others are not counted
         self.news: Tasks = []
@@ -53,20 +47,17 @@ class Scheduler(Slots):
 
     def submitted(self, tasks: Iterable[Task]) -> None:
         """Tasks have come, each after all its dependencies."""
-        keeping, batching, add, roots = self.keeping, self.batching, self.unsettled.add, self.policy.roots
+        batching, add, roots = self.batching, self.unsettled.add, self.policy.roots
         for task in tasks:
             add(task)
             if task.special and task.aside:
                 self.aside += 1
-            if keeping:
-                self.claims.claim(task)
             unmet = 0
             for dependency in task.dependencies:
                 state = dependency.state
                 if state is DONE:
-                    if keeping and dependency.keeper is not None:
-                        self._add_dependent(dependency, task)
-                elif state in SETTLED:
+                    continue
+                if state in SETTLED:
                     if dependency not in task.tolerated:
                         task.unmet = unmet
                         self._inherit(task, dependency)
@@ -76,8 +67,6 @@ class Scheduler(Slots):
                     children = dependency.dependents
                     if children is None:
                         dependency.dependents = [task]
-                    elif keeping:
-                        self._add_dependent(dependency, task)
                     else:
                         children.append(task)
                     if dependency.special and (dependency.outside or dependency.foreign) and not task.foreign:
@@ -148,10 +137,6 @@ class Scheduler(Slots):
         self._settle(task)
         return True
 
-    def unwanted(self, task: Task) -> None:
-        """The user's future for it is gone."""
-        self.claims.unwanted(task)
-
     # -- facts about attempts ----------------------------------------------------------------
 
     def taken(self, place: Place, want: int = 1) -> Tasks:
@@ -175,14 +160,12 @@ class Scheduler(Slots):
                     self._offer_along(child)
         return batch
 
-    def finished(self, task: Task, number: int, place: Place, kept: bool = False) -> bool:
+    def finished(self, task: Task, number: int, place: Place) -> bool:
         """An attempt returned with a value; False if it was no longer the task's current one."""
         self._returned(task, number, place)
         if task.attempt != number or task.state is not RUNNING:
             return False
         task.state = DONE
-        if kept:
-            self.claims.keep(task, place)
         self._settle(task)
         return True
 
@@ -278,10 +261,7 @@ class Scheduler(Slots):
         self._returned(task, number, place)
         if task.attempt != number or task.state is not RUNNING:
             return False
-        if self.keeping:
-            self.claims.exchange(task, dependencies)
-        else:
-            task.dependencies = dependencies
+        task.dependencies = dependencies
         task.mark(derived=True, tolerated=tolerated)
         task.state = WAITING
         for dependency in dependencies:
@@ -291,7 +271,9 @@ class Scheduler(Slots):
                 self._inherit(task, dependency)
                 return True
             task.unmet += 1
-            self._add_dependent(dependency, task)
+            if dependency.dependents is None:
+                dependency.dependents = []
+            dependency.dependents.append(task)
             if (dependency.outside or dependency.foreign) and not task.foreign:
                 self._becomes_foreign(task)
         if not task.unmet:
@@ -306,10 +288,10 @@ class Scheduler(Slots):
             if not task.unmet and task.state is WAITING:
                 self._inputs_done(task)
 
-    # -- facts about places and values -------------------------------------------------------
+    # -- facts about places ------------------------------------------------------------------
 
     def lost(self, place: Place) -> None:
-        """A place is gone, with its attempts and with the values that lived only there."""
+        """A place is gone, with its attempts."""
         self.spread(None)
         place.slots = GONE
         place.resuming.clear()
@@ -323,40 +305,6 @@ class Scheduler(Slots):
         there = [task for task in self.unsettled if task.state is RUNNING and task.place is place]
         for task in sorted(there, key=by_serial, reverse=True):  # the last one put back is the next one taken
             self._take_back(task)
-        kept = [task for task in self.claims.kept if task.keeper is place]
-        for task in sorted(kept, key=by_serial, reverse=True):
-            if not task.secured:
-                self.value_lost(task)
-
-    def value_lost(self, task: Task) -> None:
-        """A kept value cannot be had any more; it is made again, with all that this takes."""
-        self.spread(None)
-        if task.state is not DONE or task.keeper is None:
-            return
-        for child in unsettled(task.dependents):
-            child.unmet += 1
-            if child.state is READY:
-                child.state = WAITING
-        again, known = [task], {task}
-        for lost in again:
-            if lost.state is FORGOTTEN:
-                lost.dependents = None
-            lost.state = WAITING
-            lost.keeper = None
-            self.claims.kept.discard(lost)
-            self.unsettled.add(lost)
-            self.claims.claim(lost)
-            for need in lost.dependencies:
-                if need.state is FORGOTTEN and need not in known:
-                    known.add(need)
-                    again.append(need)
-        for lost in again:
-            self._remake(lost)
-
-    def secured(self, task: Task) -> None:
-        """A kept value was published or fetched: it survives the loss of its place."""
-        if task.state is DONE and task.keeper is not None:
-            self.claims.secured(task)
 
     # -- consequences ------------------------------------------------------------------------
 
@@ -397,14 +345,9 @@ class Scheduler(Slots):
             task.aside = False
             self.aside -= 1
         children = task.dependents
-        if task.keeper is None:
-            task.dependents = None
-        elif children:
-            task.dependents = list(children)
         if children:
+            task.dependents = None
             self._spreading.append((task, children))
-        if self.keeping:
-            self.claims.release(task)
 
     def _inherit(self, child: Task, dependency: Task) -> None:
         child.blame = dependency
@@ -438,35 +381,6 @@ class Scheduler(Slots):
         else:
             task.state = READY
             self._queue_of(task).push_continuation(task)
-
-    def _add_dependent(self, dependency: Task, child: Task) -> None:
-        children = dependency.dependents
-        if children is None:
-            dependency.dependents = [child]
-            return
-        if dependency.keeper is not None and len(children) > 2 * dependency.claims + ALONG:
-            children[:] = unsettled(children)
-        children.append(child)
-
-    def _remake(self, lost: Task) -> None:
-        """Queue a task whose value is to be made again, all such tasks being WAITING."""
-        for dependency in set(lost.dependencies):
-            if dependency.dependents:
-                dependency.dependents[:] = [child for child in dependency.dependents if child is not lost]
-        lost.unmet = 0
-        for dependency in lost.dependencies:
-            if dependency.state in SETTLED:
-                if dependency.state is not DONE and dependency not in lost.tolerated:
-                    self._inherit(lost, dependency)
-                    return
-                if dependency.keeper is not None:
-                    self._add_dependent(dependency, lost)
-            else:
-                lost.unmet += 1
-                self._add_dependent(dependency, lost)
-        if not lost.unmet:
-            lost.state = READY
-            self._queue_of(lost).push_continuation(lost)
 
     def _take_back(self, task: Task) -> None:
         """A running task waits again, and with it what was handed over along with it."""

@@ -19,9 +19,8 @@ RUNNING: Final = "running"
 DONE: Final = "done"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
-FORGOTTEN: Final = "forgotten"
 
-SETTLED: Final = frozenset({DONE, FAILED, CANCELLED, FORGOTTEN})
+SETTLED: Final = frozenset({DONE, FAILED, CANCELLED})
 
 
 class Transition(NamedTuple):
@@ -43,7 +42,6 @@ TRANSITIONS: Final = (
     Transition(WAITING, "an input failed, or the executor broke", FAILED),
     Transition(WAITING, "cancelled, or an input was", CANCELLED),
     Transition(READY, "handed over", RUNNING),
-    Transition(READY, "an input was lost", WAITING),
     Transition(READY, "the executor broke", FAILED),
     Transition(READY, "cancelled", CANCELLED),
     Transition(RUNNING, "finished", DONE),
@@ -51,14 +49,12 @@ TRANSITIONS: Final = (
     Transition(RUNNING, "cancelled by force, or an input was", CANCELLED),
     Transition(RUNNING, "revoked, lost or tried again", READY),
     Transition(RUNNING, "revoked, lost or tried again later, or its value holds futures", WAITING),
-    Transition(DONE, "its value was lost", WAITING),
-    Transition(DONE, "nobody claims its value", FORGOTTEN),
     Transition(WAITING, "the graph is begun anew", NEW),
     Transition(READY, "the graph is begun anew", NEW),
+    Transition(READY, "the graph is begun anew, and it was put off", WAITING),
     Transition(RUNNING, "the graph is begun anew, not started", NEW),
     Transition(DONE, "the graph is begun anew, not told", RUNNING),
     Transition(FAILED, "the graph is begun anew, not told", RUNNING),
-    Transition(FORGOTTEN, "a lost value is made from it", WAITING),
 )
 
 ALLOWED: Final = frozenset((row.before, row.after) for row in TRANSITIONS)

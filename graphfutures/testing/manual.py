@@ -168,7 +168,7 @@ class ManualBackend:
 
     def _end(self, future: GraphFuture[Any], attempt: int | None, good: bool, outcome: Any) -> None:
         number, (place, worker, start) = self._pop(future, attempt)
-        fact = (future, number, good, outcome, False, record_of(future, worker, start, good=good))
+        fact = (future, number, good, outcome, record_of(future, worker, start, good=good))
         self._hub.exchange(place, (on_terms(fact),), 0)
 
     # -- for the hub --------------------------------------------------------------------------

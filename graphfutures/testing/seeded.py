@@ -200,7 +200,7 @@ class SeededBackend:
             error = other
         if not isinstance(error, BaseException):
             error = TypeError(f"error must return an exception, not {error!r:.80}")
-        fact = on_terms((future, future.attempt, False, error, False, record_of(future, 0, start, good=False)))
+        fact = on_terms((future, future.attempt, False, error, record_of(future, 0, start, good=False)))
         if fact[3] is error:
             future._forget_call()
         return fact

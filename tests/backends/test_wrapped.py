@@ -342,12 +342,16 @@ def test_a_pool_that_breaks(pool):
 
 
 def test_a_pool_whose_initializer_fails(caplog):
+    submitted = threading.Event()
+
     def initializer():
+        submitted.wait(LIMIT)
         raise KeyError("no licence")
 
     with ThreadPoolExecutor(1, initializer=initializer) as inner:
         executor = GraphExecutor(backend=inner)
         futures = [executor.submit(abs, -1) for _ in range(20)]
+        submitted.set()  # no sooner: what is broken refuses
         assert not wait(futures, LIMIT).not_done
         assert all(isinstance(future.exception(0), BrokenExecutor) for future in futures)
         broken_with(executor, BrokenExecutor)

@@ -7,18 +7,17 @@ from graphfutures.core.scheduler import Scheduler
 
 
 def order_after_a_loss(number: int) -> list[int]:
-    scheduler = Scheduler(keeping=True, batching=True)
-    gone, here = Place("gone", number, keeps=True), Place("here", number)
+    scheduler = Scheduler(batching=True)
+    gone, here = Place("gone", number), Place("here", number)
     tasks = [Task(serial) for serial in range(number)]
     scheduler.submitted(tasks)
     assert scheduler.taken(gone, number) == tasks
     for task in tasks[::2]:
-        scheduler.finished(task, task.attempt, gone, kept=True)
+        scheduler.finished(task, task.attempt, gone)
     scheduler.lost(gone)
     return [task.serial for task in scheduler.taken(here, number)]
 
 
-def test_what_a_lost_place_ran_and_kept_is_begun_again_in_the_order_of_submission() -> None:
+def test_what_a_lost_place_ran_is_begun_again_in_the_order_of_submission() -> None:
     number = 200
-    order = order_after_a_loss(number)
-    assert order == [*range(0, number, 2), *range(1, number, 2)]
+    assert order_after_a_loss(number) == [*range(1, number, 2)]

@@ -395,7 +395,7 @@ class Attendant:
             spent += stop - start
             future._worker, future._started = self.number, start
             record = record_of(future, self.number, start, stop, good=good)
-            fact = future, number, good, outcome, False, record
+            fact = future, number, good, outcome, record
             facts.append(fact if outcome is AT_ONCE else on_terms(fact))
         if self._page is not None:
             self._page.leave_room(self.pool.store.room())
@@ -434,7 +434,7 @@ class Attendant:
                 failed.append(self._unsendable(future, number, error))
                 continue
             if task is None:  # a piece for which no calls are left
-                failed.append((future, number, True, None, False, record_of(future, self.number, now, now, good=True)))
+                failed.append((future, number, True, None, record_of(future, self.number, now, now, good=True)))
                 continue
             future._worker, future._started = self.number, now
             self.hand[task[0]] = future, number
@@ -462,7 +462,7 @@ class Attendant:
         with suppress(Exception):
             error.add_note(errors.cannot_be_sent(future.key))
         record = record_of(future, self.number, now, now, good=False)
-        return on_terms((future, number, False, error, False, record))
+        return on_terms((future, number, False, error, record))
 
     def send(self, message: Any) -> None:
         """Send a message to the worker; in the attendant's thread."""

@@ -361,7 +361,7 @@ class Processes(Serving):
                 if future.state is RUNNING:  # else it is cancelled
                     record = record_of(future, attendant.number, future._started, good=False)
                     late = timed_out(future.key, future.terms.timeout, stopped=True)
-                    facts.append(on_terms((future, number, False, late, False, record)))
+                    facts.append(on_terms((future, number, False, late, record)))
                 continue
             if (attendant.stopped or ticket not in blamed) and future.crash_retries != 0:
                 if attendant.stopped:
@@ -370,14 +370,14 @@ class Processes(Serving):
             if isinstance(future, Piece):
                 record = record_of(future, attendant.number, future._started, good=False)
                 crashed(future, CRASH_RETRIES, code)
-                facts.append((future, number, True, None, False, record))
+                facts.append((future, number, True, None, record))
                 continue
             future.crashes = crashes = future.crashes + 1
             most = CRASH_RETRIES if future.crash_retries is None else future.crash_retries
             if crashes > most:
                 record = record_of(future, attendant.number, future._started, good=False)
                 error = worker_crashed(future.key, code, crashes)
-                facts.append((future, number, False, error, False, record))
+                facts.append((future, number, False, error, record))
             else:
                 LOGGER.warning("%s runs again: %s", future.key, errors.how_it_died(code))
         killed = code in (-signal.SIGKILL, -signal.SIGTERM) if hasattr(signal, "SIGKILL") else False
