@@ -42,7 +42,7 @@ from graphfutures.bells import Doorbell
 from graphfutures.current import here
 from graphfutures.worker.namespace import Namespace
 from graphfutures.worker.piece import Run
-from graphfutures.worker.running import Running, is_handed_on
+from graphfutures.worker.running import Running, is_own
 
 #: seconds after which the outcome of a task is told, whatever runs then
 SOON = 0.01
@@ -263,6 +263,10 @@ class Worker(Doorbell):
                 number, args = kind, task[2]
                 if len(task) == 4:
                     args = self._with_values(args, task[3])
+            if len(task) == 4:
+                for _, other in task[3]:
+                    if kept.get(other, (SKIPPED,))[0] == GONE:  # others may go at any moment
+                        del kept[other]
             if number is not None:
                 fn = self._functions[number]
                 if type(fn) is bytes:
@@ -283,7 +287,7 @@ class Worker(Doorbell):
             if type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
                 outcome = value
             else:
-                own = references(value) == ALONE and is_handed_on(value)
+                own = references(value) == ALONE and is_own(value)
                 how, outcome, taker = self._given_or_told(ticket, value, stop - start, own)
         except HeldElsewhereError:
             stop = perf_counter()
@@ -301,7 +305,7 @@ class Worker(Doorbell):
         chain = [*self._withheld.pop(ticket, ()), (ticket, how, None if how == GONE else outcome, start, stop)]
         if how == GONE:
             self._withheld.setdefault(taker, []).extend(chain)
-            if not self._taker(ticket):
+            if not self._takers(ticket)[0]:
                 self._tell_after_all([taker])  # it was dropped meanwhile
         else:
             self._outcomes += chain
@@ -318,9 +322,6 @@ class Worker(Doorbell):
             if ticket not in found:  # twice the same one is the same object
                 found[ticket] = messages.held(ticket)
             args[position] = found[ticket]
-        for ticket in found:
-            if kept.get(ticket, (SKIPPED,))[0] == GONE:  # others may go at any moment
-                del kept[ticket]
         return args
 
     def _given_or_told(self, ticket: int, value: Any, seconds: float, own: bool) -> tuple[int, Any, int]:
@@ -329,21 +330,25 @@ class Worker(Doorbell):
         :param seconds: that it took.
         :param own: whether it may be given to somebody, since nobody here has it.
         """
-        taker = self._taker(ticket) if own else 0
-        if taker and self._may_hand_on(ticket, taker, seconds):
+        takers, is_next = self._takers(ticket)
+        taker = takers[0] if len(takers) == 1 else 0
+        if taker and own and self._may_hand_on(ticket, taker, seconds):
             return GONE, value, taker
-        how, outcome = self.running.told(value)
-        following = next(iter(tuple(self._queue)), None)
-        if taker and how == PUBLISHED and following is not None and following[0] == taker:
-            at_hand[ticket] = value
+        pickled = self.running.pickled(value)
+        if taker and not own and pickled.is_large and self._may_hand_on(ticket, taker, seconds):
+            if not is_next:
+                pickled.part()
+            return GONE, pickled, taker
+        how, outcome = self.running.told(pickled)
+        if is_next and how == PUBLISHED:
+            at_hand[ticket] = value if own else pickled
         return how, outcome, 0
 
-    def _taker(self, ticket: int) -> int:
-        """The ticket of a task in the queue that needs the value of another one, 0 if there is none."""
-        for task in tuple(self._queue):
-            if task is not None and len(task) == 4 and any(other == ticket for _, other in task[3]):
-                return int(task[0])
-        return 0
+    def _takers(self, ticket: int) -> tuple[list[int], bool]:
+        """Those in the queue that need the value of another one, by tickets, and whether the next to run is one."""
+        queue = [task for task in tuple(self._queue) if task is not None]
+        takers = [task[0] for task in queue if len(task) == 4 and any(other == ticket for _, other in task[3])]
+        return takers, bool(takers) and takers[0] == queue[0][0]
 
     def _may_hand_on(self, ticket: int, taker: int, seconds: float) -> bool:
         """Whether a task may have the value of another one as it is."""

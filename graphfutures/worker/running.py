@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import getweakrefcount
 
 from graphfutures.backends.processes import files, messages
+from graphfutures.backends.processes.files import Pickled
 from graphfutures.backends.processes.messages import LINKED, PICKLED, PUBLISHED
 from graphfutures.core.graph import Place
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from graphfutures.worker.loop import Worker
 
 
-def is_handed_on(value: Any) -> bool:
-    """Whether a value is of a kind that may go on to another task as it is, if nobody else has it: a large array.
+def is_own(value: Any) -> bool:
+    """Whether a value that nobody refers to but its caller may go on to another task as it is.
 
-    What is inside of anything else may be somebody else's, as the memory of a view is.
+    What is inside of most values may be somebody else's, as the memory of a view is.
     """
+    if type(value) in messages.SIZED:
+        return True  # it never changes
     cls = type(value)
     if cls.__name__ != "ndarray" or cls.__module__ != "numpy":
         return False
@@ -79,24 +82,35 @@ class Running:
         self._making = RLock()
         here_runs[:] = [self]
 
-    def told(self, value: Any) -> tuple[int, Any]:
-        """How a value is told, in which futures may stand, and what of it.
+    def pickled(self, value: Any) -> Pickled:
+        """A value as it is told, in which futures may stand.
 
         :raises Exception: what pickling raises.
-        :raises OSError: if there is no room for its file.
         """
         self.telling, self.linked = True, False
         try:
-            text, buffers = files.pickled(value, messages.dumped)
+            found = Pickled(value, messages.dumped)
             if self.linked:
-                return LINKED, messages.dumped(value) if buffers else text
+                found.linked = True
+                if found.buffers:
+                    found.text, found.buffers = messages.dumped(value), []
+            return found
         finally:
             self.telling = False
-        if not buffers and len(text) < files.LARGE:
-            return PICKLED, text
+
+    def told(self, value: Any) -> tuple[int, Any]:
+        """How a value is told, and what of it.
+
+        :param value: itself, or as it was pickled.
+        :raises Exception: what pickling raises.
+        :raises OSError: if there is no room for its file.
+        """
+        pickled = value if type(value) is Pickled else self.pickled(value)
+        if not pickled.is_large:
+            return LINKED if pickled.linked else PICKLED, pickled.text
         page = self._worker.page
         name, room = f"{os.getpid()}-{next(self._files)}", page.room() if page is not None else sys.maxsize
-        return PUBLISHED, files.write_somewhere(self._folders, name, [*buffers, text], room)
+        return PUBLISHED, files.write_somewhere(self._folders, name, [*pickled.buffers, pickled.text], room)
 
     @property
     def _owner(self) -> Inside:

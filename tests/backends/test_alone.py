@@ -16,14 +16,18 @@ from graphfutures.futures import GraphFuture
 class Worker:
     """What a hub and an attendant know of two tasks that a worker was handed, the second of which needs the first."""
 
-    def __init__(self, times: int = 1, *, each: bool = True) -> None:
+    def __init__(self, times: int = 1, *, how: str = "each") -> None:
         self.place = Place("worker", 9, sequential=True)
         before: GraphFuture[Any] = GraphFuture(None, 1)
         self.need: GraphFuture[Any] = GraphFuture(None, 2, None, (before,), EACH, (before,))
         before.dependents = [self.need]
         given = (self.need,) * times
-        if each:
-            future: GraphFuture[Any] = GraphFuture(None, 3, None, given, EACH, given)
+        future: GraphFuture[Any]
+        if how == "each":
+            future = GraphFuture(None, 3, None, given, EACH, given)
+        elif how == "by name":
+            names: Any = dict.fromkeys("ab"[:times], self.need)
+            future = GraphFuture(None, 3, None, (), (names, ([*enumerate(given)], []), None), given)
         else:
             holes: Any = [(place, self.need) for place in range(times)]
             future = GraphFuture(None, 3, None, (*given, 1), (None, (holes, []), None), tuple(given[:1]))
@@ -40,10 +44,10 @@ class Worker:
         return self.hand[3][0]
 
 
-@pytest.mark.parametrize("each", [True, False])
+@pytest.mark.parametrize("how", ["each", "by name", "beside another"])
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_only_another_task_refers_to(times: int, each: bool) -> None:
-    worker = Worker(times, each=each)
+def test_what_only_another_task_refers_to(times: int, how: str) -> None:
+    worker = Worker(times, how=how)
     assert not is_alone(worker.hand, 2, 3), "somebody has it"
     worker.drops()
     assert is_alone(worker.hand, 2, 3)

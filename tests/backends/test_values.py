@@ -19,7 +19,7 @@ from patience import LIMIT, in_time, until
 
 from graphfutures import GraphExecutor, allow_failure, current_executor, unpack
 from graphfutures.backends.processes import store
-from graphfutures.backends.processes.files import LARGE, Mapper, pickled, read, write
+from graphfutures.backends.processes.files import LARGE, Mapper, Pickled, read, write
 
 pytestmark = pytest.mark.ci
 
@@ -97,11 +97,11 @@ def files_of(executor: GraphExecutor) -> list[str]:
 @pytest.mark.parametrize("sizes", [(), (LARGE,), (LARGE + 1, LARGE + 63, 3 * LARGE)])
 def test_a_value_is_what_was_written(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     value = [Block(bytearray(os.urandom(size))) for size in sizes]
-    text, buffers = pickled(value, pickle.dumps)
-    assert len(buffers) == len(sizes)
-    layout = write(str(tmp_path / "value"), [*buffers, text])
-    found = read(layout, pickle.loads)
-    assert [bytes(one.memory) for one in found] == [bytes(one.memory) for one in value]
+    found = Pickled(value, pickle.dumps)
+    assert len(found.buffers) == len(sizes)
+    layout = write(str(tmp_path / "value"), [*found.buffers, found.text])
+    again = read(layout, pickle.loads)
+    assert [bytes(one.memory) for one in again] == [bytes(one.memory) for one in value]
     assert layout[1] == os.path.getsize(tmp_path / "value")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from faults import FAULTS, workers
@@ -174,6 +175,55 @@ def changed(array: Any) -> Any:
 def test_an_array_that_its_maker_knows_weakly(executor: GraphExecutor) -> None:
     following = executor.submit(changed, executor.submit(make_known, 1))
     assert following.result(LIMIT) in ((2, None), (2, 1))
+
+
+KNOWN: list[Any] = []
+
+
+def make_and_know(number: float, kind: str) -> Any:
+    """An array that is inside of something else, and which somebody else has as well, or a view of it."""
+    array = make(number, 0.1)
+    KNOWN[:] = [array if kind == "array" else array[5:]] if kind != "nobody" else []
+    return {"array": array[:], "first": [array[:1]]}
+
+
+def changed_inside(found: Any) -> tuple[float, list[float]]:
+    found["array"] += 1
+    return value(found["array"]), [value(array) for array in KNOWN]
+
+
+@pytest.mark.parametrize("kind", ["array", "view", "nobody"])
+def test_an_array_inside_of_something_that_its_maker_knows(executor: GraphExecutor, kind: str) -> None:
+    for number in range(5):
+        found, known = executor.submit(changed_inside, executor.submit(make_and_know, number, kind)).result(LIMIT)
+        assert found == number + 1
+        assert known in ([], [number]) or executor._hub.backend.max_workers > 1  # type: ignore[attr-defined]
+
+
+def wrapped(found: Any) -> Any:
+    return {"array": found["array"] + 1, "strings": pd.Series(["x"] * LENGTH)}
+
+
+def test_what_is_no_array_is_handed_on_as_well(executor: GraphExecutor) -> None:
+    def chain() -> Any:
+        found = executor.submit(lambda: {"array": make(0, 0.2)})
+        for _ in range(30):
+            found = executor.submit(wrapped, found=found)
+        return found
+
+    last = chain()
+    assert value(last.result(LIMIT)["array"]) == 30
+    assert last_number(executor, last) < 10, "values that nobody had a future of were written"
+
+
+def test_a_value_that_several_need_is_changed_by_none(executor: GraphExecutor) -> None:
+    for _ in range(5):
+        array = executor.submit(make, 1, 0.05)
+        users = [executor.submit(value, executor.submit(plus_in_place, array)) for _ in range(4)]
+        inside = executor.submit(lambda: {"array": make(1, 0.05), "first": []})
+        users += [executor.submit(lambda found: changed_inside(found)[0], inside) for _ in range(4)]
+        del array, inside
+        assert [user.result(LIMIT) for user in users] == [2] * 8
 
 
 def test_what_has_failed_takes_its_input_with_it(executor: GraphExecutor) -> None:

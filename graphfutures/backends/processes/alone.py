@@ -49,7 +49,7 @@ def _unknown(need: GraphFuture[Any], future: GraphFuture[Any]) -> int:
     if future._args is not future.dependencies:
         known += _number(need, future._args)
     if rest is not EACH and rest[1] is not EACH:
-        known += sum(source is need for _, source in rest[1][0])
+        known += sum(source is need for _, source in rest[1][0]) + _number(need, (rest[0] or {}).values())
     if need.state is RUNNING:
         known += _number(need, need.place.near)
     for other in {id(one): one for one in need.dependencies}.values():  # each once, however often it is an argument

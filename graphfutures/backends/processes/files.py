@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
-from weakref import WeakSet
+from weakref import WeakSet, getweakrefcount
 
 resource: Any
 try:
@@ -52,25 +52,63 @@ _maps: WeakSet[mmap.mmap] = WeakSet()
 Layout: TypeAlias = tuple[str, int, tuple[tuple[int, int], ...]]
 
 
-def pickled(value: Any, dumps: Callable[..., bytes]) -> tuple[bytes, list[memoryview]]:
-    """The pickle of a value, and its large buffers, which still are those of the value.
+class Pickled:
+    """A value as it is sent: its pickle, and its large buffers, which still are those of the value.
 
+    :param value: itself.
     :param dumps: pickles it.
     :raises Exception: what pickling raises.
     """
-    buffers: list[memoryview] = []
 
-    def goes_along(buffer: pickle.PickleBuffer) -> bool:
+    __slots__ = ("buffers", "linked", "text")
+
+    def __init__(self, value: Any, dumps: Callable[..., bytes]) -> None:
+        self.buffers: list[Any] = []
+        #: whether it holds futures of the worker that sends it, so that it cannot be in a file
+        self.linked = False
+        self.text = dumps(value, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=self._stays_in)
+
+    def _stays_in(self, buffer: pickle.PickleBuffer) -> bool:
         try:
             raw = buffer.raw()
         except BufferError:  # it is not contiguous
             return True
-        if raw.nbytes >= LARGE:
-            buffers.append(raw)
-            return False
-        return True
+        if raw.nbytes < LARGE:
+            return True
+        self.buffers.append(raw)
+        return False
 
-    return dumps(value, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=goes_along), buffers
+    @property
+    def is_large(self) -> bool:
+        """Whether it is too large for a message."""
+        return not self.linked and (bool(self.buffers) or len(self.text) >= LARGE)
+
+    def part(self) -> None:
+        """Whatever happens to the value from now on does not change this: what somebody has is copied."""
+        self.buffers = [buffer if _is_alone(buffer) else bytearray(buffer) for buffer in self.buffers]
+
+    def value(self, loads: Callable[..., Any]) -> Any:
+        """The value again, once.
+
+        :param loads: reads a pickle.
+        :raises Exception: what unpickling raises.
+        """
+        self.part()
+        return loads(self.text, buffers=self.buffers)
+
+
+def _is_alone(buffer: Any) -> bool:
+    """Whether nobody else has the memory of an array, or of a view of one: each is known to the next one alone."""
+    if type(buffer) is bytearray:
+        return True
+    owner = buffer.obj
+    while type(owner).__name__ == "ndarray" and type(owner).__module__ == "numpy":
+        if references(owner) != ALONE + 1 or getweakrefcount(owner):
+            return False
+        if owner.base is None:
+            return True
+        owner = owner.base
+    return False
 
 
 def _places(parts: Sequence[Any]) -> tuple[tuple[int, int], ...]:

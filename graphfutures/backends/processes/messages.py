@@ -24,8 +24,8 @@ from graphfutures.backends.processes import files
 #: not come again.  A task, that is one attempt of it, has a ticket, the number by which this worker knows it, and is
 #: one of ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, arguments that are
 #: values of tasks before it; ``(ticket, None, pickle of function, arguments and keyword arguments)``, the function by
-#: number if it has one; a piece of a map is ``(ticket, function, calls, None, None)``, its function by number or
-#: pickled, its calls see ``pieces.packed``.
+#: number if it has one, and then the same pairs, if there are any, whose positions say nothing; a piece of a map is
+#: ``(ticket, function, calls, None, None)``, its function by number or pickled, its calls see ``pieces.packed``.
 RUN: Final = "run"
 #: ``(RETURN, tickets)``: give these back, if they have not been started
 RETURN: Final = "return"
@@ -85,7 +85,7 @@ CALLED_OFF: Final = 4
 #: with a value, which is in a file: its layout
 PUBLISHED: Final = 6
 #: with a value that nobody has any more, since the one task that needed it was given the object itself; in a worker,
-#: until that task begins, with the object
+#: until that task begins, with the object, or pickled
 GONE: Final = 8
 #: with a value, which is pickled, and in which futures of that worker stand
 LINKED: Final = 7
@@ -131,10 +131,10 @@ def held(ticket: int) -> Any:
 
     :raises HeldElsewhereError: if it has not.
     """
-    there = at_hand.pop(ticket, at_hand)
-    if there is not at_hand:
-        return there
-    how, outcome = kept.get(ticket, (SKIPPED, None))
+    found = at_hand.pop(ticket, at_hand)
+    how, outcome = (GONE, found) if found is not at_hand else kept.get(ticket, (SKIPPED, None))
+    if how == GONE and type(outcome) is files.Pickled:
+        return outcome.value(reader[0])
     if how in (VALUE, GONE):
         return outcome
     if how in READERS:

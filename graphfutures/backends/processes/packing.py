@@ -61,6 +61,7 @@ class Packing:
         kwargs: Any = None
         pending: list[tuple[int, Any]] = []
         if rest is not None:
+            self._held = {}
             kwargs, plan, _ = (None, EACH, None) if rest is EACH else rest
             if plan is EACH or (plan is not None and _is_flat(plan) and not kwargs):
                 values = list(args)
@@ -72,7 +73,7 @@ class Packing:
                         pending.append((position, need))
                 args = values
             elif plan is not None:
-                self._held, self._takes_anything = {}, takes_anything(plan)
+                self._takes_anything = takes_anything(plan)
                 args, kwargs = fill(args, kwargs or {}, plan, self._value_or_held, future)
         function: Any = known.get(id(fn), self)
         if function is self:
@@ -87,12 +88,12 @@ class Packing:
                     return next(self._numbers), function, tuple(args), holes
                 return next(self._numbers), function, tuple(args)
         if pending:
-            found: dict[int, Held] = {}
             args = list(args)
             for position, need in pending:
-                ticket = self.tickets.get(need.serial, 0)
-                args[position] = found.setdefault(ticket, Held(ticket))  # twice the same one is the same object
+                args[position] = self._held_for(need)
         pickled = self._functions.dumps((fn if function is None else function, tuple(args), kwargs or {}))
+        if rest is not None and self._held:
+            return next(self._numbers), None, pickled, [(0, held.ticket) for held in self._held.values()]
         return next(self._numbers), None, pickled
 
     def packed_piece(self, piece: Piece, functions: dict[int, Any], most: int | None) -> tuple[Any, ...] | None:
@@ -125,12 +126,16 @@ class Packing:
             if need.state not in SETTLED:
                 if not self._takes_anything:
                     raise TooEarlyError
-                return self._held.setdefault(need.serial, Held(self.tickets.get(need.serial, 0)))
+                return self._held_for(need)
             if need is not source:
                 need._ready_to_tell()  # it has failed if it cannot be read
             if need.state is DONE and self._takes_anything:
                 return self._store.own(need._outcome)  # as it was sent, if it is not here
         return value_of(source)
+
+    def _held_for(self, need: GraphFuture[Any]) -> Held:
+        """What stands for a value that is not here yet; twice the same one is the same object."""
+        return self._held.setdefault(need.serial, Held(self.tickets.get(need.serial, 0)))
 
     def _number_of(self, fn: Any, functions: dict[int, Any]) -> int | None:
         found = self._functions.find(fn)

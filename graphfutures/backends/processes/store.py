@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from graphfutures import errors
 from graphfutures.away import Away
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.files import LARGE, MEMORY, Layout, mapped, pickled, read, write_somewhere
+from graphfutures.backends.processes.files import MEMORY, Layout, Pickled, mapped, read, write_somewhere
 from graphfutures.backends.processes.functions import Functions
 
 fcntl: Any
@@ -239,11 +239,11 @@ class Store:
         :raises Exception: what pickling raises.
         :raises OSError: if there is no room for it.
         """
-        text, buffers = pickled(value, self._functions.dumps)
-        if not buffers and len(text) < LARGE:
-            return Sent(text)
+        found = Pickled(value, self._functions.dumps)
+        if not found.is_large:
+            return Sent(found.text)
         name = f"{self._process}-{next(self._numbers)}"
-        return self.published(write_somewhere(self.folders(), name, [*buffers, text], self.room()))
+        return self.published(write_somewhere(self.folders(), name, [*found.buffers, found.text], self.room()))
 
     def remove(self, layout: Layout) -> None:
         """A value is not needed any more; called by finalizers."""
