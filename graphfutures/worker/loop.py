@@ -157,12 +157,8 @@ class Worker(Doorbell):
                     break
             # It must not wait for the other thread, which may wait for the attendant to read, and that for us to.
             self.tell(wait=False)
-            if self._busy and self.reading.acquire(False):
-                try:
-                    while there.found(0):
-                        self.hear()
-                finally:
-                    self.reading.release()
+            if self._busy:
+                self._hear_all(there)
                 if self._returned:
                     self.tell(wait=False)
 
@@ -184,6 +180,15 @@ class Worker(Doorbell):
             self._soon = perf_counter() - since < AWAKE
         there.found(None)
         self._soon = perf_counter() - since < AWAKE
+
+    def _hear_all(self, there: Messages) -> None:
+        """See to all messages that have come, if nobody else does."""
+        if self.reading.acquire(False):
+            try:
+                while there.found(0):
+                    self.hear()
+            finally:
+                self.reading.release()
 
     def hear(self) -> None:
         """Wait for a message, and see to it; to be called while holding ``reading``."""
@@ -330,18 +335,20 @@ class Worker(Doorbell):
         :param seconds: that it took.
         :param own: whether it may be given to somebody, since nobody here has it.
         """
+        pickled = None if own else self.running.pickled(value)
+        if pickled is not None and not pickled.is_large:
+            return *self.running.told(pickled), 0
         takers, is_next = self._takers(ticket)
-        taker = takers[0] if len(takers) == 1 else 0
-        if taker and own and self._may_hand_on(ticket, taker, seconds):
-            return GONE, value, taker
-        pickled = self.running.pickled(value)
-        if taker and not own and pickled.is_large and self._may_hand_on(ticket, taker, seconds):
-            if not is_next:
+        if not takers:
+            self._hear_all(self._there)  # perhaps it is on its way
+            takers, is_next = self._takers(ticket)
+        if len(takers) == 1 and self._may_hand_on(ticket, takers[0], seconds):
+            if pickled is not None and not is_next:
                 pickled.part()
-            return GONE, pickled, taker
-        how, outcome = self.running.told(pickled)
+            return GONE, value if pickled is None else pickled, takers[0]
+        how, outcome = self.running.told(value if pickled is None else pickled)
         if is_next and how == PUBLISHED:
-            at_hand[ticket] = value if own else pickled
+            at_hand[ticket] = value if pickled is None else pickled
         return how, outcome, 0
 
     def _takers(self, ticket: int) -> tuple[list[int], bool]:

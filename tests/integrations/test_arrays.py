@@ -92,6 +92,37 @@ def test_the_links_of_a_chain_are_not_written(executor: GraphExecutor) -> None:
     assert last_number(executor, last) < 10, "values that nobody had a future of were written"
 
 
+MUCH = 8_000_000  # items of an array of 64 MB
+
+
+def moved(executor: GraphExecutor) -> int:
+    """Bytes that this process and its workers have written, to each other or into files."""
+    everybody = [psutil.Process(), *workers()]
+    return sum(process.io_counters().write_chars for process in everybody)
+
+
+def test_a_chain_of_large_arrays_moves_next_to_nothing(executor: GraphExecutor) -> None:
+    def chain() -> Any:
+        array = executor.submit(np.ones, MUCH)
+        for _ in range(10):
+            array = executor.submit(np.add, array, 1)
+        return executor.submit(np.sum, array)
+
+    assert executor.submit(abs, -1).result(LIMIT) == 1
+    before = moved(executor)
+    assert chain().result(LIMIT) == 11 * MUCH
+    assert moved(executor) - before < 1_000_000
+
+
+def test_what_is_put_moves_once(executor: GraphExecutor) -> None:
+    array = np.ones(MUCH)
+    before = moved(executor)
+    there = executor.put(array)
+    sums = [executor.submit(np.take, there, number) for number in range(1000)]
+    assert sum(one.result(LIMIT) for one in sums) == 1000
+    assert moved(executor) - before < array.nbytes + 1_000_000
+
+
 @pytest.mark.parametrize("step", [plus, plus_in_place])
 def test_every_link_of_a_chain_that_is_held_has_its_value(executor: GraphExecutor, step: Any) -> None:
     arrays = [executor.submit(make, 0, 0.05)]

@@ -16,11 +16,12 @@ from graphfutures.backends.base import Exchange, Finished
 from graphfutures.backends.processes import messages, pieces
 from graphfutures.backends.processes.alone import is_alone
 from graphfutures.backends.processes.launch import start
-from graphfutures.backends.processes.locality import less_those_of_others
+from graphfutures.backends.processes.locality import Leaving
 from graphfutures.backends.processes.messages import SKIPPED, VALUE
 from graphfutures.backends.processes.nested import Nested
+from graphfutures.backends.processes.pace import MOST, Pace
 from graphfutures.backends.processes.packing import Packing, TooEarlyError
-from graphfutures.backends.processes.reports import Reports, seen
+from graphfutures.backends.processes.reports import Reports, let_go, seen
 from graphfutures.backends.processes.stopping import LOOK, Stopping
 from graphfutures.backends.processes.waiting import Waiting
 from graphfutures.core.graph import Place
@@ -33,16 +34,8 @@ from graphfutures.terms import AT_ONCE
 if TYPE_CHECKING:
     from graphfutures.backends.processes.pool import Processes
 
-#: how many tasks a worker is handed at most
-MOST = 2048
-#: seconds of work that it is handed
-AHEAD = 0.02
-#: seconds of work that it is worth to give to another one
-WORTH = 0.002
 #: how many tasks may have ended at most that are to run again if the one dies that was given the last value
 LINKS = 100
-#: seconds for which tasks are left to an idle worker that has made their inputs
-LEFT = 0.05
 #: seconds after which an idle worker leaves, and one that stood in for another whose task waited
 IDLE = 60.0
 SPARE = 1.0
@@ -78,17 +71,17 @@ class Attendant:
         self._packing = Packing(pool.functions, pool.store)
         self._heard = 0  # number of the last report
         self.reported = 0  # how many tasks were
-        self._seconds = 0.0  # what a task takes, as far as is known
+        self._pace = Pace()
         self._message = False  # whether there is one to be read
         self._since = monotonic()  # it was heard of, or handed something
         self._left = pool.max_tasks  # how many tasks it may still be handed, None for any number
-        self._asides: list[tuple[str, Any]] = []  # messages of tasks that wait and ask
         self._reports = Reports(pool.store)
         self._asked = False  # whether it was asked to give tasks back
         self._gave = False  # whether it has, and was not heard of since
         self._wanted = 0  # how many it is to be asked for
         self._pieces = 0  # how many of a map it was handed
-        self._leaves = 0.0  # until when what it was given is left to others, if all of it was
+        self._leaving = Leaving()
+        self._listens = False  # whether it wants to hear of a task that goes on from the one that runs alone
         self._spent: set[int] = set()  # tickets of those that have ended, and are told of when others have
 
     # -- for others ---------------------------------------------------------------------------
@@ -132,7 +125,7 @@ class Attendant:
         """How many of its tasks another worker might take, as far as is known."""
         if self._asked or len(self.hand) < 2:
             return 0
-        if len(self.hand) * self._seconds < WORTH and monotonic() - self._since < LOOK:
+        if not self._pace.is_worth(len(self.hand)) and monotonic() - self._since < LOOK:
             return 0
         return len(self._free())
 
@@ -144,6 +137,11 @@ class Attendant:
         """Have the worker asked to give back so many of the tasks that it has not started."""
         self._asked = True
         self._wanted = number
+        self.ring()
+
+    def _follow(self) -> None:
+        """Somebody has submitted a task that goes on from the one that runs here alone."""
+        self.place.listener, self._listens = None, False
         self.ring()
 
     # -- its thread ---------------------------------------------------------------------------
@@ -215,10 +213,7 @@ class Attendant:
             want = 1
         batch = hub.exchange(self.place, facts, want)
         self.place.ahead = False
-        while facts:  # nothing here may keep a value alive
-            if facts[-1][0]._settled:
-                facts[-1][0]._forget_call()
-            del facts[-1]
+        let_go(facts)
         for future, number in returned:
             hub.revoked(future, number, self.place)
         if returned:
@@ -229,15 +224,8 @@ class Attendant:
             if self.hand:  # what was cancelled by force
                 self.kill()
             return not self._leave()
-        for word, what in self._asides:
-            self.nested.heard(hub, word, what)
-        self._asides.clear()
         self.nested.go_on(hub)
-        if batch and self.pool.idle and self.pool.store.has_any and monotonic() < (self._leaves or inf):
-            batch = less_those_of_others(self, hub, batch)
-            self._leaves = 0.0 if batch else self._leaves or monotonic() + LEFT
-        else:
-            self._leaves = 0.0
+        batch = self._leaving.kept(self, hub, batch)
         if batch:
             self.pool.wake_another()
             self.hand_over(hub, batch)
@@ -250,16 +238,24 @@ class Attendant:
         """Wait for something to do; False when the worker is to leave."""
         waiting, pool = self._waiting, self.pool
         assert waiting is not None, "it has been started"
+        leaves = self._leaving.until > 0
         if not self.hand:
             pool.leave_slot(self)
             pool.idle[self] = []
         try:
             if self.nested.has_news or (
-                not self._leaves and self._room() and (hub.has_posts() or (hub.has_ready() and pool.has_slot(self)))
+                not self._leaving.until
+                and self._room()
+                and (hub.has_posts() or (hub.has_ready() and pool.has_slot(self)))
             ):
                 self._message = waiting.wait(0)
                 return True
             if self.hand:
+                if self._listens and self._looks_ahead():
+                    self.place.listener = self._follow
+                    if hub.has_posts():
+                        self._listens = False
+                        return True
                 seconds = LOOK if self.has_queue else inf
                 seconds = min(seconds, self.stopping.seconds(self.running))
                 self._message = waiting.wait(None if seconds == inf else seconds)
@@ -271,13 +267,14 @@ class Attendant:
             if self._reports.large:
                 self._reports.large = False
                 self.send((messages.RUN, self._heard, {}, [], []))
-            busy = pool.relieve(self)
+            busy = pool.relieve(self) or leaves
             since = monotonic()
             patience = IDLE if len(pool.attendants) <= pool.max_workers else SPARE
-            self._message = waiting.wait(LOOK if busy or self._leaves else patience)
-            quiet = not (busy or self._leaves or self._message or waiting.dead) and monotonic() - since >= patience
+            self._message = waiting.wait(LOOK if busy else patience)
+            quiet = not (busy or self._message or waiting.dead) and monotonic() - since >= patience
             return not (quiet and pool.may_leave(self) and self._leave())
         finally:
+            self.place.listener = None
             pool.idle.pop(self, None)
 
     def _room(self) -> int:
@@ -287,11 +284,9 @@ class Attendant:
         held = len(self.hand) - len(self._spent)
         if self._gave and held:
             return 0  # it would take again what it has given back for another one, which has yet to wake up
-        most = min(MOST, int(AHEAD / self._seconds)) if self._seconds else 1
-        most = max(1, most)
         if self._pieces > (0 if self.pool.has_idle() else 1):
             return 0  # each of them is as much as is worth to be sent
-        room = most - held if held <= most // 2 else 0
+        room = self._pace.room(held)
         return room if self._left is None else max(0, min(room, self._left))
 
     def _looks_ahead(self) -> bool:
@@ -301,14 +296,8 @@ class Attendant:
 
     def _stop_what_is_to_be_stopped(self) -> None:
         stopping, running = self.stopping, self.running
-        while stopping.unwanted:
-            future, number = stopping.unwanted.popleft()
-            ticket = self._packing.tickets.get(future.serial, 0)
-            if ticket in self.hand and self.hand[ticket][1] == number:
-                stopping.dropped.add(ticket)
-                if ticket != running:
-                    self.send((messages.RETURN, [ticket]))
-        stopping.dropped.intersection_update(self.hand)
+        if back := stopping.given_back(self.hand, self._packing.tickets, running):
+            self.send((messages.RETURN, back))
         if not self.stopped and (ticket := stopping.due(running, self.nested.tickets())):
             self.stopped = ticket
             self.kill()
@@ -333,7 +322,7 @@ class Attendant:
                 returned += self._taken_back(what[0])
             elif word == messages.MINE:
                 ticket, taker, seconds = what
-                self._learn(seconds)
+                self._pace.learn(seconds)
                 alone = len(self._spent) < LINKS and is_alone(self.hand, ticket, taker)
                 if alone:
                     self._spent.add(ticket)
@@ -343,7 +332,7 @@ class Attendant:
             elif word == messages.SUBMIT:
                 self.nested.heard(hub, word, what)  # before the task that has submitted it returns
             else:
-                self._asides.append((word, what))
+                self.nested.asides.append((word, what))
         if waiting.dead and not facts:
             raise EOFError
         return facts, returned
@@ -399,12 +388,7 @@ class Attendant:
             facts.append(fact if outcome is AT_ONCE else on_terms(fact))
         if self._page is not None:
             self._page.leave_room(self.pool.store.room())
-        self._learn(spent / len(outcomes))
-
-    def _learn(self, seconds: float) -> None:
-        """Note what a task has taken."""
-        seconds = max(seconds, 1e-6)
-        self._seconds = seconds if not self._seconds or seconds > self._seconds else (self._seconds + seconds) / 2
+        self._pace.learn(spent / len(outcomes))
 
     # -- handing over -------------------------------------------------------------------------
 
@@ -447,6 +431,7 @@ class Attendant:
             self._left -= len(tasks)
         if tasks:
             self._since = monotonic()
+            self._listens = True
             self._reports.large = False
             self.send((word, self._heard, functions, self._packing.taken_forgotten(), tasks))
         else:

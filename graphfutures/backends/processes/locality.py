@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
 from graphfutures.backends.base import Exchange
 from graphfutures.backends.processes.store import Published
@@ -12,6 +14,9 @@ from graphfutures.futures import GraphFuture
 
 if TYPE_CHECKING:
     from graphfutures.backends.processes.attendant import Attendant
+
+#: seconds for which tasks are left to an idle worker
+PATIENCE: Final = 0.05
 
 
 def home_of(future: GraphFuture[Any]) -> Place | None:
@@ -28,17 +33,30 @@ def home_of(future: GraphFuture[Any]) -> Place | None:
     return max(sizes, key=sizes.__getitem__, default=None)
 
 
-def less_those_of_others(attendant: Attendant, hub: Exchange, batch: list[GraphFuture[Any]]) -> list[GraphFuture[Any]]:
-    """What a worker keeps of what it was given: the rest is given back, for idle workers that have made its inputs.
+class Leaving:
+    """What one worker leaves to idle ones that have made most of its inputs."""
 
-    :param attendant: of that worker.
-    """
-    idle: dict[Place | None, Attendant] = {other.place: other for other in attendant.pool.idle.copy()}
-    homes = [idle.get(home_of(future)) for future in batch]
-    for future, home in reversed([*zip(batch, homes, strict=True)]):
-        if home is not None:
-            hub.revoked(future, future.attempt, attendant.place)
-    for home in dict.fromkeys(homes):
-        if home is not None:
-            attendant.pool.ring_idle(home)
-    return [future for future, home in zip(batch, homes, strict=True) if home is None]
+    def __init__(self) -> None:
+        #: until when this goes on, once all that it was given was left; 0 if it was not
+        self.until = 0.0
+
+    def kept(self, worker: Attendant, hub: Exchange, batch: list[GraphFuture[Any]]) -> list[GraphFuture[Any]]:
+        """What it keeps of what it was given; the rest is given back.
+
+        :param worker: the attendant of the worker.
+        """
+        pool = worker.pool
+        if not (batch and pool.idle and pool.store.has_any and monotonic() < (self.until or inf)):
+            self.until = 0.0
+            return batch
+        idle: dict[Place | None, Attendant] = {other.place: other for other in pool.idle.copy()}
+        homes = [idle.get(home_of(future)) for future in batch]
+        for future, home in reversed([*zip(batch, homes, strict=True)]):
+            if home is not None:
+                hub.revoked(future, future.attempt, worker.place)
+        for home in dict.fromkeys(homes):
+            if home is not None:
+                pool.ring_idle(home)
+        kept = [future for future, home in zip(batch, homes, strict=True) if home is None]
+        self.until = 0.0 if kept else self.until or monotonic() + PATIENCE
+        return kept

@@ -88,6 +88,8 @@ class Nested:
     def __init__(self, attendant: Attendant) -> None:
         self.waits: list[Stop] = []
         self.futures: dict[int, GraphFuture[Any]] = {}
+        #: messages of tasks that wait and ask
+        self.asides: list[tuple[str, Any]] = []
         self._reference = ref(attendant)  # in a circle, what is opened for a worker would live on after it
         self._settled: deque[int] = deque()
         self._answers: list[Any] = []
@@ -139,8 +141,11 @@ class Nested:
             self._answers.append((messages.ANSWER, what[0], cloudpickle.dumps(answer)))
 
     def go_on(self, hub: Exchange) -> None:
-        """Tell what has settled, and see to the wait on top."""
+        """See to what tasks have asked, tell what has settled, and see to the wait on top."""
         attendant = self._attendant
+        for word, what in self.asides:
+            self.heard(hub, word, what)
+        self.asides.clear()
         if self._settled:
             outcomes = []
             while self._settled:

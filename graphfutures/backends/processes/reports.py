@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphfutures.away import value_here
+from graphfutures.backends.base import Finished
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.messages import GONE, LINKED, PICKLED, PUBLISHED, RAISED
 from graphfutures.backends.processes.store import Gone, Sent, Store
@@ -48,6 +49,14 @@ def seen(future: GraphFuture[Any], outcome: Any) -> tuple[bool, Any]:
     if good and not (future.terms is not None and future.terms.join):
         return True, outcome
     return good, value
+
+
+def let_go(facts: list[Finished]) -> None:
+    """Facts have been told of: nothing here may keep a value alive."""
+    while facts:
+        if facts[-1][0]._settled:
+            facts[-1][0]._forget_call()
+        del facts[-1]
 
 
 def _read_now(read: Any, what: Any) -> tuple[bool, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from math import inf
 from time import perf_counter
 from typing import Any
@@ -46,6 +46,26 @@ class Stopping:
         if running in self.limits and began < inf:
             return max(0.0, began + self.limits[running] - perf_counter())
         return min(self.limits.values())
+
+    def given_back(
+        self, hand: Mapping[int, tuple[GraphFuture[Any], int]], tickets: Mapping[int, int], running: int
+    ) -> list[int]:
+        """The tickets of what nobody wants any more and the worker has not begun, each once.
+
+        :param hand: what the worker has, and which attempts these are, by tickets.
+        :param tickets: by the serial numbers of tasks.
+        :param running: the ticket of the one that runs.
+        """
+        back = []
+        while self.unwanted:
+            future, number = self.unwanted.popleft()
+            ticket = tickets.get(future.serial, 0)
+            if ticket in hand and hand[ticket][1] == number:
+                self.dropped.add(ticket)
+                if ticket != running:
+                    back.append(ticket)
+        self.dropped.intersection_update(hand)
+        return back
 
     def due(self, running: int, waiting: Collection[int]) -> int:
         """The ticket of a task that the worker is to be stopped for now, 0 if there is none.
