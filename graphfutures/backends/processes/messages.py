@@ -82,15 +82,15 @@ RAISED: Final = 2
 SKIPPED: Final = 3
 #: as cancelled
 CALLED_OFF: Final = 4
+#: a piece, of which there is as much to be told as with ``PROGRESS``
+PIECE: Final = 5
 #: with a value, which is in a file: its layout
 PUBLISHED: Final = 6
+#: with a value, which is pickled, and in which futures of that worker stand
+LINKED: Final = 7
 #: with a value that nobody has any more, since the one task that needed it was given the object itself; in a worker,
 #: until that task begins, with the object, or pickled
 GONE: Final = 8
-#: with a value, which is pickled, and in which futures of that worker stand
-LINKED: Final = 7
-#: a piece, of which there is as much to be told as with ``PROGRESS``
-PIECE: Final = 5
 
 #: seconds after which a worker ends a piece, before the next call
 BUDGET: Final = 0.01
