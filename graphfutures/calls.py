@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import Context
 from functools import partial
@@ -419,6 +419,16 @@ def locate(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, plan: 
         if wanted(source):
             return f"argument {_parameter(fn, len(args), kwargs, position)}{path}"
     return "an argument"
+
+
+def unfit(fn: Any, args: Sequence[Any], kwargs: dict[str, Any] | None, fits: Callable[[Any], object]) -> str:
+    """Which part of a call raises when it is looked at, for people: ``argument 'frame'``, or its function."""
+    for position, value in enumerate([*args, *(kwargs or {}).values()]):
+        try:
+            fits(value)
+        except Exception:
+            return f"argument {_parameter(fn, len(args), kwargs, position)}"
+    return "its function"
 
 
 def _pairs(holes: Holes, items: Iterable[Any]) -> Iterable[tuple[int, Source]]:

@@ -194,9 +194,9 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def cannot_be_sent(key: str) -> str:
+def cannot_be_sent(key: str, what: str) -> str:
     """A note for what could not be pickled for a worker process."""
-    return f"{key} could not be sent to a worker process: its function or an argument cannot be pickled"
+    return f"{key} could not be sent to a worker process: {what} cannot be pickled"
 
 
 def cannot_be_read() -> str:

@@ -106,10 +106,31 @@ def test_what_cannot_travel_harms_one_task(executor):
     assert [future.result(LIMIT) for future in good] == list(range(20))
 
 
-def test_the_note_says_which_task_could_not_be_sent(executor):
-    future = executor.submit(takes, threading.Lock())
-    error = future.exception(LIMIT)
-    assert future.key in "".join(error.__notes__)
+class Hiding:
+    """An object that is not looked into."""
+
+    def __init__(self, hidden: object) -> None:
+        self.hidden = hidden
+
+
+def takes_two(one: object, other: object = None) -> None:
+    del one, other
+
+
+def test_the_note_says_what_could_not_be_sent(executor):
+    value, lock = executor.submit(abs, -1), threading.Lock()
+    cases = {
+        executor.submit(takes_two, lock): "argument 'one'",
+        executor.submit(takes_two, value, Hiding(value)): "argument 'other'",
+        executor.submit(takes_two, [value], other=[value, lock]): "argument 'other'",
+        executor.submit(lambda: lock): "its function",
+    }
+    for future, what in cases.items():
+        note = f"{future.key} could not be sent to a worker process: {what} cannot be pickled"
+        assert note in future.exception(LIMIT).__notes__
+    with pytest.raises(TypeError) as caught:
+        list(executor.map(takes_two, [1, 2], [1, lock], timeout=LIMIT))
+    assert "argument 'other' cannot be pickled" in "".join(caught.value.__notes__)
 
 
 def test_a_function_is_called_after_calls_of_it_that_could_not_be_sent(alone):

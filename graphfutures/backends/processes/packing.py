@@ -10,7 +10,7 @@ from graphfutures.backends.processes import pieces
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.messages import PLAIN, Held
 from graphfutures.backends.processes.store import Store
-from graphfutures.calls import EACH, Allowed, fill, takes_anything
+from graphfutures.calls import EACH, Allowed, fill, takes_anything, unfit
 from graphfutures.core.states import DONE, RUNNING, SETTLED
 from graphfutures.futures import GraphFuture
 from graphfutures.pieces import Piece
@@ -35,6 +35,8 @@ class Packing:
         self.forgotten: deque[int] = deque()
         #: of the last attempt that was handed over, of each task
         self.tickets: dict[int, int] = {}
+        #: what of a task could not be pickled, where that is known
+        self.unfit = ""
         self._functions = functions
         self._store = store
         self._sent: set[int] = set()
@@ -77,7 +79,9 @@ class Packing:
                 args, kwargs = fill(args, kwargs or {}, plan, self._value_or_held, future)
         function: Any = known.get(id(fn), self)
         if function is self:
+            self.unfit = "its function"
             function = known[id(fn)] = self._number_of(fn, functions)
+            self.unfit = ""
         if function is not None and not kwargs:
             for value in args:
                 if type(value) not in PLAIN:
@@ -91,7 +95,11 @@ class Packing:
             args = list(args)
             for position, need in pending:
                 args[position] = self._held_for(need)
-        pickled = self._functions.dumps((fn if function is None else function, tuple(args), kwargs or {}))
+        try:
+            pickled = self._functions.dumps((fn if function is None else function, tuple(args), kwargs or {}))
+        except Exception:
+            self.unfit = unfit(fn, args, kwargs, self._functions.dumps)
+            raise
         if rest is not None and self._held:
             return next(self._numbers), None, pickled, [(0, held.ticket) for held in self._held.values()]
         return next(self._numbers), None, pickled

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphfutures import errors
 from graphfutures.backends.processes.messages import BUDGET, PLAIN
+from graphfutures.calls import unfit
 from graphfutures.crashes import worker_crashed
 from graphfutures.futures import GraphFuture
 from graphfutures.pieces import Piece
@@ -57,16 +58,18 @@ def _each(piece: Piece, calls: list[Any], dumps: Callable[[Any], bytes]) -> list
     """The arguments of each call, pickled, as far as they go into one message."""
     found: list[bytes] = []
     size = 0
-    for number, args in enumerate(calls, 1):
+    for number, call in enumerate(calls, 1):
+        args = (call,) if piece.mapped.single else call
         try:
-            pickled = dumps((args,) if piece.mapped.single else args)
+            pickled = dumps(args)
         except BaseException as error:
             if found:
                 piece.mapped.give_back(piece, len(calls) - number + 1)  # its turn will come
                 break
             error = error.with_traceback(None)
             with suppress(Exception):
-                error.add_note(errors.cannot_be_sent(piece.mapped.label(piece.start)))
+                what = unfit(piece.mapped.fn, args, None, dumps)
+                error.add_note(errors.cannot_be_sent(piece.mapped.label(piece.start), what))
             piece.mapped.tell(piece, 1, [], error)
             continue
         found.append(pickled)
