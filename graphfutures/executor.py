@@ -507,11 +507,12 @@ def unpack(future: GraphFuture[Any], n: int) -> list[GraphFuture[Any]]:
     :raises TypeError: for something that is not such a future, or an ``n`` that is no integer.
     :raises ValueError: for an ``n`` below 0.
     """
-    if not isinstance(future, GraphFuture) or not isinstance(future._owner, Hub):
+    owner: Any = future._owner if isinstance(future, GraphFuture) else None
+    if not hasattr(owner, "unpacked"):
         raise TypeError(f"unpack takes a future of a GraphExecutor, not {future!r:.80}")
     if index(n) < 0:
         raise ValueError(f"n must not be negative, but is {n}")
-    return future._owner.unpacked(future, n)
+    return owner.unpacked(future, n)  # type: ignore[no-any-return]
 
 
 def _dropped(reference: weakref.ref[Hub], _: object) -> None:

@@ -90,6 +90,16 @@ def _derived(future: GraphFuture[Any]) -> Any:
     return next(iter(filled))
 
 
+def item_of(value: Any, position: int, count: int, key: str) -> Any:
+    """One item of a value.
+
+    :param key: of the task that has made it.
+    :raises TypeError: if the value cannot be iterated over.
+    :raises ValueError: if it does not have exactly ``count`` items.
+    """
+    return _items_of(value, count, key)[position]
+
+
 def _items_of(value: Any, count: int, key: str) -> list[Any]:
     try:
         iterator = iter(value)

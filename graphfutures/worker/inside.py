@@ -34,6 +34,7 @@ from graphfutures.door import Door
 from graphfutures.externals import External, StandIns
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.lending import has_room
+from graphfutures.unpacking import item_of
 from graphfutures.worker.running import Running, here_runs
 
 if TYPE_CHECKING:
@@ -135,6 +136,11 @@ class Inside:
         return isinstance(future, Far) and future._owner is self
 
     # -- submitting ---------------------------------------------------------------------------
+
+    def unpacked(self, future: GraphFuture[Any], n: int) -> list[Far]:
+        """Futures for the n items of a value; each takes a task, since the value may be anywhere."""
+        calls = [(future, position, n, future.key) for position in range(n)]
+        return [self.submit(item_of, call, {}, None, f"{future.name}[{call[1]}]") for call in calls]
 
     def submit(
         self,

@@ -28,6 +28,7 @@ from graphfutures import (
     delayed,
     multiprocessing,
     quote,
+    unpack,
     wait,
 )
 from graphfutures.backends.processes.attendant import GRACE
@@ -550,3 +551,14 @@ def test_what_was_sent_and_has_not_started_is_cancelled_by_force_alone(single, t
     assert queued[5].cancel(force=True)
     assert first.result(LIMIT) == 4
     assert [future.result(LIMIT) for future in queued if future is not queued[5]] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+
+
+def unpacks(count: int) -> tuple[int, ...]:
+    quotient, *rest = unpack(current_executor().submit(divmod, 17, 5), count)
+    return quotient.result(), *(one.result() for one in rest)
+
+
+def test_unpacking_in_a_worker(executor):
+    assert executor.submit(unpacks, 2).result(LIMIT) == (3, 2)
+    with pytest.raises(ValueError, match=r"into 3 futures: divmod-\d+ returned it"):
+        executor.submit(unpacks, 3).result(LIMIT)
