@@ -377,6 +377,8 @@ class Attendant:
                 good, outcome = (True, told) if how == VALUE else self._reports.read(how, told)
                 if good and how != VALUE and (future._watch is not None or future.terms is not None):
                     good, outcome = seen(future, outcome)
+                if not good:
+                    errors.name_in_notes(outcome, future.key)
             if began <= ended <= now:
                 start, stop = began, ended
             else:  # another clock
