@@ -197,4 +197,4 @@ def temp_dir() -> str | None:
     given = _variable("GRAPHFUTURES_TEMP_DIR")
     if given and not os.path.isdir(given):
         raise ValueError(f"GRAPHFUTURES_TEMP_DIR must be a folder, not {given!r}")
-    return given or None
+    return os.path.abspath(given) if given else None  # workers, and this process, may change their folder

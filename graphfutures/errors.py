@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Executor
+from contextlib import suppress
 from types import ModuleType
 
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
+#: how notes begin that are made where nobody knows the key of the task
+_IT = "it was"
 
 
 class GraphFuturesError(Exception):
@@ -201,12 +204,12 @@ def cannot_be_sent(key: str, what: str) -> str:
 
 def cannot_be_read() -> str:
     """A note for what a worker process was sent and could not unpickle."""
-    return "it was not run: its function or an argument cannot be unpickled in the worker process"
+    return f"{_IT} not run: its function or an argument cannot be unpickled in the worker process"
 
 
 def value_cannot_be_sent() -> str:
     """A note for a value that could not be pickled in its worker process."""
-    return "it was run, but its value cannot be pickled, and could not leave the worker process"
+    return f"{_IT} run, but its value cannot be pickled, and could not leave the worker process"
 
 
 def value_gone() -> RuntimeError:
@@ -216,7 +219,15 @@ def value_gone() -> RuntimeError:
 
 def value_cannot_be_read() -> str:
     """A note for a value that a worker process has sent and that could not be unpickled."""
-    return "it was run, but its value, which came from a worker process, cannot be unpickled"
+    return f"{_IT} run, but its value, which came from a worker process, cannot be unpickled"
+
+
+def name_in_notes(error: BaseException, key: str) -> None:
+    """Have the notes above say which task it was, which is not known where they are made."""
+    unnamed = (cannot_be_read(), value_cannot_be_sent(), value_cannot_be_read())
+    with suppress(Exception):  # notes may be anything that the user's code has made of them
+        notes = error.__notes__
+        notes[:] = [f"{key} was{note.removeprefix(_IT)}" if note in unnamed else note for note in notes]
 
 
 def cannot_travel(
@@ -288,6 +299,11 @@ def planned_backend(name: str, source: str = "") -> ValueError:
 def unknown_option(names: Iterable[str], known: Iterable[str]) -> TypeError:
     """For keyword arguments of ``options`` that are none of ours."""
     return TypeError(f"{_unknown(names, known)} (a keyword argument for the function itself goes to submit)")
+
+
+def named_like_a_backend(name: str) -> str:
+    """A warning for a name of threads that looks like something else."""
+    return f"{name!r} is the thread_name_prefix here, the second parameter; did you mean backend={name!r}?"
 
 
 def unknown_parameter(names: Iterable[str], known: Iterable[str]) -> TypeError:

@@ -12,6 +12,7 @@ from functools import partial
 from operator import index
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, Unpack
+from warnings import warn
 from weakref import WeakSet
 
 from graphfutures import config, ending, errors
@@ -163,6 +164,8 @@ class GraphExecutor(Overview):
             raise TypeError(
                 f"backends must map names to numbers of workers, as in {{'inline': 1}}, not {backends!r:.80}"
             )
+        if backend is None and thread_name_prefix in BACKENDS:
+            warn(errors.named_like_a_backend(thread_name_prefix), stacklevel=2)
         name = thread_name_prefix or f"GraphExecutor-{next(_numbers)}"
         workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
         request = Request(workers, name, initializer, initargs, max_workers, max_tasks_per_child, max_shared_bytes)

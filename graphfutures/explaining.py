@@ -72,7 +72,11 @@ def _running(hub: Hub, task: GraphFuture[Any]) -> str:
     since = getattr(task, "_started", None)
     if since is None:
         return "is about to run"
-    runs = f"runs on worker {task._worker} since {perf_counter() - since:.1f} s"
+    seconds = perf_counter() - since
+    missing: list[Any] = [d for d in task.dependencies if d.state not in SETTLED]
+    if missing:
+        return f"was sent to worker {task._worker} {seconds:.1f} s ago, to run there after {missing[0].key}"
+    runs = f"runs on worker {task._worker} since {seconds:.1f} s"
     if not hub.scheduler.waits_inside(task):
         return runs
     needs = [need for need in hub.waits.get(task, ()) if need.state not in SETTLED]

@@ -284,6 +284,7 @@ class GraphFuture(Task, Future[T], Generic[T]):
         try:
             outcome.get()
         except BaseException as error:
+            errors.name_in_notes(error, self.key)
             if outcome.failure is None:
                 if not here.ours:
                     raise

@@ -268,3 +268,8 @@ def test_a_proxy_whose_function_is_gone(executor):
     del function
     future = executor.submit(proxy)
     assert isinstance(future.exception(LIMIT), ReferenceError), "it is the task's, not submit's"
+
+
+def test_a_backend_in_the_place_of_a_prefix_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="did you mean backend='processes'"):
+        GraphExecutor(1, "processes").shutdown()

@@ -68,6 +68,14 @@ def unreadable() -> Unreadable:
     return Unreadable()
 
 
+def unreadable_if(number: int) -> Unreadable | None:
+    return Unreadable() if number else None
+
+
+def lock_if(number: int) -> object:
+    return threading.Lock() if number else None
+
+
 class OddError(Exception):
     def __init__(self, one: object, two: object) -> None:
         super().__init__(f"{one} {two}")
@@ -94,7 +102,7 @@ def test_what_cannot_travel_harms_one_task(executor):
         (executor.submit(lambda: lock), TypeError, "cannot pickle", "could not be sent"),
         (executor.submit(lambda: (n for n in ())), TypeError, "cannot pickle", "its value cannot be pickled"),
         (executor.submit(unreadable), ValueError, "invalid literal", "its value, which came from a worker process"),
-        (executor.submit(takes, Unreadable()), ValueError, "invalid literal", "it was not run"),
+        (executor.submit(takes, Unreadable()), ValueError, "invalid literal", "was not run: its function"),
         (executor.submit(odd), Exception, "OddError: 1 2 .*cannot be unpickled .*missing 1 required", ""),
         (executor.submit(locked), Exception, "LockedError: with a lock .*cannot be pickled .*_thread.lock", ""),
     ]
@@ -133,12 +141,49 @@ def test_the_note_says_what_could_not_be_sent(executor):
     assert "argument 'other' cannot be pickled" in "".join(caught.value.__notes__)
 
 
+@pytest.mark.parametrize(
+    ("fn", "args", "what"),
+    [
+        (takes, (threading.Lock(),), "could not be sent to a worker process"),
+        (takes, (Unreadable(),), "was not run"),
+        (unreadable, (), "was run, but its value, which came from a worker process"),
+        (threading.Lock, (), "was run, but its value cannot be pickled"),
+    ],
+)
+def test_the_note_says_which_task_it_was(executor, fn, args, what):
+    future = executor.submit(fn, *args)
+    waits_for_nothing = executor.options(retries=1).submit(fn, *args)
+    for failed in (future, waits_for_nothing):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            failed.result(LIMIT)
+        assert [note for note in caught.value.__notes__ if note.startswith(f"{failed.key} {what}")]
+
+
+@pytest.mark.parametrize(("fn", "what"), [(unreadable_if, "was run"), (lock_if, "was run"), (takes, "was not run")])
+def test_the_note_says_which_call_of_a_map_it_was(executor, fn, what):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        list(executor.map(fn, [0, 0, Unreadable() if fn is takes else 1, 0]))
+    assert f"{fn.__name__}[2] {what}" in "".join(caught.value.__notes__)
+
+
 def test_a_function_is_called_after_calls_of_it_that_could_not_be_sent(alone):
     lock = threading.Lock()
     assert isinstance(alone.submit(takes, lock).exception(LIMIT), TypeError)
     assert isinstance(alone.submit(takes, lock).exception(LIMIT), TypeError)
     assert alone.submit(takes, 1).result(LIMIT)
     assert list(alone.map(takes, range(3))) == [True] * 3
+
+
+def test_explain_what_was_sent_along_with_what_it_needs(gate, alone):
+    begin: Future[int] = Future()
+    running = alone.submit(gate.passage, begin)
+    dependent = alone.submit(added, running, 1)
+    begin.set_result(1)
+    gate.arrived()
+    assert alone.explain(dependent).startswith(f"{dependent.key} was sent to worker 0 0.")
+    assert alone.explain(dependent).endswith(f" s ago, to run there after {running.key}")
+    gate.open()
+    assert dependent.result(LIMIT) == 2
 
 
 def test_an_exception_shows_where_it_was_raised(executor):

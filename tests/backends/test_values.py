@@ -206,6 +206,28 @@ def test_a_folder_for_files_has_to_be_one(monkeypatch: pytest.MonkeyPatch) -> No
         GraphExecutor(1, backend="processes")
 
 
+def test_a_folder_for_files_is_the_same_wherever_a_task_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "values").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAPHFUTURES_TEMP_DIR", "values")
+    with GraphExecutor(1, backend="processes", max_shared_bytes=1) as executor:
+        large = executor.submit(block, 3)
+        wait([large], LIMIT)
+        executor.submit(os.chdir, "/").result(LIMIT)
+        assert executor.submit(first, large).result(LIMIT) == 3
+        assert first(executor.submit(block, 4).result(LIMIT)) == 4
+
+
+@pytest.mark.skipif(not os.path.isdir(store.MEMORY), reason="needs shared memory")
+def test_a_folder_that_takes_no_files_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("GRAPHFUTURES_TEMP_DIR", "/proc/self")
+    with GraphExecutor(1, backend="processes", max_shared_bytes=1) as executor:
+        assert first(executor.submit(block, 5).result(LIMIT)) == 5
+    assert "no value can be written into /proc/self: " in caplog.text
+
+
 def test_what_dead_processes_have_left_is_removed_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from graphfutures.backends.processes.messages import SKIPPED, VALUE
 from graphfutures.backends.processes.nested import Nested
 from graphfutures.backends.processes.pace import MOST, Pace
 from graphfutures.backends.processes.packing import Packing, TooEarlyError
-from graphfutures.backends.processes.reports import Reports, let_go, seen
+from graphfutures.backends.processes.reports import Reports, let_go
 from graphfutures.backends.processes.stopping import LOOK, Stopping
 from graphfutures.backends.processes.waiting import Waiting
 from graphfutures.core.graph import Place
@@ -374,9 +374,7 @@ class Attendant:
                 future.mapped.learn(future, ended - began)
                 good, outcome = True, None
             else:
-                good, outcome = (True, told) if how == VALUE else self._reports.read(how, told)
-                if good and how != VALUE and (future._watch is not None or future.terms is not None):
-                    good, outcome = seen(future, outcome)
+                good, outcome = (True, told) if how == VALUE else self._reports.outcome(future, how, told)
             if began <= ended <= now:
                 start, stop = began, ended
             else:  # another clock

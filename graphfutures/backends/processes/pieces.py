@@ -96,6 +96,7 @@ def take(read: Callable[[int, Any], tuple[bool, Any]], piece: Piece, outcomes: l
                 good, value = read(*outcome)
                 if not good:
                     failure = value
+                    errors.name_in_notes(failure, piece.mapped.label(piece.start + len(values)))
                     break
             values.append(value)
     piece.mapped.tell(piece, len(outcomes), values, failure)

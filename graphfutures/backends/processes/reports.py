@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphfutures import errors
 from graphfutures.away import value_here
 from graphfutures.backends.base import Finished
 from graphfutures.backends.processes import messages
@@ -37,18 +38,21 @@ class Reports:
             return _read_now(messages.read_back, told)
         return False, messages.error_of(told) if how == RAISED else AT_ONCE
 
+    def outcome(self, future: GraphFuture[Any], how: int, told: Any) -> tuple[bool, Any]:
+        """The same for a task; if somebody waits for it, or it may be tried again, what cannot be read is a failure."""
+        good, outcome = self.read(how, told)
+        if good and (future._watch is not None or future.terms is not None):
+            good, value = _read_now(value_here, outcome)
+            if not good or (future.terms is not None and future.terms.join):
+                outcome = value
+        if not good:
+            errors.name_in_notes(outcome, future.key)
+        return good, outcome
+
     def read_now(self, how: int, told: Any) -> tuple[bool, Any]:
         """The same, the value as an object."""
         good, outcome = self.read(how, told)
         return _read_now(value_here, outcome) if good else (good, outcome)
-
-
-def seen(future: GraphFuture[Any], outcome: Any) -> tuple[bool, Any]:
-    """The value of a task that somebody waits for, or that may be tried again: one that cannot be read is a failure."""
-    good, value = _read_now(value_here, outcome)
-    if good and not (future.terms is not None and future.terms.join):
-        return True, outcome
-    return good, value
 
 
 def let_go(facts: list[Finished]) -> None:

@@ -188,7 +188,8 @@ class Store:
                 _remove_what_was_left(parent)
             try:
                 folder = mkdtemp(prefix=PREFIX, dir=parent)
-            except OSError:
+            except OSError as error:
+                LOGGER.warning("no value can be written into %s: %s", parent, error)
                 continue
             if fcntl is not None:
                 new = os.path.join(folder, "new")
