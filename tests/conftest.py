@@ -1,6 +1,7 @@
 """What holds after every test of the package."""
 
 import gc
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -8,6 +9,11 @@ import pytest
 from patience import LIMIT
 
 from graphfutures import schedulers
+
+
+def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as what runs in the background inherits it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
