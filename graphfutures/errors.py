@@ -197,9 +197,10 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def cannot_be_sent(key: str, what: str) -> str:
-    """A note for what could not be pickled for a worker process."""
-    return f"{key} could not be sent to a worker process: {what} cannot be pickled"
+def cannot_be_sent(key: str, what: str, error: BaseException) -> str:
+    """A note for what could not be pickled for a worker process, or has no room."""
+    problem = "has no room" if isinstance(error, OSError) else "cannot be pickled"
+    return f"{key} could not be sent to a worker process: {what} {problem}"
 
 
 def cannot_be_read() -> str:

@@ -193,6 +193,19 @@ def test_where_there_is_no_room_that_task_fails() -> None:
         assert until(lambda: files_of(executor) == [])
 
 
+def test_where_there_is_no_room_for_what_is_put_the_task_fails(executor: GraphExecutor) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    there = executor.put(block(1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE // 2, before[1]))
+    try:
+        error = executor.submit(first, there).exception(LIMIT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert isinstance(error, OSError)
+    assert "could not be sent to a worker process: argument 'one' has no room" in "".join(error.__notes__)
+    assert executor.submit(first, there).result(LIMIT) == 1
+
+
 def test_max_shared_bytes_is_a_number_above_zero() -> None:
     with pytest.raises(ValueError, match="max_shared_bytes must be greater than 0"):
         GraphExecutor(1, backend="processes", max_shared_bytes=0)

@@ -443,7 +443,8 @@ class Attendant:
         future._worker, future._started = self.number, now
         error = error.with_traceback(None)
         with suppress(Exception):
-            error.add_note(errors.cannot_be_sent(future.key, self._packing.unfit or "its function or an argument"))
+            what = self._packing.unfit or "its function or an argument"
+            error.add_note(errors.cannot_be_sent(future.key, what, error))
         self._packing.unfit = ""
         record = record_of(future, self.number, now, now, good=False)
         return on_terms((future, number, False, error, record))

@@ -69,7 +69,7 @@ def _each(piece: Piece, calls: list[Any], dumps: Callable[[Any], bytes]) -> list
             error = error.with_traceback(None)
             with suppress(Exception):
                 what = unfit(piece.mapped.fn, args, None, dumps)
-                error.add_note(errors.cannot_be_sent(piece.mapped.label(piece.start), what))
+                error.add_note(errors.cannot_be_sent(piece.mapped.label(piece.start), what, error))
             piece.mapped.tell(piece, 1, [], error)
             continue
         found.append(pickled)
