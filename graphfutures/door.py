@@ -17,7 +17,7 @@ from graphfutures.arguments import LAZY, NOTHING, are_atoms, begun, holds_no_fut
 from graphfutures.bells import Thread
 from graphfutures.calls import ATOMS, EACH, Lazy
 from graphfutures.config import entered, handed_down
-from graphfutures.core.states import DONE, RUNNING
+from graphfutures.core.states import DONE
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture, cancel_all, tell_loop
 from graphfutures.hub import Hub
@@ -101,7 +101,7 @@ class Door(Executor):
             self._accepted(future)
         if not tasks:
             hub.wake()
-        elif (state := tasks[0].state) is DONE or state is RUNNING or hub.trouble:
+        elif tasks[0].state is DONE or hub.trouble:
             hub.wake_unless_waiting(tasks)
         try:
             return future

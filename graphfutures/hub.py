@@ -340,8 +340,6 @@ class Hub(Facts):
             return
         for dependency in dependencies:
             if dependency.state is not DONE:
-                if dependency.state is RUNNING and (listener := dependency.place.listener) is not None:
-                    listener()
                 return
         self.wake()
 

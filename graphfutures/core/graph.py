@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 from graphfutures.core.states import NEW, RUNNING
@@ -30,7 +30,6 @@ class Place:
         "lane",
         "lends",
         "lent",
-        "listener",
         "name",
         "near",
         "resuming",
@@ -58,10 +57,8 @@ class Place:
         self.lent = 0  # of slots
         self.resuming: deque[tuple[Task, int]] = deque()
         self.near: Tasks = []
-        #: whether it has enough, but for a task that goes on from what it runs
+        #: whether it wants nothing but a task that goes on from what it runs
         self.ahead = False
-        #: to be called when somebody submits such a one; None where that is of no use now
-        self.listener: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
         return f"<Place {self.name} {self.held}/{self.slots}>"

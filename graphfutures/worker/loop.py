@@ -157,8 +157,12 @@ class Worker(Doorbell):
                     break
             # It must not wait for the other thread, which may wait for the attendant to read, and that for us to.
             self.tell(wait=False)
-            if self._busy:
-                self._hear_all(there)
+            if self._busy and self.reading.acquire(False):
+                try:
+                    while there.found(0):
+                        self.hear()
+                finally:
+                    self.reading.release()
                 if self._returned:
                     self.tell(wait=False)
 
@@ -180,15 +184,6 @@ class Worker(Doorbell):
             self._soon = perf_counter() - since < AWAKE
         there.found(None)
         self._soon = perf_counter() - since < AWAKE
-
-    def _hear_all(self, there: Messages) -> None:
-        """See to all messages that have come, if nobody else does."""
-        if self.reading.acquire(False):
-            try:
-                while there.found(0):
-                    self.hear()
-            finally:
-                self.reading.release()
 
     def hear(self) -> None:
         """Wait for a message, and see to it; to be called while holding ``reading``."""
@@ -339,13 +334,13 @@ class Worker(Doorbell):
         if pickled is not None and not pickled.is_large:
             return *self.running.told(pickled), 0
         takers, is_next = self._takers(ticket)
-        if not takers:
-            self._hear_all(self._there)  # perhaps it is on its way
-            takers, is_next = self._takers(ticket)
-        if len(takers) == 1 and self._may_hand_on(ticket, takers[0], seconds):
-            if pickled is not None and not is_next:
-                pickled.part()
-            return GONE, value if pickled is None else pickled, takers[0]
+        if len(takers) < 2:
+            alone = self._is_alone(ticket, takers[0] if takers else 0, seconds)
+            takers, is_next = self._takers(ticket)  # one may have come, or gone
+            if alone and takers:
+                if pickled is not None and not is_next:
+                    pickled.part()
+                return GONE, value if pickled is None else pickled, takers[0]
         how, outcome = self.running.told(value if pickled is None else pickled)
         if is_next and how == PUBLISHED:
             at_hand[ticket] = value if pickled is None else pickled
@@ -357,8 +352,11 @@ class Worker(Doorbell):
         takers = [task[0] for task in queue if len(task) == 4 and any(other == ticket for _, other in task[3])]
         return takers, bool(takers) and takers[0] == queue[0][0]
 
-    def _may_hand_on(self, ticket: int, taker: int, seconds: float) -> bool:
-        """Whether a task may have the value of another one as it is."""
+    def _is_alone(self, ticket: int, taker: int, seconds: float) -> bool:
+        """Whether one task alone needs the value of another one, and is here.
+
+        :param taker: its ticket, 0 if it may still have to come.
+        """
         self.send((messages.MINE, ticket, taker, seconds))
         self.listen(lambda: ticket in self._allowed)
         return self._allowed.pop(ticket)

@@ -175,6 +175,7 @@ def test_a_function_is_called_after_calls_of_it_that_could_not_be_sent(alone):
 
 
 def test_explain_what_was_sent_along_with_what_it_needs(gate, alone):
+    learnt_to_be_quick(alone)
     begin: Future[int] = Future()
     running = alone.submit(gate.passage, begin)
     dependent = alone.submit(added, running, 1)
@@ -517,6 +518,20 @@ def holds_the_interpreter(fifo: str) -> int:
     file = os.open(fifo, os.O_RDWR)
     open(f"{fifo} is read", "x").close()
     return ctypes.PyDLL(None).read(file, ctypes.create_string_buffer(1), 1)
+
+
+def test_what_waits_for_a_running_task_can_be_cancelled(executor):
+    gate = Gate()
+    try:
+        running = [executor.submit(gate.passage, number) for number in range(2)]
+        waiting = [executor.submit(abs, one) for one in running]
+        gate.arrived(2)
+        waiting += [executor.submit(abs, one) for one in running]
+        assert all(one.cancel() for one in waiting)
+    finally:
+        gate.open()
+        gate.close()
+    assert [one.result(LIMIT) for one in running] == [0, 1]
 
 
 def test_a_worker_whose_c_code_holds_the_interpreter(executor, fifo):

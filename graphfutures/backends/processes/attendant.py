@@ -81,7 +81,6 @@ class Attendant:
         self._wanted = 0  # how many it is to be asked for
         self._pieces = 0  # how many of a map it was handed
         self._leaving = Leaving()
-        self._listens = False  # whether it wants to hear of a task that goes on from the one that runs alone
         self._spent: set[int] = set()  # tickets of those that have ended, and are told of when others have
 
     # -- for others ---------------------------------------------------------------------------
@@ -137,11 +136,6 @@ class Attendant:
         """Have the worker asked to give back so many of the tasks that it has not started."""
         self._asked = True
         self._wanted = number
-        self.ring()
-
-    def _follow(self) -> None:
-        """Somebody has submitted a task that goes on from the one that runs here alone."""
-        self.place.listener, self._listens = None, False
         self.ring()
 
     # -- its thread ---------------------------------------------------------------------------
@@ -208,11 +202,7 @@ class Attendant:
             want = 0
         if self.pool.is_awaited and self.has_queue and not self._asked:
             self.ask_back(len(self.hand))
-        if not want and self._looks_ahead():
-            self.place.ahead = True
-            want = 1
         batch = hub.exchange(self.place, facts, want)
-        self.place.ahead = False
         let_go(facts)
         for future, number in returned:
             hub.revoked(future, number, self.place)
@@ -251,11 +241,6 @@ class Attendant:
                 self._message = waiting.wait(0)
                 return True
             if self.hand:
-                if self._listens and self._looks_ahead():
-                    self.place.listener = self._follow
-                    if hub.has_posts():
-                        self._listens = False
-                        return True
                 seconds = LOOK if self.has_queue else inf
                 seconds = min(seconds, self.stopping.seconds(self.running))
                 self._message = waiting.wait(None if seconds == inf else seconds)
@@ -274,7 +259,6 @@ class Attendant:
             quiet = not (busy or self._message or waiting.dead) and monotonic() - since >= patience
             return not (quiet and pool.may_leave(self) and self._leave())
         finally:
-            self.place.listener = None
             pool.idle.pop(self, None)
 
     def _room(self) -> int:
@@ -288,11 +272,6 @@ class Attendant:
             return 0  # each of them is as much as is worth to be sent
         room = self._pace.room(held)
         return room if self._left is None else max(0, min(room, self._left))
-
-    def _looks_ahead(self) -> bool:
-        """Whether to ask for a task that goes on from the one that runs alone, and might be given its very value."""
-        alone = len(self.hand) - len(self._spent) == 1
-        return alone and len(self._spent) < LINKS and not self.nested.waits and (self._left is None or self._left > 0)
 
     def _stop_what_is_to_be_stopped(self) -> None:
         stopping, running = self.stopping, self.running
@@ -323,10 +302,7 @@ class Attendant:
             elif word == messages.MINE:
                 ticket, taker, seconds = what
                 self._pace.learn(seconds)
-                alone = len(self._spent) < LINKS and is_alone(self.hand, ticket, taker)
-                if alone:
-                    self._spent.add(ticket)
-                self.send((messages.YOURS, ticket, alone))
+                self.send((messages.YOURS, ticket, self._is_alone(hub, ticket, taker)))
             elif word == messages.PROGRESS:
                 pieces.take_progress(self._reports.read_now, self.hand[what[0]][0], *what[1:])
             elif word == messages.SUBMIT:
@@ -336,6 +312,23 @@ class Attendant:
         if waiting.dead and not facts:
             raise EOFError
         return facts, returned
+
+    def _is_alone(self, hub: Exchange, ticket: int, taker: int) -> bool:
+        """Whether nobody but one task needs the value of another one, which has just ended.
+
+        :param taker: the ticket of that task, 0 if the worker has not got it.
+        """
+        if len(self._spent) >= LINKS or self.nested.waits:
+            return False
+        if not taker and (self._left is None or self._left > 0):
+            self.place.ahead = True
+            batch = hub.exchange(self.place, (), 1)
+            self.place.ahead = False
+            taker = self.hand_over(hub, batch) if batch else 0
+        alone = is_alone(self.hand, ticket, taker)
+        if alone:
+            self._spent.add(ticket)
+        return alone
 
     def take_back(self, hub: Exchange, tickets: Sequence[int]) -> None:
         """The worker gives back these, since a task in it waits."""
@@ -429,7 +422,6 @@ class Attendant:
             self._left -= len(tasks)
         if tasks:
             self._since = monotonic()
-            self._listens = True
             self._reports.large = False
             self.send((word, self._heard, functions, self._packing.taken_forgotten(), tasks))
         else:

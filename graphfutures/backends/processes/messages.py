@@ -64,8 +64,9 @@ BACK: Final = "back"
 FORGET: Final = "forget"
 #: ``(ASK, number, what, arguments)``
 ASK: Final = "ask"
-#: ``(MINE, ticket, taker, seconds)``: a task has ended after so many seconds; may the one that needs its value have the
-#: object itself, and its end be told with that one's?  The worker waits for the answer
+#: ``(MINE, ticket, taker, seconds)``: a task has ended after so many seconds, with a large value; may the one task that
+#: needs it have it, and the end be told with that one's?  ``taker`` is the ticket of that task, or 0: then it is sent
+#: before the answer, if there is one.  The worker waits for the answer
 MINE: Final = "mine"
 #: ``(PROGRESS, ticket, outcomes, back)``: of a piece that still runs, see ``pieces.take``
 PROGRESS: Final = "progress"
