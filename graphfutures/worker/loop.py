@@ -79,8 +79,9 @@ class Worker(Doorbell):
         self._queue: deque[Any] = deque()
         self._functions: dict[int, Any] = {}
         self._outcomes: list[tuple[int, int, Any, float, float]] = []
-        #: outcomes that are not told before a task has ended which was given the last of these values, by its ticket
-        self._withheld: dict[int, list[tuple[int, int, Any, float, float]]] = {}
+        #: by the ticket of a task whose value was given to another one: the ticket of that, and outcomes that are not
+        #: told before it has ended; put in and taken out in one step, since the watch may give back tasks at any moment
+        self._withheld: dict[int, tuple[int, list[tuple[int, int, Any, float, float]]]] = {}
         self._allowed: dict[int, bool] = {}  # answers to what was asked of values that have just been made
         self._quick: set[Any] = set()  # numbers and names of functions that took no time when they were called last
         self._returned: deque[list[int]] = deque()  # answers to those who want tasks back
@@ -262,7 +263,7 @@ class Worker(Doorbell):
             else:
                 number, args = kind, task[2]
                 if len(task) == 4:
-                    args = self._with_values(args, task[3])
+                    args = messages.with_held(args, task[3])
             if len(task) == 4:
                 for _, other in task[3]:
                     if kept.get(other, (SKIPPED,))[0] == GONE:  # others may go at any moment
@@ -302,27 +303,15 @@ class Worker(Doorbell):
         if how == SKIPPED:
             self._tell_after_all([ticket])
         kept[ticket] = how, outcome
-        chain = [*self._withheld.pop(ticket, ()), (ticket, how, None if how == GONE else outcome, start, stop)]
+        chain = [*self._no_more_withheld(ticket), (ticket, how, None if how == GONE else outcome, start, stop)]
         if how == GONE:
-            self._withheld.setdefault(taker, []).extend(chain)
+            self._withheld[ticket] = taker, chain
             if not self._takers(ticket)[0]:
                 self._tell_after_all([taker])  # it was dropped meanwhile
         else:
             self._outcomes += chain
         if page is not None:
             page.finished(ticket)
-
-    def _with_values(self, args: Sequence[Any], places: Iterable[tuple[int, int]]) -> list[Any]:
-        """Arguments, some of which are values of tasks before this one.
-
-        :raises HeldElsewhereError: if these are not here.
-        """
-        args, found = list(args), dict[int, Any]()
-        for position, ticket in places:
-            if ticket not in found:  # twice the same one is the same object
-                found[ticket] = messages.held(ticket)
-            args[position] = found[ticket]
-        return args
 
     def _given_or_told(self, ticket: int, value: Any, seconds: float, own: bool) -> tuple[int, Any, int]:
         """How a value is told, and what of it; and the ticket of the task that is given it instead, 0 if none is.
@@ -343,6 +332,7 @@ class Worker(Doorbell):
                 return GONE, value if pickled is None else pickled, takers[0]
         how, outcome = self.running.told(value if pickled is None else pickled)
         if is_next and how == PUBLISHED:
+            at_hand.clear()  # nobody has come for the last one if that task could not be read
             at_hand[ticket] = value if pickled is None else pickled
         return how, outcome, 0
 
@@ -361,11 +351,20 @@ class Worker(Doorbell):
         self.listen(lambda: ticket in self._allowed)
         return self._allowed.pop(ticket)
 
+    def _no_more_withheld(self, taker: int) -> list[tuple[int, int, Any, float, float]]:
+        """The outcomes that were withheld for the sake of a task."""
+        found: list[tuple[int, int, Any, float, float]] = []
+        if self._withheld:
+            for ticket, (one, _) in tuple(self._withheld.items()):
+                if one == taker and (taken := self._withheld.pop(ticket, None)) is not None:
+                    found += taken[1]
+        return found
+
     def _tell_after_all(self, back: Iterable[int]) -> None:
         """Tell what was withheld for the sake of tasks that are given back, with the values that these would take."""
         at_hand.clear()
         for taker in back:
-            for outcome in self._withheld.pop(taker, ()):
+            for outcome in self._no_more_withheld(taker):
                 ticket, *_, start, stop = outcome
                 if ticket not in kept:  # it was taken
                     self._outcomes.append(outcome)

@@ -36,7 +36,9 @@ def is_own(value: Any) -> bool:
         return False
     if getweakrefcount(value):
         return False
-    return value.base is None and value.nbytes >= files.LARGE and not value.dtype.hasobject
+    if value.base is not None or not value.flags.owndata:
+        return False
+    return value.nbytes >= files.LARGE and not value.dtype.hasobject
 
 
 #: the one of this process, if it is a worker

@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -562,3 +563,24 @@ def test_unpacking_in_a_worker(executor):
     assert executor.submit(unpacks, 2).result(LIMIT) == (3, 2)
     with pytest.raises(ValueError, match=r"into 3 futures: divmod-\d+ returned it"):
         executor.submit(unpacks, 3).result(LIMIT)
+
+
+def of_pauses(seconds: float) -> int:
+    executor = current_executor()
+    parts = [executor.submit(time.sleep, seconds) for _ in range(3)]
+    return int(executor.submit(lambda *of: len(of), *parts).result())
+
+
+def test_what_is_handed_over_as_a_wait_begins_runs(single):
+    interval = sys.getswitchinterval()
+    for _ in range(5):
+        for number in range(12):
+            assert single.submit(abs, -number).result(LIMIT) == number
+        single.submit(time.sleep, 0.008).result(LIMIT)  # now it is handed one task more than it runs
+        future = single.submit(of_pauses, 0.03)
+        end = time.monotonic() + 0.05
+        sys.setswitchinterval(0.02)  # its attendant hears of the wait along with what was submitted before
+        while time.monotonic() < end:
+            pass
+        sys.setswitchinterval(interval)
+        assert future.result(LIMIT) == 3

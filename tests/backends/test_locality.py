@@ -11,7 +11,7 @@ import pytest
 from gates import Gate
 from patience import LIMIT, in_time, until
 
-from graphfutures import GraphExecutor
+from graphfutures import GraphExecutor, blocked
 from graphfutures.backends.processes.files import LARGE
 
 pytestmark = pytest.mark.ci
@@ -121,3 +121,28 @@ def test_a_worker_that_is_gone_is_not_waited_for(executor, gate):
     home = maker_of(values[1].result(LIMIT))
     os.kill(home, 9)
     assert executor.submit(process_of, *values).result(LIMIT) != home
+
+
+def lent(passage: Any) -> int:
+    with blocked():
+        passage()
+    return os.getpid()
+
+
+def test_nothing_is_left_to_a_worker_that_has_no_slot(gate):
+    with GraphExecutor(1, backend="processes") as executor:
+        waiting = executor.submit(lent, gate.passage)
+        gate.arrived()
+        value = executor.submit(bytes, LARGE)  # in a worker that stands in for the one whose task waits
+        wait([value], LIMIT)
+        gate.open()
+        assert waiting.result(LIMIT) != os.getpid()
+        for number in range(20):
+            assert executor.submit(abs, -number).result(LIMIT) == number
+        begin = Future()
+        chain = [executor.submit(lambda *given: len(given[0]), value, begin)]
+        for _ in range(50):
+            chain.append(executor.submit(lambda length: length + 1, chain[-1]))
+        begin.set_result(0)
+        assert chain[-1].result(LIMIT) == LARGE + 50
+        assert max(link.attempt for link in chain) < 5  # else they went to and fro

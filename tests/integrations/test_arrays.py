@@ -231,6 +231,36 @@ def test_an_array_inside_of_something_that_its_maker_knows(executor: GraphExecut
         assert known in ([], [number]) or executor._hub.backend.max_workers > 1  # type: ignore[attr-defined]
 
 
+def of_a_library(number: float, inside: bool) -> Any:
+    """An array of memory that is not its own, and that it has no base for, as f2py makes those of a module."""
+    from ctypes import POINTER, PYFUNCTYPE, c_char_p, c_int, c_ssize_t, c_void_p, cast, py_object, pythonapi
+
+    make(0, 0.1)  # so that the next task is here by then
+    KNOWN[:] = memory = [np.full(LENGTH, number, dtype=float)]
+    core = getattr(np, "_core", None) or np.core
+    capsule = PYFUNCTYPE(c_void_p, py_object, c_char_p)(("PyCapsule_GetPointer", pythonapi))
+    table = cast(capsule(core._multiarray_umath._ARRAY_API, None), POINTER(c_void_p))
+    new = PYFUNCTYPE(py_object, c_void_p, c_int, c_void_p, c_int, c_void_p, c_void_p, c_int, c_int, c_void_p)(table[93])
+    flags = np.ones(1).flags.num & ~4  # without OWNDATA
+    array = new(table[2], 1, (c_ssize_t * 1)(LENGTH), 12, None, memory[0].ctypes.data, 0, flags, None)
+    assert array.base is None
+    assert not array.flags.owndata
+    return [array] if inside else array
+
+
+def changed_of_a_library(found: Any) -> tuple[float, list[float]]:
+    array = found[0] if type(found) is list else found
+    array += 1
+    return value(array), [value(array) for array in KNOWN]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_memory_of_a_library(executor: GraphExecutor, inside: bool) -> None:
+    found, known = executor.submit(changed_of_a_library, executor.submit(of_a_library, 1, inside)).result(LIMIT)
+    assert found == 2
+    assert known in ([], [1])
+
+
 def wrapped(found: Any) -> Any:
     return {"array": found["array"] + 1, "strings": pd.Series(["x"] * LENGTH)}
 

@@ -263,7 +263,7 @@ class Attendant:
 
     def _room(self) -> int:
         """How many tasks to ask for."""
-        if self.nested.waits:
+        if not self.nested.may_take:
             return 0
         held = len(self.hand) - len(self._spent)
         if self._gave and held:
@@ -318,7 +318,7 @@ class Attendant:
 
         :param taker: the ticket of that task, 0 if the worker has not got it.
         """
-        if len(self._spent) >= LINKS or self.nested.waits:
+        if len(self._spent) >= LINKS or not self.nested.may_take:
             return False
         if not taker and (self._left is None or self._left > 0):
             self.place.ahead = True

@@ -106,7 +106,7 @@ def _is_alone(buffer: Any) -> bool:
         if references(owner) != ALONE + 1 or getweakrefcount(owner):
             return False
         if owner.base is None:
-            return True
+            return bool(owner.flags.owndata)  # else it is memory of a library
         owner = owner.base
     return False
 

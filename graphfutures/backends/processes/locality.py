@@ -37,7 +37,7 @@ class Leaving:
     """What one worker leaves to idle ones that have made most of its inputs."""
 
     def __init__(self) -> None:
-        #: until when this goes on, once all that it was given was left; 0 if it was not
+        #: until when this goes on, once something was left; 0 if nothing of what it was given last was
         self.until = 0.0
 
     def kept(self, worker: Attendant, hub: Exchange, batch: list[GraphFuture[Any]]) -> list[GraphFuture[Any]]:
@@ -49,14 +49,17 @@ class Leaving:
         if not (batch and pool.idle and pool.store.has_any and monotonic() < (self.until or inf)):
             self.until = 0.0
             return batch
-        idle: dict[Place | None, Attendant] = {other.place: other for other in pool.idle.copy()}
-        homes = [idle.get(home_of(future)) for future in batch]
-        for future, home in reversed([*zip(batch, homes, strict=True)]):
+        idle: dict[Place | None, Attendant] = {other.place: other for other in pool.idle.copy() if pool.has_slot(other)}
+        left: dict[GraphFuture[Any], Attendant] = {}
+        for future in batch:
+            home = idle.get(home_of(future))
+            if home is None:  # what came along with its inputs goes where these go
+                home = next((left[need] for need in future.dependencies if need in left), None)
             if home is not None:
-                hub.revoked(future, future.attempt, worker.place)
-        for home in dict.fromkeys(homes):
-            if home is not None:
-                pool.ring_idle(home)
-        kept = [future for future, home in zip(batch, homes, strict=True) if home is None]
-        self.until = 0.0 if kept else self.until or monotonic() + PATIENCE
-        return kept
+                left[future] = home
+        for future in reversed(left):
+            hub.revoked(future, future.attempt, worker.place)
+        for home in dict.fromkeys(left.values()):
+            pool.ring_idle(home)
+        self.until = (self.until or monotonic() + PATIENCE) if left else 0.0
+        return [future for future in batch if future not in left]

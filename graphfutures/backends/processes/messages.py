@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from threading import local
 from typing import Any, Final
@@ -141,6 +141,20 @@ def held(ticket: int) -> Any:
     if how in READERS:
         return READERS[how](outcome)
     raise HeldElsewhereError(ticket)
+
+
+def with_held(args: Sequence[Any], places: Iterable[tuple[int, int]]) -> list[Any]:
+    """In a worker: arguments, some of which are values of tasks that it has run.
+
+    :param places: where these are, and the tickets of the tasks.
+    :raises HeldElsewhereError: if it has not.
+    """
+    args, found = list(args), dict[int, Any]()
+    for position, ticket in places:
+        if ticket not in found:  # twice the same one is the same object
+            found[ticket] = held(ticket)
+        args[position] = found[ticket]
+    return args
 
 
 #: what reads pickles here, and what maps files; a worker has its own

@@ -112,6 +112,11 @@ class Nested:
         return bool(self.waits) and self.waits[-1].inside not in self._attendant.hand
 
     @property
+    def may_take(self) -> bool:
+        """Whether the worker may be handed what is not run inside a wait: none of its tasks waits, or is about to."""
+        return not self.waits and not any(word == messages.WAIT for word, _ in self.asides)
+
+    @property
     def has_news(self) -> bool:
         """Whether there is something to be told."""
         return bool(self._settled or self._answers)
