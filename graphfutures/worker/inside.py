@@ -51,8 +51,8 @@ class Far(GraphFuture[Any]):
 
     def __reduce__(self) -> Any:
         inside: Any = self._owner
-        if inside.running.telling:
-            inside.running.linked = True
+        if inside.running.telling.begun:
+            inside.running.telling.linked = True
             return of_worker, (self.serial,)
         return super().__reduce__()
 

@@ -11,6 +11,7 @@ from _thread import RLock
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
+from threading import local
 from typing import TYPE_CHECKING, Any
 from weakref import getweakrefcount
 
@@ -45,6 +46,13 @@ def is_own(value: Any) -> bool:
 here_runs: list[Running] = []
 
 
+class Telling(local):
+    """Whether a thread pickles a value, in which futures may stand, and whether one does; the watch may do so, too."""
+
+    begun = False
+    linked = False
+
+
 class Running:
     """What stands for the task of a worker where its own code asks for it.
 
@@ -66,9 +74,8 @@ class Running:
         self.ticket = 0
         #: when it would have begun, had it not waited
         self.began = 0.0
-        #: whether its value is being pickled, in which futures may stand, and whether one does
-        self.telling = False
-        self.linked = False
+        #: see ``Telling``
+        self.telling = Telling()
         #: the wait in which nothing is to be run but what is said, 0 if there is none
         self.waiting = 0
         #: how many waits there are in which the main thread does not read
@@ -89,16 +96,17 @@ class Running:
 
         :raises Exception: what pickling raises.
         """
-        self.telling, self.linked = True, False
+        telling = self.telling
+        telling.begun, telling.linked = True, False
         try:
             found = Pickled(value, messages.dumped)
-            if self.linked:
+            if telling.linked:
                 found.linked = True
                 if found.buffers:
                     found.text, found.buffers = messages.dumped(value), []
             return found
         finally:
-            self.telling = False
+            telling.begun = False
 
     def told(self, value: Any) -> tuple[int, Any]:
         """How a value is told, and what of it.
