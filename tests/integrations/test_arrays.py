@@ -288,6 +288,21 @@ def test_a_value_that_several_need_is_changed_by_none(executor: GraphExecutor) -
         assert [user.result(LIMIT) for user in users] == [2] * 8
 
 
+def waits_for(array: Any, path: str) -> float:
+    assert until(Path(path).exists)
+    return value(array)
+
+
+def test_what_has_ended_makes_room_for_others(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with GraphExecutor(2, backend="processes", max_pending=2) as executor:
+        executor.submit(np.ones, 1).result(LIMIT)
+        waiting = executor.submit(waits_for, executor.submit(make, 1, 0.05), str(go))
+        other = in_time(executor.submit, abs, -1)
+        go.touch()
+        assert (waiting.result(LIMIT), other.result(LIMIT)) == (1, 1)
+
+
 def test_what_has_failed_takes_its_input_with_it(executor: GraphExecutor) -> None:
     failing = executor.submit(np.reshape, executor.submit(make, 1), (3, 5))
     with pytest.raises(ValueError, match="reshape"):

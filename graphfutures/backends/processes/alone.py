@@ -38,8 +38,9 @@ def is_alone(hand: dict[int, tuple[GraphFuture[Any], int]], ticket: int, taker: 
 
 
 def _is_plain(task: Any) -> bool:
-    """Whether a task may be begun again, but not because of how it ends."""
-    return not task.special and task.terms is None and task.crash_retries != 0
+    """Whether a task may be begun again, but not because of how it ends, and nobody waits for room that it takes."""
+    limited = getattr(task._owner, "max_pending", None) is not None
+    return not limited and not task.special and task.terms is None and task.crash_retries != 0
 
 
 def _unknown(need: GraphFuture[Any], future: GraphFuture[Any]) -> int:
