@@ -380,6 +380,7 @@ def test_a_loop_over_arrays_while_workers_are_killed(executor: GraphExecutor, tm
             for one in running:
                 one.kill()
             kills += bool(running)
+            running = one = None  # which would keep all that was in its hand
             wait([array], LIMIT)
     assert value(array.result(LIMIT)) == 10_000
     assert kills > 15
