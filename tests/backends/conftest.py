@@ -166,8 +166,11 @@ def executor(make: Callable[..., GraphExecutor]) -> GraphExecutor:
 
 
 @pytest.fixture
-def gate(make: object) -> Iterator[Gate]:
+def gate(request: pytest.FixtureRequest) -> Iterator[Gate]:
     """A gate that opens before the executors are shut."""
+    for name in ("make", "executor"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name)
     one = Gate()
     yield one
     one.close()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from faults import workers
+from gates import Gate
 from patience import LIMIT, in_time, until
 
 from graphfutures import GraphExecutor, allow_failure, current_executor, unpack
@@ -166,6 +167,23 @@ def test_a_value_can_be_had_after_the_executor() -> None:
     assert first(read_before.result(0)) == 6
     assert small.result(0) == [1, 2]
     assert [folder for folder in folders if os.path.exists(folder)] == []
+
+
+def test_a_file_goes_whose_task_was_given_back(gate: Gate) -> None:
+    with GraphExecutor(2, backend="processes") as executor:
+        for _ in range(100):
+            executor.submit(abs, -1).result(LIMIT)  # so that both of these are handed to one worker
+        begin: Future[int] = Future()
+        waiting = executor.submit(gate.passage, begin)
+        value = executor.submit(block, begin)
+        begin.set_result(1)
+        gate.arrived()
+        wait([value], LIMIT)
+        assert len(files_of(executor)) == 1
+        del value
+        assert until(lambda: files_of(executor) == [])
+        gate.open()
+        assert waiting.result(LIMIT) == 1
 
 
 def test_what_goes_beyond_the_budget_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,10 +204,7 @@ class Attendant:
             self.ask_back(len(self.hand))
         batch = hub.exchange(self.place, facts, want)
         let_go(facts)
-        for future, number in returned:
-            hub.revoked(future, number, self.place)
-        if returned:
-            self.pool.wake_idle()
+        self._revoke(hub, returned)
         if batch is None:
             self.ended = True
             self.pool.ring_all()
@@ -234,9 +231,7 @@ class Attendant:
             pool.idle[self] = []
         try:
             if self.nested.has_news or (
-                not self._leaving.until
-                and self._room()
-                and (hub.has_posts() or (hub.has_ready() and pool.has_slot(self)))
+                not leaves and self._room() and (hub.has_posts() or (hub.has_ready() and pool.has_slot(self)))
             ):
                 self._message = waiting.wait(0)
                 return True
@@ -332,10 +327,15 @@ class Attendant:
 
     def take_back(self, hub: Exchange, tickets: Sequence[int]) -> None:
         """The worker gives back these, since a task in it waits."""
-        for future, number in reversed(self._taken_back(tickets)):
-            hub.revoked(future, number, self.place)
-        if tickets:
+        self._revoke(hub, self._taken_back(tickets)[::-1])
+
+    def _revoke(self, hub: Exchange, returned: list[tuple[GraphFuture[Any], int]]) -> None:
+        """Have others run what was given back, and forget it: they may end it while this thread sleeps."""
+        for attempt in returned:
+            hub.revoked(*attempt, self.place)
+        if returned:
             self.pool.wake_idle()
+        returned.clear()
 
     def _taken_back(self, tickets: Sequence[int]) -> list[tuple[GraphFuture[Any], int]]:
         if self._left is not None:
