@@ -4,12 +4,14 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psutil
+from patience import in_time, until
 
-from graphfutures import WorkerCrashedError
+from graphfutures import GraphExecutor, WorkerCrashedError
 
 
 def raises() -> None:
@@ -82,6 +84,15 @@ def read_back(act: Callable[[], object], reading: bool, spared: int) -> When:
     if reading and os.getpid() != spared:
         act()
     return When(act, reading, spared)
+
+
+@contextmanager
+def executor_of(number: int) -> Iterator[GraphExecutor]:
+    """An executor of so many worker processes, of which nothing is left in the end."""
+    one = GraphExecutor(number, backend="processes")
+    yield one
+    in_time(one.shutdown)
+    assert until(lambda: not workers()), workers()
 
 
 def workers() -> list[psutil.Process]:

@@ -8,8 +8,9 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 import pytest
+from faults import executor_of
 from gates import Gate
-from patience import LIMIT, in_time, until
+from patience import LIMIT, until
 
 from graphfutures import GraphExecutor, blocked
 from graphfutures.backends.processes.files import LARGE
@@ -19,16 +20,8 @@ pytestmark = pytest.mark.ci
 
 @pytest.fixture
 def executor() -> Iterator[GraphExecutor]:
-    one = GraphExecutor(2, backend="processes")
-    yield one
-    in_time(one.shutdown)
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    one = Gate()
-    yield one
-    one.close()
+    with executor_of(2) as one:
+        yield one
 
 
 def made(passage: Any, size: int) -> bytes:

@@ -17,8 +17,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from faults import executor_of, workers
 from gates import Gate
 from patience import LIMIT, in_time, until
 
@@ -30,35 +30,14 @@ pytestmark = pytest.mark.ci
 
 @pytest.fixture
 def executor() -> Iterator[GraphExecutor]:
-    one = GraphExecutor(2, backend="processes")
-    yield one
-    in_time(one.shutdown)
-    assert until(lambda: not workers()), workers()
-
-
-@pytest.fixture
-def gate(executor: GraphExecutor) -> Iterator[Gate]:
-    one = Gate()
-    yield one
-    one.close()
+    with executor_of(2) as one:
+        yield one
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     """Where calls leave their marks."""
     return str(tmp_path / "marks")
-
-
-def workers() -> list[psutil.Process]:
-    """The worker processes of this one's executors, and not of other pools."""
-    found = []
-    for child in psutil.Process().children():
-        try:
-            if "--process-name GraphExecutor" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.Error:
-            pass
-    return found
 
 
 class Step:

@@ -13,8 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from faults import DEATHS, FAULTS, When, is_killed, leaves, workers
-from gates import Gate
+from faults import DEATHS, FAULTS, When, executor_of, is_killed, leaves, workers
 from patience import LIMIT, in_time, until
 
 from graphfutures import BrokenGraphError, GraphExecutor, TaskFailedError, WorkerCrashedError, allow_failure
@@ -43,16 +42,8 @@ def _nothing_is_left(_what_stays: None) -> Iterator[None]:
 
 @pytest.fixture
 def executor() -> Iterator[GraphExecutor]:
-    one = GraphExecutor(2, backend="processes")
-    yield one
-    in_time(one.shutdown)
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    one = Gate()
-    yield one
-    one.close()
+    with executor_of(2) as one:
+        yield one
 
 
 def works(executor: GraphExecutor) -> bool:

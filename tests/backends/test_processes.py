@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from faults import raises, workers
+from faults import executor_of, raises, workers
 from gates import Gate
 from patience import LIMIT, in_time, until
 
@@ -27,25 +27,15 @@ pytestmark = pytest.mark.ci
 
 @pytest.fixture
 def executor() -> Iterator[GraphExecutor]:
-    one = GraphExecutor(2, backend="processes")
-    yield one
-    in_time(one.shutdown)
-    assert until(lambda: not workers()), workers()
+    with executor_of(2) as one:
+        yield one
 
 
 @pytest.fixture
 def alone() -> Iterator[GraphExecutor]:
     """With one worker only."""
-    one = GraphExecutor(1, backend="processes")
-    yield one
-    in_time(one.shutdown)
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    one = Gate()
-    yield one
-    one.close()
+    with executor_of(1) as one:
+        yield one
 
 
 def added(total: int, n: int) -> int:

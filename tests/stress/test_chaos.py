@@ -6,14 +6,12 @@ import logging
 import random
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
-import psutil
 import pytest
-from patience import LIMIT, in_time, until
+from faults import executor_of
+from patience import LIMIT
 
 from graphfutures import GraphExecutor
 
@@ -48,13 +46,6 @@ class Killing(threading.Thread):
                 one.kill()
 
 
-def is_worker(child: psutil.Process) -> bool:
-    try:
-        return "--process-name GraphExecutor" in " ".join(child.cmdline())
-    except psutil.Error:
-        return False
-
-
 def chaos(executor: GraphExecutor, seed: int, most: int) -> int:
     """Run one graph, and compare each value with what a plain call gives.
 
@@ -86,20 +77,10 @@ def chaos(executor: GraphExecutor, seed: int, most: int) -> int:
     return killing.kills
 
 
-@contextmanager
-def executor_of(workers: int) -> Iterator[GraphExecutor]:
-    """Nothing is left of it in the end."""
-    executor = GraphExecutor(workers, backend="processes")
-    yield executor
-    in_time(executor.shutdown)
-    me = psutil.Process()
-    assert until(lambda: not any(is_worker(child) for child in me.children())), "a worker is left"
-
-
 @pytest.mark.ci
 @pytest.mark.parametrize("first", range(0, 50, 5))
 def test_chaos(first: int) -> None:
-    with executor_of(workers=1 + first % 4) as executor:
+    with executor_of(1 + first % 4) as executor:
         kills = [chaos(executor, seed, most=500) for seed in range(first, first + 5)]
     assert sum(kills) > 0, "no worker was killed in the midst of its work"
 
@@ -109,12 +90,12 @@ def test_chaos(first: int) -> None:
 def test_long_chaos(first: int) -> None:
     for seed in range(first, first + 100):
         print(seed)
-        with executor_of(workers=1 + seed % 4) as executor:
+        with executor_of(1 + seed % 4) as executor:
             chaos(executor, seed, most=2000)
 
 
 if __name__ == "__main__":
     logging.getLogger("graphfutures").setLevel(logging.ERROR)
     for number in range(int(sys.argv[1]), int(sys.argv[2])):
-        with executor_of(workers=1 + number % 4) as one:
+        with executor_of(1 + number % 4) as one:
             print(number, chaos(one, number, most=2000), flush=True)
