@@ -139,8 +139,8 @@ class Inside:
 
     def unpacked(self, future: GraphFuture[Any], n: int) -> list[Far]:
         """Futures for the n items of a value; each takes a task, since the value may be anywhere."""
-        calls = [(future, position, n, future.key) for position in range(n)]
-        return [self.submit(item_of, call, {}, None, f"{future.name}[{call[1]}]") for call in calls]
+        name, key = future.name, future.key
+        return [self.submit(item_of, (future, at, n, key), {}, None, f"{name}[{at}]") for at in range(n)]
 
     def submit(
         self,

@@ -255,19 +255,17 @@ class Worker(Doorbell):
             page.since(start)
             page.started(ticket)
         kind = task[1]  # of call: its function, as far as that is known
+        places = task[3] if len(task) == 4 else ()  # of values of tasks before it
         try:
             kwargs = None
             if kind is None:
                 fn, args, kwargs = self.namespace.loads(task[2])
                 number = fn if type(fn) is int else None
             else:
-                number, args = kind, task[2]
-                if len(task) == 4:
-                    args = messages.with_held(args, task[3])
-            if len(task) == 4:
-                for _, other in task[3]:
-                    if kept.get(other, (SKIPPED,))[0] == GONE:  # others may go at any moment
-                        del kept[other]
+                number, args = kind, messages.with_held(task[2], places) if places else task[2]
+            for _, other in places:
+                if kept.get(other, (SKIPPED,))[0] == GONE:  # others may go at any moment
+                    del kept[other]
             if number is not None:
                 fn = self._functions[number]
                 if type(fn) is bytes:
@@ -319,21 +317,21 @@ class Worker(Doorbell):
         :param seconds: that it took.
         :param own: whether it may be given to somebody, since nobody here has it.
         """
-        pickled = None if own else self.running.pickled(value)
-        if pickled is not None and not pickled.is_large:
-            return *self.running.told(pickled), 0
+        given = value if own else self.running.pickled(value)
+        if not own and not given.is_large:
+            return *self.running.told(given), 0
         takers, is_next = self._takers(ticket)
         if len(takers) < 2:
             alone = self._is_alone(ticket, takers[0] if takers else 0, seconds)
             takers, is_next = self._takers(ticket)  # one may have come, or gone
             if alone and takers:
-                if pickled is not None and not is_next:
-                    pickled.part()
-                return GONE, value if pickled is None else pickled, takers[0]
-        how, outcome = self.running.told(value if pickled is None else pickled)
+                if not own and not is_next:
+                    given.part()
+                return GONE, given, takers[0]
+        how, outcome = self.running.told(given)
         if is_next and how == PUBLISHED:
             at_hand.clear()  # nobody has come for the last one if that task could not be read
-            at_hand[ticket] = value if pickled is None else pickled
+            at_hand[ticket] = given
         return how, outcome, 0
 
     def _takers(self, ticket: int) -> tuple[list[int], bool]:

@@ -32,12 +32,7 @@ def is_own(value: Any) -> bool:
     """
     if type(value) in messages.SIZED:
         return True  # it never changes
-    cls = type(value)
-    if cls.__name__ != "ndarray" or cls.__module__ != "numpy":
-        return False
-    if getweakrefcount(value):
-        return False
-    if value.base is not None or not value.flags.owndata:
+    if not files.is_array(value) or getweakrefcount(value) or not files.owns_memory(value):
         return False
     return value.nbytes >= files.LARGE and not value.dtype.hasobject
 

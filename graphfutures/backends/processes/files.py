@@ -97,16 +97,27 @@ class Pickled:
         return loads(self.text, buffers=self.buffers)
 
 
+def is_array(value: Any) -> bool:
+    """Whether it is one of numpy's, and of no subclass, without numpy being imported for that."""
+    cls = type(value)
+    return cls.__name__ == "ndarray" and cls.__module__ == "numpy"
+
+
+def owns_memory(array: Any) -> bool:
+    """Whether an array has its memory from nobody else, be that another array or a library."""
+    return array.base is None and bool(array.flags.owndata)
+
+
 def _is_alone(buffer: Any) -> bool:
     """Whether nobody else has the memory of an array, or of a view of one: each is known to the next one alone."""
     if type(buffer) is bytearray:
         return True
     owner = buffer.obj
-    while type(owner).__name__ == "ndarray" and type(owner).__module__ == "numpy":
+    while is_array(owner):
         if references(owner) != ALONE + 1 or getweakrefcount(owner):
             return False
-        if owner.base is None:
-            return bool(owner.flags.owndata)  # else it is memory of a library
+        if owns_memory(owner):
+            return True
         owner = owner.base
     return False
 
