@@ -13,7 +13,7 @@ class Away:
     """The value of a task, as it was sent by the process that has made it, or where it is to be had.
 
     It is read once, so that whoever asks gets the same object.  Given to a task in another process it is pickled
-    as what it stands for, which is not read here for that.
+    as what it stands for, which is not read here for that where there is another way.
     """
 
     __slots__ = ("__weakref__", "_value", "failure")
@@ -55,6 +55,13 @@ class Away:
     def read(self) -> Any:
         """Make an object of it."""
         raise NotImplementedError
+
+    def __reduce__(self) -> Any:
+        return _itself, (self.get(),)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def value_here(outcome: Any) -> Any:

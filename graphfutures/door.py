@@ -219,7 +219,7 @@ class Door(Executor):
         """The lane in which ``map`` sends many calls in one task, None where it does not."""
         hub = self._hub
         backend = hub.lanes.get("", hub.backend)
-        return "" if backend.capabilities.batches and hub.max_pending is None else None
+        return "" if backend.capabilities.maps and hub.max_pending is None else None
 
     def _in_pieces(self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], lane: str) -> Mapped:
         """Schedule the calls of a map; one with futures among its arguments is a task of its own."""

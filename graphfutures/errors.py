@@ -165,6 +165,36 @@ def inner_ended(inner: object, reason: BaseException | str) -> BrokenGraphError:
     return error
 
 
+def cluster_gone(reason: str) -> BrokenGraphError:
+    """For pending futures when a cluster takes no more tasks."""
+    return BrokenGraphError(f"the cluster that runs the tasks cannot be reached any more: {reason}")
+
+
+def lost_by_cluster(key: str, times: int) -> TaskFailedError:
+    """For a task that a cluster has lost once too often."""
+    return TaskFailedError(f"{key} was lost by the cluster {times} times, with its inputs perhaps; it is not tried again")
+
+
+def other_version(sent: str, here: str) -> RuntimeError:
+    """For a worker that was sent tasks by another version of this package."""
+    return RuntimeError(
+        f"this program has graphfutures {sent}, the worker of the cluster {here}: install the same version on both"
+    )
+
+
+def no_extra(backend: str, extra: str, cause: BaseException) -> ImportError:
+    """For a backend whose packages are not installed."""
+    return ImportError(
+        f"backend {backend!r} needs packages that are not installed ({_text(cause)}): "
+        f'pip install "graphfutures[{extra}]"'
+    )
+
+
+def no_cluster(address: str, cause: BaseException) -> OSError:
+    """For a cluster that does not answer."""
+    return OSError(f"no cluster answers at {address}: {type(cause).__name__}: {_text(cause)}")
+
+
 def no_attendant() -> BrokenGraphError:
     """For pending futures when the interpreter exits, and no thread can be started that would serve a process."""
     return BrokenGraphError("the interpreter exits, and no thread could be started to serve a worker process")
@@ -197,10 +227,10 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def cannot_be_sent(key: str, what: str, error: BaseException) -> str:
-    """A note for what could not be pickled for a worker process, or has no room."""
+def cannot_be_sent(key: str, what: str, error: BaseException, where: str = "a worker process") -> str:
+    """A note for what could not be pickled for a worker, or has no room."""
     problem = "has no room" if isinstance(error, OSError) else "cannot be pickled"
-    return f"{key} could not be sent to a worker process: {what} {problem}"
+    return f"{key} could not be sent to {where}: {what} {problem}"
 
 
 def cannot_be_read() -> str:

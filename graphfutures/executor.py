@@ -399,7 +399,7 @@ class View(Overview):
     def _lane_of_pieces(self) -> str | None:
         if self._options.keys() - {"backend"} or self._hub.max_pending is not None:
             return None
-        return self._traits.get("lane", "") if self._backend.capabilities.batches else None
+        return self._traits.get("lane", "") if self._backend.capabilities.maps else None
 
     def _begins(self, mapped: Mapped) -> None:
         mapped.pending = self._pending

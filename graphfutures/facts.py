@@ -157,7 +157,10 @@ class Facts(Lending):
     def _cancel(self, futures: list[GraphFuture[Any]], force: bool) -> None:
         for future in futures:
             hands = self._hands(future)
-            stops = force and future.state is RUNNING and hands.capabilities.kills
+            can = hands.capabilities
+            stops = future.state is RUNNING and (
+                (force and can.kills) or (can.withdraws and future.unmet > 0 and hands.withdraw(future))
+            )
             if self.scheduler.cancelled(future, force=stops):
                 if stops:
                     hands.stop(future, future.attempt)

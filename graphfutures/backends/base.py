@@ -28,7 +28,12 @@ class Capabilities(NamedTuple):
     :param lends: tasks may wait inside, and their slots are lent meanwhile.
     :param hosts: tasks have ``current_executor()``, to submit to it.
     :param limits_time: the time of an attempt can be limited.
-    :param batches: a worker runs what it is handed in order, so that a batch may hold tasks together with their inputs.
+    :param batches: a place runs what it is handed in order, so that a batch may hold tasks together with their inputs.
+    :param maps: a task may be many calls of a map, a ``Piece``.
+    :param passes_on: the options ``resources`` and ``workers`` are those of whoever runs the workers, and say nothing
+        to the graph.
+    :param withdraws: what was handed over together with inputs that are not done can be cancelled; such a backend has
+        ``withdraw`` as well, which says whether it will not run, and ``stop``.
     """
 
     shares_memory: bool = True
@@ -39,6 +44,9 @@ class Capabilities(NamedTuple):
     hosts: bool = True
     limits_time: bool = True
     batches: bool = False
+    maps: bool = False
+    passes_on: bool = False
+    withdraws: bool = False
 
 
 class Exchange(Protocol):

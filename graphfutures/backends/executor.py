@@ -5,8 +5,7 @@ The inner executor belongs to its owner.  It may be used by others meanwhile, an
 
 from __future__ import annotations
 
-import threading
-from _thread import RLock, get_ident
+from _thread import get_ident
 from collections import deque
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextvars import Context, copy_context
@@ -16,8 +15,7 @@ from typing import Any
 
 from graphfutures import config, errors
 from graphfutures.backends.base import Capabilities, Exchange, Finished
-from graphfutures.backends.ringing import Ringing
-from graphfutures.bells import Thread
+from graphfutures.backends.pumping import Pumping
 from graphfutures.core.graph import Place
 from graphfutures.current import here
 from graphfutures.exits import first_again
@@ -104,10 +102,10 @@ def _comes_back(error: BaseException) -> bool:
     return True
 
 
-class Wrapped(Ringing):
+class Wrapped(Pumping):
     """Hands tasks to an inner executor, as many at once as that has workers; the others wait in the graph.
 
-    One thread, the pump, makes all exchanges and all calls of ``submit``, which may block.  Pools tell of the end of a
+    The pump makes all calls of ``submit``, which may block.  Pools tell of the end of a
     task while they hold locks of their own, so what they call only leaves a note and rings the pump's bell.
 
     :param inner: the executor.
@@ -136,12 +134,8 @@ class Wrapped(Ringing):
         self._begin()
 
     def _begin(self) -> None:
-        self._pumps: list[threading.Thread] = []  # the first of them is it
-        self._staffing = RLock()  # held while it is being started; a finalizer may come back to it
-        self._idle = False
-        self._hang_bell()
+        self._begin_pumping()
         self._place = Place("executor", self.max_workers, lends=False, hosts=False)
-        self._stranded = False  # whether there is work, and no thread could be started for it
         self._broke = False  # whether the hub knows of ``_ending``
         self._told: deque[Future[Any]] = deque()  # those of the inner executor that have ended
         # Task, attempt, since when, and the call as long as it may have to be repeated.
@@ -150,39 +144,6 @@ class Wrapped(Ringing):
 
     # -- for the hub --------------------------------------------------------------------------
 
-    def wake(self) -> None:
-        """See ``Backend``."""
-        if self._pumps:
-            self._ring()
-        else:
-            self._spawn()
-
-    nudge = wake
-
-    def close(self) -> None:
-        """See ``Backend``."""
-        if self._pumps:
-            self._ring()
-        else:
-            self.attend()
-
-    def join(self) -> None:
-        """See ``Backend``."""
-        if not self._pumps:
-            self._hub.end()  # all that there is waits for futures of others, and will start the pump
-        self._ring()
-        for thread in tuple(self._pumps):
-            if thread is not threading.current_thread():
-                thread.join()
-
-    def help(self) -> bool:
-        """See ``Backend``: where no pump can be started, an inner executor starts nothing either."""
-        if self._pumps or not self._stranded:
-            return False
-        self._stranded = False
-        self._hub.broke(errors.inner_ended(self._inner, "no thread could be started to serve it"))
-        return True
-
     def forked(self) -> None:
         """See ``Backend``: the workers of the inner executor are not here."""
         self._begin()
@@ -190,32 +151,9 @@ class Wrapped(Ringing):
 
     # -- the pump -----------------------------------------------------------------------------
 
-    def _spawn(self) -> None:
-        with self._staffing:
-            if self._pumps:
-                return
-            thread = Thread(self._pump, name=f"{self._name}_pump")
-            try:
-                thread.start()
-            except RuntimeError as error:
-                self._stranded = True
-                if self._hub.accepts():
-                    raise errors.NoThreadError(str(error)) from None
-                return  # the interpreter exits: whoever waits for the end helps
-            self._pumps.append(thread)
-
-    def _pump(self) -> None:
-        me = threading.current_thread()
-        self._pumps.append(me)  # whoever started it may have been interrupted, and another one come in its place
-        if self._pumps[0] is not me:
-            return
-        here.ours = True
-        hub = self._hub
-        while (more := self._turn(hub)) is not None:
-            if not more:
-                self._idle = True
-                self._bell.acquire()
-                self._idle = False
+    def _without_pump(self, reason: str) -> Exception:
+        """See ``Pumping``."""
+        return errors.inner_ended(self._inner, reason)
 
     def _turn(self, hub: Exchange) -> bool | None:
         """Report what has ended, hand over what is next; whether there was any, None at the end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,7 @@ class Request(NamedTuple):
     :param limit: ``max_workers`` if it was given, else None.
     :param max_tasks: after how many tasks a worker process is replaced, None for never.
     :param max_shared_bytes: that values may take of shared memory, None for half of what is free.
+    :param security: for an address of dask's.
     """
 
     max_workers: int
@@ -32,6 +34,7 @@ class Request(NamedTuple):
     limit: int | None
     max_tasks: int | None = None
     max_shared_bytes: int | None = None
+    security: Any = None
 
 
 def _threads(request: Request) -> Backend:
@@ -54,10 +57,27 @@ def _processes(request: Request) -> Backend:
     return Processes(workers, request.name, request.initializer, request.initargs, *rest)
 
 
+def _dask(request: Request, source: Any = None) -> Backend:
+    from graphfutures.backends.clusters.dask import Dask
+    from graphfutures.backends.clusters.pump import Cluster
+
+    workers = request.max_workers
+    if request.limit is None and config.max_workers_of_environment() is None:
+        from loky import cpu_count
+
+        workers = cpu_count()
+
+    def make(pump: Cluster) -> Dask:
+        return Dask(pump, source, workers, request.name, request.security)
+
+    return Cluster(make, request.limit, request.name, request.initializer, request.initargs)
+
+
 BACKENDS: Final[Mapping[str, Callable[[Request], Backend]]] = {
     "threads": _threads,
     "processes": _processes,
     "inline": _inline,
+    "dask": _dask,
 }
 #: dask's names for the same
 ALIASES: Final[Mapping[str, str]] = {
@@ -67,11 +87,15 @@ ALIASES: Final[Mapping[str, str]] = {
     "sync": "inline",
     "synchronous": "inline",
     "single-threaded": "inline",
+    "distributed": "dask",
+    "dask.distributed": "dask",
 }
 
 
-#: what is to come, addresses by what they begin with
-PLANNED: Final = ("dask", "distributed", "dask.distributed", "tcp", "tls", "ray")
+#: what addresses of dask's begin with
+ADDRESSES: Final = ("tcp://", "tls://")
+#: what is to come
+PLANNED: Final = ("ray",)
 #: the entry points by which others offer backends: each a callable that takes a Request and returns a Backend
 GROUP: Final = "graphfutures.backends"
 #: ready-made ones that an executor has got
@@ -88,7 +112,11 @@ def make(backend: str | Backend | Executor, request: Request) -> Backend:
     """
     if isinstance(backend, str):
         name = ALIASES.get(backend, backend)
+        if name.startswith(ADDRESSES):
+            return _dask(request, name)
         return BACKENDS[name](request) if name in BACKENDS else _made_elsewhere(name, request)
+    if "distributed" in sys.modules and _is_of_dask(backend):
+        return _dask(request, backend)
     if isinstance(backend, Executor):
         if request.initializer is not None:
             raise errors.initializer_elsewhere(backend)
@@ -101,12 +129,18 @@ def make(backend: str | Backend | Executor, request: Request) -> Backend:
     raise errors.no_backend(backend, [*BACKENDS, *ALIASES])
 
 
+def _is_of_dask(backend: Any) -> bool:
+    from graphfutures.backends.clusters.dask import is_source
+
+    return is_source(backend)
+
+
 def check_name(name: str) -> None:
     """Refuse what is no name of a backend, without making one.
 
     :raises ValueError: for an unknown name.
     """
-    if name not in BACKENDS and name not in ALIASES:
+    if name not in BACKENDS and name not in ALIASES and not name.startswith(ADDRESSES):
         _offered(name)
 
 

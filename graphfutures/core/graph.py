@@ -25,6 +25,7 @@ class Place:
 
     __slots__ = (
         "ahead",
+        "alone",
         "held",
         "hosts",
         "lane",
@@ -59,6 +60,8 @@ class Place:
         self.near: Tasks = []
         #: whether it wants nothing but a task that goes on from what it runs
         self.ahead = False
+        #: whether it wants nothing but tasks whose inputs are all done
+        self.alone = False
 
     def __repr__(self) -> str:
         return f"<Place {self.name} {self.held}/{self.slots}>"

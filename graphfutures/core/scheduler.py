@@ -146,7 +146,7 @@ class Scheduler(Slots):
         """
         batch: Tasks = []
         while place.held < place.slots and len(batch) < want:
-            task = self._next_along(place) if place.near else None
+            task = self._next_along(place) if place.near and not place.alone else None
             if task is None and not place.ahead:
                 task = self._policy_at(place).pop()
             if task is None:

@@ -20,11 +20,15 @@ class Namespace:
 
     A name is bound to what its value is there when it comes for the first time, and again when it was bound to
     something else there; what tasks have bound here meanwhile stays.
+
+    :param replaces: whether it is the module of that name; not in workers that others use as well.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, replaces: bool = True) -> None:
         self._old = sys.modules["__main__"]  # whose code still runs
-        self._main = sys.modules["__main__"] = ModuleType("__main__")
+        self._main = ModuleType("__main__")
+        if replaces:
+            sys.modules["__main__"] = self._main
         self._names = vars(self._main)
         self._bound: dict[str, int] = {}
 

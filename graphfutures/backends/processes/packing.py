@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 from graphfutures.backends.processes import pieces
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.messages import PLAIN, Held
-from graphfutures.backends.processes.store import Store
 from graphfutures.calls import EACH, Allowed, fill, takes_anything, unfit
 from graphfutures.core.states import DONE, RUNNING, SETTLED
 from graphfutures.futures import GraphFuture
@@ -28,9 +28,10 @@ class Packing:
 
     :param functions: of the executor.
     :param store: of the executor.
+    :param held: makes what stands for the value of a task, by the ticket of that.
     """
 
-    def __init__(self, functions: Functions, store: Store) -> None:
+    def __init__(self, functions: Functions, store: Any, held: Callable[[int], Any] = Held) -> None:
         #: functions that will not come again
         self.forgotten: deque[int] = deque()
         #: of the last attempt that was handed over, of each task
@@ -41,7 +42,8 @@ class Packing:
         self._store = store
         self._sent: set[int] = set()
         self._numbers = count(1)
-        self._held: dict[int, Held] = {}  # of the task that is being packed
+        self._stands_for = held
+        self._held: dict[int, Any] = {}  # of the task that is being packed
         self._takes_anything = True  # its containers
         functions.listeners.add(self)
 
@@ -141,9 +143,9 @@ class Packing:
                 return self._store.own(need._outcome)  # as it was sent, if it is not here
         return value_of(source)
 
-    def _held_for(self, need: GraphFuture[Any]) -> Held:
+    def _held_for(self, need: GraphFuture[Any]) -> Any:
         """What stands for a value that is not here yet; twice the same one is the same object."""
-        return self._held.setdefault(need.serial, Held(self.tickets.get(need.serial, 0)))
+        return self._held.setdefault(need.serial, self._stands_for(self.tickets.get(need.serial, 0)))
 
     def _number_of(self, fn: Any, functions: dict[int, Any]) -> int | None:
         found = self._functions.find(fn)

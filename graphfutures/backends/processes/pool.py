@@ -66,7 +66,7 @@ class Processes(Serving):
     :param max_shared_bytes: that values may take of shared memory, None for half of what is free.
     """
 
-    capabilities = Capabilities(shares_memory=False, kills=True, batches=True)
+    capabilities = Capabilities(shares_memory=False, kills=True, batches=True, maps=True)
     lane = ""
 
     def __init__(

@@ -1,0 +1,1 @@
+"""Clusters: one pump hands them pieces of the graph, whatever runs them there."""

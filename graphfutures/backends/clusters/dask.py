@@ -1,0 +1,205 @@
+"""dask.distributed as the engine of a cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+from uuid import uuid4
+
+from graphfutures import config, errors
+from graphfutures.backends.clusters.local import Local
+from graphfutures.backends.clusters.pump import Cluster, Crash, Lost
+from graphfutures.exits import first_again
+from graphfutures.worker.batch import Kept
+
+#: seconds to wait for a scheduler
+CONNECT: Final = 30
+#: seconds between looks at how many threads there are
+LOOK: Final = 1.0
+#: bytes of events that its scheduler may remember
+EVENTS: Final = 64_000_000
+
+
+class Dask:
+    """A cluster of dask's.
+
+    :param pump: is told.
+    :param source: an address, a ``distributed.Client`` or cluster; None for one on this machine.
+    :param workers: how many processes that has.
+    :param name: of the executor.
+    :param security: for an address, see ``distributed.Client``.
+    :raises ImportError: if distributed is not installed.
+    :raises OSError: if nobody answers at the address.
+    """
+
+    def __init__(self, pump: Cluster, source: Any, workers: int, name: str, security: Any) -> None:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise errors.no_extra("dask", "dask", error) from error
+        self._local: Local | None = None
+        self._own = not isinstance(source, Client)
+        if source is None:
+            self._local = Local(workers, name, config.temp_dir())
+            source = self._local.address
+        if self._own:
+            try:
+                extra = {} if security is None else {"security": security}
+                source = Client(source, set_as_default=False, timeout=CONNECT, **extra)
+            except (OSError, TimeoutError) as error:
+                raise errors.no_cluster(str(source), error) from error
+        first_again()  # distributed ends itself at exit, and the graph has to be drained before
+        self._client: Any = source
+        self._pump = pump
+        self._topic = f"graphfutures-{uuid4().hex}"
+        self._said = 0  # bytes of events since they were forgotten
+        self._withdrawn: set[Any] = set()
+        self._closing = False
+        self._threads = workers if self._local is not None else sum(self._client.nthreads().values())
+        self._run = _run()
+        self._client.subscribe_topic(self._topic, self._heard)
+        if self._local is None:
+            self._client.loop.add_callback(self._look)
+
+    @property
+    def dashboard_link(self) -> str:
+        """Of the cluster."""
+        link: str = self._client.dashboard_link if self._local is None else self._local.dashboard_link
+        return link
+
+    def threads(self) -> int:
+        """See ``Engine``."""
+        return max(1, self._threads)
+
+    def send(self, number: int, name: str, pickled: bytes, needs: list[Any], wishes: Mapping[str, Any]) -> Any:
+        """See ``Engine``."""
+        key = f"{name}-{self._topic[-32:]}-{number}"
+        crashes = wishes.get("crash_retries")
+        runs = None if crashes is None else crashes + 1
+        wanted = {wish: wishes[wish] for wish in ("priority", "resources", "workers") if wish in wishes}
+        sent = self._client.submit(self._run, self._topic, key, runs, pickled, *needs, key=key, pure=False, **wanted)
+        sent.add_done_callback(partial(self._over, number))
+        return sent
+
+    def withdraw(self, handle: Any) -> None:
+        """See ``Engine``."""
+        self._client.loop.add_callback(self._cancel, handle)
+
+    async def _cancel(self, handle: Any) -> None:
+        with suppress(Exception):
+            await self._client.cancel([handle], asynchronous=True)
+
+    def fetch(self, handle: Any) -> Kept:
+        """See ``Engine``."""
+        try:
+            found: Kept = self._client.gather(handle)
+        except CancelledError as error:
+            raise errors.cluster_gone(str(error)) from error
+        return found
+
+    def fetch_later(self, handle: Any, done: Callable[[Kept | None, BaseException | None], object]) -> None:
+        """See ``Engine``."""
+        self._client.loop.add_callback(self._fetch, handle, done)
+
+    async def _fetch(self, handle: Any, done: Callable[[Kept | None, BaseException | None], object]) -> None:
+        try:
+            kept = await self._client.gather(handle, asynchronous=True)
+        except CancelledError:
+            done(None, Lost())
+        except BaseException as error:
+            done(None, error)
+        else:
+            done(kept, None)
+
+    def put(self, kept: Kept) -> Any:
+        """See ``Engine``."""
+        return self._client.scatter([kept], hash=False)[0]
+
+    def lost(self) -> Exception | None:
+        """See ``Engine``."""
+        if self._client.status == "running":
+            return None
+        return errors.cluster_gone(f"the connection to its scheduler is lost, the client is {self._client.status!r}")
+
+    def close(self) -> None:
+        """See ``Engine``."""
+        self._closing = True
+        with suppress(Exception):
+            if self._client.status == "running":
+                self._client.unsubscribe_topic(self._topic)
+                if self._local is None:
+                    self._forget()
+        with suppress(Exception):
+            if self._own:
+                self._client.close(timeout=5)
+        if self._local is not None:
+            self._local.close()
+
+    # -- in threads of the client -------------------------------------------------------------
+
+    def _heard(self, event: tuple[float, bytes]) -> None:
+        self._pump.heard(event[1])
+        self._said += len(event[1])
+        if self._said > EVENTS:
+            self._said = 0
+            self._client.loop.add_callback(self._forget_later)
+
+    def _over(self, number: int, sent: Any) -> None:
+        failure: BaseException | None = None
+        if sent.status == "error":
+            failure = self._failure(sent)
+        elif sent.status != "finished":
+            failure = Lost()
+        self._pump.over(number, failure)
+
+    def _failure(self, sent: Any) -> BaseException | None:
+        from distributed.scheduler import KilledWorker
+
+        try:
+            failure: Any = sent.exception(timeout=CONNECT)
+        except BaseException as error:
+            failure = error
+        if isinstance(failure, KilledWorker):
+            return Crash(failure.allowed_failures + 1) if failure.task == sent.key else None
+        if type(failure).__name__ == "TooOftenError":
+            return Crash(failure.runs)
+        return Lost() if isinstance(failure, CancelledError) else failure
+
+    async def _look(self) -> None:
+        from asyncio import sleep
+
+        while not self._closing and self._client.status == "running":
+            with suppress(Exception):
+                self._threads = sum((await self._client.scheduler.ncores()).values())
+            await sleep(LOOK)
+
+    async def _forget_later(self) -> None:
+        from graphfutures.worker.dask import truncate
+
+        with suppress(Exception):
+            await self._client.run_on_scheduler(truncate, self._topic, asynchronous=True)
+
+    def _forget(self) -> None:
+        from graphfutures.worker.dask import truncate
+
+        self._client.run_on_scheduler(truncate, self._topic)
+
+
+def _run() -> Any:
+    from graphfutures.worker.dask import run
+
+    return run
+
+
+def is_source(backend: Any) -> bool:
+    """Whether something is a client or a cluster of distributed's, which is not imported for that."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return False
+    from distributed.deploy.cluster import Cluster as Deployed
+
+    return isinstance(backend, (distributed.Client, Deployed))

@@ -1,0 +1,127 @@
+"""Which tasks go to a cluster together: each *batch* becomes one task there.
+
+A cluster takes a millisecond or more for a task, whatever that does, so small ones go together; and it runs whole tasks
+at a time, so what could run at once must not.  A task whose missing inputs are all in one batch that is being formed
+goes there, and finds them; one that needs several batches begins another one, which needs these.  What is not known to
+be quick goes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from graphfutures.core.states import RUNNING
+from graphfutures.futures import GraphFuture
+
+#: seconds that the tasks of a batch should take together, and how many they are at most
+TARGET: Final = 0.05
+MOST: Final = 1000
+
+
+class Batch:
+    """Some tasks that run one after the other, as one task of the cluster.
+
+    :param level: how many batches of those formed with it come before it, at least.
+    """
+
+    __slots__ = ("hand", "handle", "level", "lost", "needs", "number", "open", "seconds", "start", "tasks", "told", "waits")
+
+    def __init__(self, level: int) -> None:
+        self.level = level
+        #: its tasks; empty once they are in ``hand``
+        self.tasks: list[GraphFuture[Any]] = []
+        #: what they are expected to take together
+        self.seconds = 0.0
+        #: whether others may join
+        self.open = True
+        #: of those that were sent, by tickets: the task and which of its attempts, as long as it was not heard of
+        self.hand: dict[int, tuple[GraphFuture[Any], int]] = {}
+        #: the batches whose values it needs
+        self.needs: dict[int, Batch] = {}
+        #: how many of these have not ended
+        self.waits = 0
+        #: by which it is known here, and there
+        self.number = 0
+        self.handle: Any = None
+        #: when it was sent
+        self.start = 0.0
+        #: whether the cluster may have lost what it has kept
+        self.lost = False
+        #: by which run of it something was told, empty if nothing was
+        self.told = ""
+
+    def add(self, task: GraphFuture[Any], seconds: float | None) -> None:
+        """One more task."""
+        self.tasks.append(task)
+        if seconds is None:
+            self.open = False
+        else:
+            self.seconds += seconds
+            if self.seconds >= TARGET or len(self.tasks) >= MOST:
+                self.open = False
+
+
+def formed(
+    tasks: Sequence[GraphFuture[Any]],
+    expected: Callable[[GraphFuture[Any]], float | None],
+    threads: int,
+) -> list[Batch]:
+    """Batches of tasks, each after those whose values it needs.
+
+    :param tasks: each after its inputs.
+    :param expected: how many seconds a task takes, None if it is to go alone.
+    :param threads: how many batches can run at once.
+    """
+    where: dict[int, Batch] = {}
+    levels: dict[int, list[Batch]] = {}
+    batches: list[Batch] = []
+    ready = sum(not task.unmet for task in tasks)
+    share = max(1, -(-ready // threads))  # of a batch, so that there are as many batches as can run at once
+
+    def begun(level: int) -> Batch:
+        batch = Batch(level)
+        batches.append(batch)
+        levels.setdefault(level, []).append(batch)
+        return batch
+
+    for task in tasks:
+        seconds = expected(task)
+        inputs: dict[int, Batch] = {}
+        level = 0
+        if task.unmet:
+            level = 1  # what it misses may have been sent before
+            for need in task.dependencies:
+                if need.state is RUNNING and (batch := where.get(need.serial)) is not None:
+                    inputs[id(batch)] = batch
+                    level = max(level, batch.level + 1)
+        batch = None
+        if seconds is not None:
+            if len(inputs) == 1 and _all_here(task, where):
+                (only,) = inputs.values()
+                batch = only if only.open else None
+            elif task.unmet:
+                among = [one for one in levels.get(level, ()) if one.open]
+                if len(among) >= threads:
+                    batch = min(among, key=_seconds_of)
+            else:
+                last = levels[0][-1] if 0 in levels else None
+                batch = last if last is not None and last.open and len(last.tasks) < share else None
+        if batch is None:
+            batch = begun(level)
+        batch.add(task, seconds)
+        where[task.serial] = batch
+    batches.sort(key=_level_of)
+    return batches
+
+
+def _all_here(task: GraphFuture[Any], where: dict[int, Batch]) -> bool:
+    return all(need.serial in where for need in task.dependencies if need.state is RUNNING)
+
+
+def _seconds_of(batch: Batch) -> float:
+    return batch.seconds
+
+
+def _level_of(batch: Batch) -> int:
+    return batch.level

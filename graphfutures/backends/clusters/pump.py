@@ -1,0 +1,553 @@
+"""Tasks on a cluster: the pump hands over batches, and hears how their tasks have ended.
+
+        hub ──▸ formed ──▸ send ──▸ engine ──▸ the cluster
+         ▴                                        │
+         └──── facts ◂──── heard, over ◂──────────┘
+
+The cluster chooses workers, moves values between them and makes them again when a worker dies; to it a batch is one
+task, which needs other ones.  What it tells comes in threads of its own, which only leave a note and ring the pump's
+bell.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from math import inf
+from time import perf_counter
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+import graphfutures
+from graphfutures import errors
+from graphfutures.away import value_here
+from graphfutures.backends.base import Capabilities, Exchange, Finished
+from graphfutures.backends.clusters.forming import MOST, TARGET, Batch, formed
+from graphfutures.backends.clusters.values import Put, There, Values
+from graphfutures.backends.processes import messages
+from graphfutures.backends.processes.functions import Functions
+from graphfutures.backends.processes.messages import PICKLED, RAISED, SKIPPED, VALUE
+from graphfutures.backends.processes.packing import Packing, TooEarlyError
+from graphfutures.backends.processes.reports import let_go
+from graphfutures.backends.processes.store import Sent
+from graphfutures.backends.pumping import Pumping
+from graphfutures.core.graph import Place
+from graphfutures.crashes import worker_crashed
+from graphfutures.futures import GraphFuture
+from graphfutures.running import on_terms, record_of
+from graphfutures.worker.batch import STAYS, Kept, Need, Report, Work
+
+LOGGER = logging.getLogger("graphfutures")
+STDLIB_LOGGER = logging.getLogger("concurrent.futures")
+#: seconds after which a batch begins nothing more, and gives back the rest
+BUDGET: Final = 0.5
+#: seconds that tasks take at most of which each thread is handed one more than it runs
+SHORT: Final = 2.0
+#: how many batches that wait for others each thread may have
+DEEP: Final = 8
+#: seconds between looks at a cluster that says nothing
+LOOK: Final = 1.0
+#: the weight of what was measured last
+WEIGHT: Final = 0.3
+#: how often a batch is sent that the cluster loses
+LOSSES: Final = 3
+
+
+class Engine(Protocol):
+    """A cluster, as the pump knows it."""
+
+    #: how many deaths of workers it forgives a task by itself
+    forgives: int
+
+    def threads(self) -> int:
+        """How many tasks it runs at once now."""
+
+    def send(self, number: int, name: str, pickled: bytes, needs: list[Any], wishes: Mapping[str, Any]) -> Any:
+        """Have a batch run; what stands for it is returned.
+
+        :param number: by which it is told of.
+        :param name: for people.
+        :param pickled: for ``worker.batch.run``.
+        :param needs: what stands for the batches whose values it needs.
+        :param wishes: options that are the cluster's.
+        """
+
+    def withdraw(self, handle: Any) -> None:
+        """Nobody wants a batch any more, and it has not begun."""
+
+    def fetch(self, handle: Any) -> Kept:
+        """What a batch has kept."""
+
+    def fetch_later(self, handle: Any, done: Callable[[Kept | None, BaseException | None], object]) -> None:
+        """The same, without waiting."""
+
+    def put(self, kept: Kept) -> Any:
+        """Have something kept; what stands for it is returned."""
+
+    def lost(self) -> Exception | None:
+        """Why nothing will come of the cluster any more, None if it is well."""
+
+    def close(self) -> None:
+        """It is not needed any more."""
+
+
+class Crash(Exception):
+    """A batch has killed its worker too often.
+
+    :param attempts: how often.
+    """
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__(attempts)
+        self.attempts = attempts
+
+
+class Lost(Exception):
+    """The cluster has lost a batch, or something that it needs."""
+
+
+class Cluster(Pumping):
+    """Hands tasks to an engine.
+
+    :param make: makes that, from this: it calls ``heard`` and ``over``.
+    :param limit: how many tasks at most run at once, None for as many as the cluster has threads.
+    :param name: of the pump, before what it is.
+    :param initializer: called first in each worker, with ``initargs``.
+    """
+
+    capabilities = Capabilities(
+        shares_memory=False,
+        lends=False,
+        hosts=False,
+        limits_time=False,
+        batches=True,
+        passes_on=True,
+        withdraws=True,
+    )
+
+    def __init__(
+        self,
+        make: Callable[[Cluster], Engine],
+        limit: int | None,
+        name: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+    ) -> None:
+        self._name = name
+        self._limit = inf if limit is None else limit
+        self._begin_pumping()
+        self._functions = Functions()
+        self._initializer: bytes | None = None
+        if initializer is not None:
+            self._initializer = self._functions.dumps((initializer, initargs))
+        self._token = uuid4().hex
+        self._place = Place("cluster", 1 << 40, sequential=True, lends=False, hosts=False)
+        self._notes: deque[tuple[Any, ...]] = deque()  # what the engine has told
+        self._over: Exception | None = None  # why nothing can be handed over any more
+        self._broke = False  # whether the hub knows of that
+        self._numbers = count(1)
+        self._puts = count(-1, -1)
+        self._batches: dict[int, Batch] = {}  # that have not ended
+        self._where: dict[int, Batch] = {}  # by the tickets of their tasks
+        self._known: dict[Any, int] = {}  # the numbers of workers that were heard of
+        self._seconds: dict[str, float | None] = {}  # what tasks of a name take; None if their values are large
+        self._mean: float | None = None  # what a task takes
+        self._suspects: set[int] = set()  # the numbers of tasks that have been in a batch that killed a worker
+        self._losses: dict[int, int] = {}  # how often the cluster has lost a task, by its number
+        self._fetching: set[int] = set()  # tickets of tasks whose values are on their way
+        self._engine = make(self)
+        self._values = Values(self._engine.fetch, self._engine.put, self._functions.dumps, self._puts.__next__)
+        self._packing = Packing(self._functions, self._values, Need)
+        self.max_workers = int(max(1, min(self._engine.threads(), self._limit)))
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """Of the cluster."""
+        return getattr(self._engine, "dashboard_link", None)
+
+    # -- for the hub --------------------------------------------------------------------------
+
+    def hold(self, value: Any) -> Put:
+        """What stands for a value that was put."""
+        return Put(value)
+
+    def close(self) -> None:
+        """See ``Backend``: the pump closes the cluster, even if there was nothing to do."""
+        self.wake()
+
+    def withdraw(self, future: GraphFuture[Any]) -> bool:
+        """See ``Capabilities``: a batch of one task that waits for another one is not begun."""
+        batch = self._where.get(self._packing.tickets.get(future.serial, 0))
+        return batch is not None and len(batch.hand) == 1
+
+    def stop(self, future: Any, number: int) -> None:
+        """See ``Capabilities``."""
+        self._note("unwanted", self._packing.tickets.get(future.serial, 0))
+
+    def forked(self) -> None:
+        """See ``Backend``: the threads that talk to the cluster are not here."""
+        self._begin_pumping()
+        self._notes.clear()
+        self._batches.clear()
+        self._place = Place("cluster", 1 << 40, sequential=True, lends=False, hosts=False)
+        self._broke = False
+        self._over = errors.cluster_gone("it was connected before fork: make the executor anew here")
+
+    # -- for the engine, in its threads -------------------------------------------------------
+
+    def heard(self, report: bytes) -> None:
+        """A worker has told how tasks have ended."""
+        self._note("report", report)
+
+    def over(self, number: int, failure: BaseException | None) -> None:
+        """A batch has ended.
+
+        :param failure: why it has not been run to its end: ``Crash``, ``Lost``, or what has been raised outside tasks.
+        """
+        self._note("over", number, failure)
+
+    def _note(self, *note: Any) -> None:
+        self._notes.append(note)
+        self._ring()
+
+    # -- the pump -----------------------------------------------------------------------------
+
+    def _without_pump(self, reason: str) -> Exception:
+        return errors.cluster_gone(reason)
+
+    def _patience(self) -> float:
+        return LOOK if self._batches else -1.0
+
+    def _end(self) -> None:
+        self._values.hold()
+        with suppress(Exception):
+            self._engine.close()
+
+    def _turn(self, hub: Exchange) -> bool | None:
+        facts, returned = self._heard(hub)
+        place, engine = self._place, self._engine
+        if self._over is None and self._batches and (why := engine.lost()) is not None:
+            self._give_up(why)
+        if self._over is not None:
+            self._fail_all(facts, self._over)
+        self.max_workers = int(max(1, min(engine.threads(), self._limit)))
+        free = self._free() if self._over is None else 0
+        each = 1 if self._mean is None else int(min(MOST, max(1, TARGET / max(self._mean, 1e-9))))
+        place.alone = True
+        tasks = hub.exchange(place, facts, free * each)
+        place.alone = False
+        let_go(facts)
+        for future, number in reversed(returned):
+            hub.revoked(future, number, place)
+        returned.clear()
+        if self._over is not None and not self._broke:
+            self._broke = True
+            hub.broke(self._over)
+        if tasks is None:
+            return None
+        deep = DEEP * self.max_workers - sum(map(self._waits, self._batches.values()))
+        if place.near and self._over is None and deep > 0:
+            place.ahead = True
+            tasks = [*tasks, *(hub.exchange(place, (), deep * each) or ())]
+            place.ahead = False
+        if not tasks:
+            return False
+        batches = formed(tasks, self._expected, self.max_workers)
+        del tasks
+        back: list[tuple[GraphFuture[Any], int]] = []
+        for batch in batches:
+            free -= not batch.level
+            deep -= batch.level > 0
+            if (deep if batch.level else free) < 0:  # they are not as quick as was thought
+                back += [(task, task.attempt) for task in batch.tasks]
+            else:
+                self._send(hub, batch)
+        for future, number in reversed(back):
+            hub.revoked(future, number, place)
+        return True
+
+    def _free(self) -> int:
+        """How many batches may be handed over that wait for nothing."""
+        deep = 2 if self._mean is not None and self._mean < SHORT else 1
+        running = sum(not self._waits(batch) for batch in self._batches.values())
+        return max(0, self.max_workers * deep - running)
+
+    def _waits(self, batch: Batch) -> bool:
+        return any(number in self._batches for number in batch.needs)
+
+    def _expected(self, task: GraphFuture[Any]) -> float | None:
+        if task.special and (task.priority or task.crash_retries is not None or getattr(task, "wishes", None)):
+            return None
+        if self._suspects and task.serial in self._suspects:
+            return None
+        return self._seconds.get(task.name)
+
+    # -- handing over -------------------------------------------------------------------------
+
+    def _send(self, hub: Exchange, batch: Batch) -> None:
+        packing, values = self._packing, self._values
+        functions: dict[int, Any] = {}
+        known: dict[int, int | None] = {}
+        tasks: list[Any] = []
+        labels: list[tuple[int, int, str]] = []
+        failed: list[Finished] = []
+        wishes: dict[str, Any] = {}
+        batch.number, batch.start = next(self._numbers), perf_counter()
+        for future in batch.tasks:
+            number = future.attempt
+            try:
+                task = packing.packed(future, functions, known)
+            except TooEarlyError:
+                hub.revoked(future, number, self._place)
+                continue
+            except BaseException as error:
+                failed.append(self._unsendable(future, number, error))
+                continue
+            ticket = task[0]
+            future._worker, future._started = 0, batch.start
+            batch.hand[ticket] = future, number
+            packing.tickets[future.serial] = ticket
+            self._where[ticket] = batch
+            for _, other in task[3] if len(task) == 4 else ():
+                need = self._where.get(other)
+                if need is not None and need is not batch:
+                    batch.needs[need.number] = need
+            tasks.append(task)
+            labels.append((future.serial, number, future.name))
+            if future.special:
+                wishes.update(getattr(future, "wishes", None) or {})
+                if future.priority:
+                    wishes["priority"] = future.priority
+                if future.crash_retries is not None:
+                    wishes["crash_retries"] = future.crash_retries
+        batch.needs.update(values.needed)
+        values.needed.clear()
+        packing.not_sent(functions)
+        packing.forgotten.clear()
+        future = None  # type: ignore[assignment]
+        batch.tasks.clear()
+        if tasks:
+            name = labels[0][2] if len(labels) == 1 else f"{labels[0][2]}-and-{len(labels) - 1}-more"
+            self._batches[batch.number] = batch
+            work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, frozenset(), BUDGET)
+            try:
+                pickled = pickle.dumps((graphfutures.__version__, *work), protocol=pickle.HIGHEST_PROTOCOL)
+                needs = [need.handle for need in batch.needs.values()]
+                batch.handle = self._engine.send(batch.number, name, pickled, needs, wishes)
+            except Exception as error:
+                self.over(batch.number, error)
+        if failed:
+            hub.exchange(self._place, failed, 0)
+
+    def _unsendable(self, future: GraphFuture[Any], number: int, error: BaseException) -> Finished:
+        now = perf_counter()
+        future._worker, future._started = 0, now
+        error = error.with_traceback(None)
+        with suppress(Exception):
+            what = self._packing.unfit or "its function or an argument"
+            error.add_note(errors.cannot_be_sent(future.key, what, error, "the cluster"))
+        self._packing.unfit = ""
+        return on_terms((future, number, False, error, record_of(future, 0, now, now, good=False)))
+
+    # -- hearing ------------------------------------------------------------------------------
+
+    def _heard(self, hub: Exchange) -> tuple[list[Finished], list[tuple[GraphFuture[Any], int]]]:
+        facts: list[Finished] = []
+        returned: list[tuple[GraphFuture[Any], int]] = []
+        while self._notes:
+            kind, *what = self._notes.popleft()
+            if kind == "report":
+                self._take_report(pickle.loads(what[0]), facts, returned)
+            elif kind == "over":
+                self._take_end(*what, facts, returned)
+            elif kind == "fetched":
+                self._take_fetched(*what, facts)
+            else:
+                self._take_unwanted(what[0], returned)
+        return facts, returned
+
+    def _take_report(self, report: Report, facts: list[Finished], returned: list[Any]) -> None:
+        batch = self._batches.get(report.number)
+        if batch is None:
+            return  # it has ended, and was run again for the sake of its values
+        if report.broken is not None:
+            error = messages.error_of(report.broken)
+            if self._over is None:
+                STDLIB_LOGGER.critical("Exception in initializer:", exc_info=error)
+                self._give_up(errors.initializer_failed(error))
+            return
+        if batch.told and batch.told != report.run:
+            LOGGER.warning("%s runs again: its worker has died", self._label(batch))
+        batch.told = report.run
+        worker = self._known.setdefault(report.worker, len(self._known))
+        now, spent, number = perf_counter(), 0.0, 0
+        for ticket, how, told, start, stop in report.outcomes:
+            if ticket not in batch.hand:
+                continue
+            future, attempt = batch.hand[ticket]
+            if how == SKIPPED:
+                self._taken(batch, ticket)
+                returned.append((future, attempt))
+                continue
+            if not batch.start <= start <= stop <= now:  # another clock
+                start, stop = max(batch.start, now - (stop - start)), now
+            number += 1
+            spent += stop - start
+            self._learn(future.name, None if how == STAYS else stop - start)
+            future._worker, future._started = worker, start
+            record = record_of(future, worker, start, stop, good=how != RAISED)
+            self._suspects.discard(future.serial)
+            if how == STAYS:
+                value = self._values.there(batch, ticket)
+                if future._watch is not None or future.terms is not None or future.crash_retries == 0:
+                    self._fetching.add(ticket)
+                    done = partial(self._note, "fetched", batch, ticket, value, record)
+                    self._engine.fetch_later(batch.handle, done)
+                    continue
+                self._taken(batch, ticket)
+                facts.append(on_terms((future, attempt, True, value, record)))
+                continue
+            self._taken(batch, ticket)
+            facts.append(self._fact(future, attempt, how, told, record))
+        if number:
+            mean = spent / number
+            self._mean = mean if self._mean is None else self._mean + WEIGHT * (mean - self._mean)
+        self._unless_over(batch)
+
+    def _fact(self, future: GraphFuture[Any], number: int, how: Any, told: Any, record: Any) -> Finished:
+        good, outcome = how != RAISED, told
+        if how == RAISED:
+            outcome = messages.error_of(told)
+        elif how == PICKLED:
+            outcome = Sent(told)
+            if future._watch is not None or future.terms is not None:
+                try:
+                    value = value_here(outcome)
+                    if future.terms is not None and future.terms.join:
+                        outcome = value
+                except BaseException as error:
+                    good, outcome = False, error.with_traceback(None)
+        else:
+            assert how == VALUE, how
+        if not good:
+            errors.name_in_notes(outcome, future.key)
+        return on_terms((future, number, good, outcome, record))
+
+    def _take_fetched(
+        self,
+        batch: Batch,
+        ticket: int,
+        value: There,
+        record: Any,
+        kept: Kept | None,
+        failure: BaseException | None,
+        facts: list[Finished],
+    ) -> None:
+        if ticket not in batch.hand:
+            return
+        future, number = batch.hand[ticket]
+        good, outcome = True, Any
+        outcome = value
+        try:
+            if kept is None:
+                raise failure or Lost()
+            value._value = kept.value(ticket)
+            if future.terms is not None and future.terms.join:
+                outcome = value._value
+        except BaseException as error:
+            if isinstance(error, Lost):
+                return  # the end of the batch says more
+            good, outcome = False, error.with_traceback(None)  # type: ignore[assignment]
+            errors.name_in_notes(outcome, future.key)
+        self._taken(batch, ticket)
+        facts.append(on_terms((future, number, good, outcome, record)))
+        self._unless_over(batch)
+
+    def _take_end(
+        self,
+        number: int,
+        failure: BaseException | None,
+        facts: list[Finished],
+        returned: list[Any],
+    ) -> None:
+        batch = self._batches.get(number)
+        if batch is None:
+            return
+        if failure is None and self._fetching.issuperset(batch.hand):
+            return  # the rest of it is on its way
+        rest = [(ticket, *attempt) for ticket, attempt in batch.hand.items()]
+        for ticket, _, _ in rest:
+            self._taken(batch, ticket)
+        self._unless_over(batch)
+        if isinstance(failure, Lost):
+            for need in batch.needs.values():
+                need.lost = True
+        if failure is None or (isinstance(failure, Crash) and len(rest) > 1):
+            if failure is not None:
+                self._suspects.update(future.serial for _, future, _ in rest)
+            returned += [(future, attempt) for _, future, attempt in rest]
+            return
+        for _, future, attempt in rest:
+            error: Any = failure
+            if isinstance(failure, Crash):
+                error = worker_crashed(future.key, None, failure.attempts)
+            elif isinstance(failure, Lost):
+                self._losses[future.serial] = losses = self._losses.get(future.serial, 0) + 1
+                if losses <= LOSSES and self._over is None:
+                    LOGGER.warning("%s runs again: the cluster has lost it", future.key)
+                    returned.append((future, attempt))
+                    continue
+                error = errors.lost_by_cluster(future.key, losses)
+            now = perf_counter()
+            facts.append((future, attempt, False, error, record_of(future, 0, batch.start, now, good=False)))
+
+    def _take_unwanted(self, ticket: int, returned: list[Any]) -> None:
+        batch = self._where.get(ticket)
+        if batch is None or ticket not in batch.hand:
+            return
+        returned.append(batch.hand[ticket])
+        self._taken(batch, ticket)
+        if not batch.hand:
+            self._engine.withdraw(batch.handle)
+        self._unless_over(batch)
+
+    def _taken(self, batch: Batch, ticket: int) -> None:
+        """A task is not in a batch any more."""
+        future, _ = batch.hand.pop(ticket)
+        self._where.pop(ticket, None)
+        self._fetching.discard(ticket)
+        if self._packing.tickets.get(future.serial) == ticket:
+            del self._packing.tickets[future.serial]
+
+    def _unless_over(self, batch: Batch) -> None:
+        if not batch.hand:
+            self._batches.pop(batch.number, None)
+            batch.needs.clear()
+
+    def _learn(self, name: str, seconds: float | None) -> None:
+        before = self._seconds.get(name, seconds)
+        if before is None or seconds is None:
+            self._seconds[name] = None
+        else:
+            self._seconds[name] = before + WEIGHT * (seconds - before)
+
+    def _label(self, batch: Batch) -> str:
+        keys = [future.key for future, _ in batch.hand.values()]
+        return keys[0] if len(keys) == 1 else f"{len(keys)} tasks ({keys[0] if keys else ''}, …)"
+
+    def _give_up(self, error: Exception) -> None:
+        self._over = self._over or error
+
+    def _fail_all(self, facts: list[Finished], error: Exception) -> None:
+        """Nothing more will be heard of what was sent."""
+        now = perf_counter()
+        for batch in [*self._batches.values()]:
+            for ticket, (future, number) in [*batch.hand.items()]:
+                self._taken(batch, ticket)
+                facts.append((future, number, False, error, record_of(future, 0, batch.start, now, good=False)))
+            self._unless_over(batch)

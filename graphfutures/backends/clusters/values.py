@@ -1,0 +1,121 @@
+"""Values that are on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
+
+from graphfutures.away import Away
+from graphfutures.backends.clusters.forming import Batch
+from graphfutures.backends.processes.files import Pickled
+from graphfutures.backends.processes.store import Sent
+from graphfutures.worker.batch import LARGE, STAYS, Kept, Need
+
+
+class There(Away):
+    """A value that stays on the cluster until somebody asks for it.
+
+    :param batch: that has made it, and whose values are kept there as long as this lives.
+    :param ticket: of its task.
+    :param values: of the executor.
+    """
+
+    __slots__ = ("batch", "ticket", "values")
+
+    def __init__(self, batch: Batch, ticket: int, values: Values) -> None:
+        super().__init__()
+        self.batch = batch
+        self.ticket = ticket
+        self.values = values
+
+    def read(self) -> Any:
+        """See ``Away``."""
+        return self.values.fetch(self.batch.handle).value(self.ticket)
+
+
+class Put(Away):
+    """A value of this process, which is sent to the cluster once, if it is large.
+
+    :param value: itself, which is what it is here.
+    """
+
+    __slots__ = ("there",)
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self._value = value
+        #: what stands for it on the cluster
+        self.there: There | None = None
+
+
+class Values:
+    """Those of one executor.
+
+    :param fetch: what a batch has kept.
+    :param put: has something kept, and gives the handle of that.
+    :param dumps: pickles what is put.
+    :param ticket: gives the next one.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[Any], Kept],
+        put: Callable[[Kept], Any],
+        dumps: Callable[..., bytes],
+        ticket: Callable[[], int],
+    ) -> None:
+        self.fetch = fetch
+        self._put = put
+        self._dumps = dumps
+        self._ticket = ticket
+        self._alive: WeakSet[There] = WeakSet()
+        #: the batches whose values were asked for since this was emptied
+        self.needed: dict[int, Batch] = {}
+
+    def there(self, batch: Batch, ticket: int) -> There:
+        """What stands here for a value."""
+        found = There(batch, ticket, self)
+        self._alive.add(found)
+        return found
+
+    def own(self, outcome: Any) -> Any:
+        """What stands in a call for a value that is done.
+
+        :raises BaseException: what reading it raises, if it is somewhere else.
+        """
+        kind = type(outcome)
+        if kind is Put:
+            return self._of_put(outcome)
+        if kind is Sent:
+            return outcome
+        if kind is There and outcome.values is self:
+            self.needed[outcome.batch.number] = outcome.batch
+            return Need(outcome.ticket)
+        return outcome.get() if kind in Away.kinds else outcome
+
+    def _of_put(self, put: Put) -> Any:
+        there = put.there
+        if there is None or there.values is not self or there.batch.lost:
+            value = put.get()
+            pickled = Pickled(value, self._dumps)
+            size = len(pickled.text) + sum(buffer.nbytes for buffer in pickled.buffers)
+            if size < LARGE:
+                return value
+            batch = Batch(0)
+            ticket = self._ticket()
+            batch.number = -ticket
+            batch.handle = self._put(Kept({ticket: (STAYS, value)}, size))
+            put.there = there = self.there(batch, ticket)
+            there._value = value
+        return self.own(there)
+
+    def hold(self) -> None:
+        """The cluster is about to go: fetch what somebody still has a future of."""
+        for value in tuple(self._alive):
+            if not value.is_read:
+                try:
+                    value.get()
+                except Exception:
+                    pass  # whoever asks for it is told
+

@@ -1,0 +1,412 @@
+"""A batch of tasks in the cluster's worker that runs it.
+
+To the cluster this is one task: ``run``, called with the batch and with what the batches have kept whose values it
+needs.  What it returns stays in the worker; how its tasks have ended is told at once, by ``tell``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Iterable
+from threading import Condition, Lock, Thread, get_ident, local
+from time import monotonic, perf_counter
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+from graphfutures import errors
+from graphfutures.backends.processes import files, messages
+from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, SIZED, SKIPPED, VALUE, HeldElsewhereError
+from graphfutures.core.graph import Place
+from graphfutures.current import here
+from graphfutures.worker.namespace import Namespace
+from graphfutures.worker.running import is_own
+
+#: the value stays in the worker
+STAYS: Final = "stays"
+#: bytes from which on a value does
+LARGE: Final = 16_384
+#: seconds after which an outcome is told that others follow
+SOON: Final = 0.01
+#: how many functions of one executor a worker knows at most, and of how many executors
+FUNCTIONS: Final = 1000
+EXECUTORS: Final = 100
+
+Tell = Callable[[bytes], object]
+
+
+class Work(NamedTuple):
+    """A batch as it is sent.
+
+    :param token: of the executor.
+    :param number: of the batch.
+    :param initializer: pickled, with its arguments, if there is one.
+    :param functions: pickled, by the numbers by which tasks call them.
+    :param tasks: see ``messages.RUN``.
+    :param labels: of each of them: the number of the task, which of its attempts this is, and its name.
+    :param sole: tickets of tasks whose values nobody else will ask for.
+    :param budget: seconds after which no task is begun any more.
+    """
+
+    token: str
+    number: int
+    initializer: bytes | None
+    functions: dict[int, bytes]
+    tasks: list[Any]
+    labels: list[tuple[int, int, str]]
+    sole: frozenset[int]
+    budget: float
+
+
+class Report(NamedTuple):
+    """How tasks of a batch have ended.
+
+    :param number: of the batch.
+    :param run: by which one run of it differs from another.
+    :param worker: unlike any other of the cluster.
+    :param outcomes: of each task: ticket, how, what of it, start, stop; of what stays in the worker its size.
+    :param broken: a pickled exception of the initializer.
+    """
+
+    number: int
+    run: str
+    worker: Any
+    outcomes: list[tuple[int, Any, Any, float, float]]
+    broken: bytes | None = None
+
+
+class Kept:
+    """The values of a batch, which stay in the worker until nobody needs them.
+
+    :param values: by ticket, how each is kept: as an object that never changes, pickled, or as it is.
+    :param size: bytes, which the cluster asks for when it chooses a worker.
+    """
+
+    __slots__ = ("size", "values")
+
+    def __init__(self, values: dict[int, tuple[Any, Any]], size: int = 0) -> None:
+        self.values = values
+        self.size = size
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self.size + 100 * len(self.values)
+
+    def __reduce__(self) -> Any:
+        return Kept, (self.values, self.size)
+
+    def value(self, ticket: int) -> Any:
+        """One of them, for whoever has fetched it."""
+        how, value = self.values[ticket]
+        return pickle.loads(value) if how == PICKLED else value
+
+
+class _State:
+    """Of one executor in this process."""
+
+    def __init__(self) -> None:
+        self.namespace = Namespace(replaces=False)
+        self.functions: dict[int, Any] = {}
+        self.lock = Lock()
+        self.failure: bytes | None = None
+        self.initialized = False
+
+    def initialize(self, initializer: bytes | None) -> bytes | None:
+        """Call the initializer, unless that was done; how it has failed, if it has."""
+        with self.lock:
+            if not self.initialized:
+                self.initialized = True
+                if initializer is not None:
+                    try:
+                        fn, args = self.namespace.loads(initializer)
+                        fn(*args)
+                    except BaseException as error:
+                        self.failure = messages.raised(error)
+            return self.failure
+
+    def function(self, number: int) -> Any:
+        """By its number, read when it is called for the first time."""
+        fn = self.functions[number]
+        if type(fn) is bytes:
+            with self.lock:
+                fn = self.functions[number]
+                if type(fn) is bytes:
+                    fn = self.functions[number] = self.namespace.loads(fn)
+        return fn
+
+
+_states: dict[str, _State] = {}
+_MAKING = Lock()
+
+
+def _state_of(token: str) -> _State:
+    with _MAKING:
+        if token not in _states:
+            while len(_states) >= EXECUTORS:
+                del _states[next(iter(_states))]  # which has ended, most likely
+            _states[token] = _State()
+        return _states[token]
+
+
+class There:
+    """What stands for the task where its own code asks for it: it can submit nothing, and nobody lends its slot."""
+
+    place = Place("cluster", 1, lends=False, hosts=False)
+    #: that somebody wants it cancelled is not told to clusters
+    cancel_wanted = ()
+
+    def __init__(self, serial: int, attempt: int, name: str) -> None:
+        self.name = name
+        self.key = f"{name}-{serial}"
+        self.attempt = attempt
+        self._owner = self
+
+    def done(self) -> bool:
+        """Whether it has settled: whoever asks this is still running."""
+        return False
+
+    def inside(self) -> bool:
+        """See ``Hub``: there is none here."""
+        return False
+
+    def lent(self, *_: Any, **__: Any) -> Any:
+        """See ``Owner``."""
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+    def waited(self, task: Any, future: Any) -> None:
+        """See ``Owner``: a future of an executor that the task itself has made."""
+        future.park(None)
+
+
+class _Reading(local):
+    """What a thread reads values of other tasks from."""
+
+    values: dict[int, tuple[Any, Any]] = {}
+    sole: frozenset[int] = frozenset()
+    loads: Any = pickle.loads
+
+
+_reading = _Reading()
+
+
+class Need:
+    """In the place of a value in pickled arguments: that of another task of the cluster.
+
+    :param ticket: of that task.
+    """
+
+    __slots__ = ("ticket",)
+
+    def __init__(self, ticket: int) -> None:
+        self.ticket = ticket
+
+    def __reduce__(self) -> Any:
+        return needed, (self.ticket,)
+
+
+def needed(ticket: int) -> Any:
+    """In a worker: the value of another task.
+
+    :raises HeldElsewhereError: if it is not here.
+    """
+    how, value = _reading.values.get(ticket, (SKIPPED, None))
+    if how == VALUE:
+        return value
+    if how == PICKLED:
+        return _reading.loads(value)
+    if how == STAYS:
+        return value if ticket in _reading.sole else copied(value, _reading.loads)
+    raise HeldElsewhereError(ticket)
+
+
+def copied(value: Any, loads: Any) -> Any:
+    """A value of one's own, so that nobody sees what its task does to it."""
+    pickled = files.Pickled(value, messages.dumped)
+    pickled.buffers = [bytearray(buffer) for buffer in pickled.buffers]
+    return loads(pickled.text, buffers=pickled.buffers)
+
+
+class Teller:
+    """Tells in time how tasks have ended, while others run."""
+
+    def __init__(self) -> None:
+        self._runs: dict[Run, float] = {}
+        self._more = Condition()
+        self._begun = 0  # the process in which the thread was begun
+
+    def add(self, run: Run) -> None:
+        """It has an outcome to tell, soon."""
+        with self._more:
+            self._runs.setdefault(run, monotonic() + SOON)
+            if self._begun != os.getpid():
+                self._begun = os.getpid()
+                Thread(target=self._work, name="teller", daemon=True).start()
+            self._more.notify()
+
+    def remove(self, run: Run) -> None:
+        """It has told all."""
+        with self._more:
+            self._runs.pop(run, None)
+
+    def _work(self) -> None:
+        while True:
+            with self._more:
+                while not self._runs:
+                    self._more.wait()
+                now = monotonic()
+                due = [run for run, when in self._runs.items() if when <= now]
+                for run in due:
+                    del self._runs[run]
+                if not due:
+                    self._more.wait(max(0.001, min(self._runs.values()) - now))
+            for run in due:
+                run.tell()
+
+
+teller = Teller()
+
+
+class Run:
+    """One run of a batch.
+
+    :param work: the batch.
+    :param kept: by the batches that it needs.
+    :param tell: how its tasks have ended.
+    """
+
+    def __init__(self, work: Work, kept: Iterable[Kept], tell: Tell) -> None:
+        self._work = work
+        self._tell = tell
+        self._state = _state_of(work.token)
+        self._values: dict[int, tuple[Any, Any]] = {}
+        for one in kept:
+            self._values.update(one.values)
+        self._mine: dict[int, tuple[Any, Any]] = {}
+        self._size = 0
+        self._outcomes: list[tuple[int, Any, Any, float, float]] = []
+        self._sending = Lock()
+        self._run = uuid4().hex
+
+    def whole(self) -> Kept:
+        """Run it, and tell of it."""
+        work, state = self._work, self._state
+        broken = state.initialize(work.initializer)
+        if broken is not None:
+            self.tell(broken)
+            return Kept({})
+        with state.lock:
+            if len(state.functions) > FUNCTIONS:
+                state.functions.clear()
+            for number, pickled in work.functions.items():
+                state.functions.setdefault(number, pickled)
+        end = perf_counter() + work.budget
+        stopped = False
+        outer = here.task
+        _reading.values, _reading.sole, _reading.loads = self._values, work.sole, state.namespace.loads
+        last = len(work.tasks) - 1
+        try:
+            for position, task in enumerate(work.tasks):
+                if stopped:
+                    moment = perf_counter()
+                    self._outcomes.append((task[0], SKIPPED, None, moment, moment))
+                    continue
+                here.task = There(*work.labels[position])
+                outcome = self._attempt(task)
+                self._outcomes.append(outcome)
+                stopped = outcome[1] == STAYS or perf_counter() > end
+                if position < last and not stopped and len(self._outcomes) == 1:
+                    teller.add(self)
+        finally:
+            here.task = outer
+            _reading.values, _reading.sole, _reading.loads = {}, frozenset(), pickle.loads
+            teller.remove(self)
+        self.tell()
+        return Kept(self._mine, self._size)
+
+    def tell(self, broken: bytes | None = None) -> None:
+        """Tell of what has ended and was not told."""
+        with self._sending:
+            outcomes = self._outcomes[:]
+            del self._outcomes[: len(outcomes)]
+            if outcomes or broken is not None:
+                self._tell(pickle.dumps(Report(self._work.number, self._run, _me(), outcomes, broken)))
+
+    def _attempt(self, task: Any) -> tuple[int, Any, Any, float, float]:
+        how: Any = SKIPPED
+        outcome = None
+        ticket, number = task[0], task[1]
+        start = perf_counter()
+        try:
+            kwargs = None
+            if number is None:
+                fn, args, kwargs = self._state.namespace.loads(task[2])
+                number = fn if type(fn) is int else None
+            else:
+                args = list(task[2])
+                if len(task) == 4:
+                    found: dict[int, Any] = {}
+                    for position, other in task[3]:
+                        if other not in found:  # twice the same one is the same object
+                            found[other] = needed(other)
+                        args[position] = found[other]
+                    del found
+            if number is not None:
+                fn = self._state.function(number)
+                start = perf_counter()  # to import a module is no time of a task
+            value = fn(*args, **kwargs) if kwargs else fn(*args)
+            stop = perf_counter()
+            args = kwargs = None
+            own = files.references(value) == files.ALONE and is_own(value)
+            how, outcome = self._kept(ticket, value, own)
+        except HeldElsewhereError:
+            stop = perf_counter()
+        except BaseException as error:
+            stop = perf_counter()
+            trace = error.__traceback__
+            how, outcome = RAISED, messages.raised(error.with_traceback(trace.tb_next if trace is not None else None))
+        return ticket, how, outcome, start, stop
+
+    def _kept(self, ticket: int, value: Any, own: bool) -> tuple[Any, Any]:
+        """How a value is told, and what of it; it is kept for others.
+
+        :param own: whether nobody here has it, so that it stays as it is.
+        """
+        if type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
+            how, told = VALUE, value
+        else:
+            pickled = files.Pickled(value, messages.dumped)
+            size = len(pickled.text) + sum(buffer.nbytes for buffer in pickled.buffers)
+            if size >= LARGE:
+                self._size += size
+                if not own:
+                    pickled.part()
+                    value = self._state.namespace.loads(pickled.text, buffers=pickled.buffers)
+                self._values[ticket] = self._mine[ticket] = STAYS, value
+                return STAYS, size
+            how, told = PICKLED, pickled.text
+        self._values[ticket] = self._mine[ticket] = how, told
+        return how, told
+
+
+def _me() -> Any:
+    """This worker, unlike any other of its cluster."""
+    from platform import node
+
+    return node(), os.getpid(), get_ident()
+
+
+def run(pickled: bytes, kept: Iterable[Kept], tell: Tell) -> Kept:
+    """Run a batch, as one task of a cluster.
+
+    :param pickled: a ``Work``.
+    :param kept: by the batches that it needs.
+    :param tell: how its tasks have ended.
+    :raises RuntimeError: if another version of graphfutures has sent it.
+    """
+    import graphfutures
+
+    version, *work = pickle.loads(pickled)
+    if version != graphfutures.__version__:
+        raise errors.other_version(version, graphfutures.__version__)
+    return Run(Work(*work), kept, tell).whole()
