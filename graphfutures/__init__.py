@@ -13,6 +13,8 @@ from concurrent.futures import (
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from graphfutures.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from graphfutures import multiprocessing as multiprocessing  # isort: skip
     from graphfutures import synchronous as synchronous, threaded as threaded  # isort: skip
@@ -76,8 +78,6 @@ __all__ = [
     "value",
     "wait",
 ]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -172,7 +172,7 @@ def cluster_gone(reason: str) -> BrokenGraphError:
 
 def lost_by_cluster(key: str, times: int) -> TaskFailedError:
     """For a task that a cluster has lost once too often."""
-    return TaskFailedError(f"{key} was lost by the cluster {times} times, with its inputs perhaps; it is not tried again")
+    return TaskFailedError(f"{key} was lost by the cluster {times} times, or its inputs were; it is not tried again")
 
 
 def other_version(sent: str, here: str) -> RuntimeError:

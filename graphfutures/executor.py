@@ -114,9 +114,10 @@ class GraphExecutor(Overview):
     :param thread_name_prefix: of the worker threads' names.
     :param initializer: called first in each worker; if it raises, the executor is broken.
     :param initargs: arguments of ``initializer``.
-    :param backend: ``"threads"``, ``"processes"`` or ``"inline"``, an alias of dask's or a name that an installed
-        package offers; any ``concurrent.futures.Executor``, or a ``Backend``; by default threads, or
-        ``GRAPHFUTURES_BACKEND``.
+    :param backend: ``"threads"``, ``"processes"``, ``"inline"`` or ``"dask"``, an alias of dask's or a name that an
+        installed package offers; the address of a cluster of dask's (``"tcp://…"``, ``"tls://…"``), a
+        ``distributed.Client`` or cluster; any ``concurrent.futures.Executor``, or a ``Backend``; by default threads,
+        or ``GRAPHFUTURES_BACKEND``.
     :param max_pending: ``submit`` blocks while so many tasks are unfinished; None does not block.
     :param resources: counted tokens, by name, for tasks with the option ``resources``.
     :param backends: further backends for tasks with the option ``backend``: how many workers each has, by name, or a
@@ -126,8 +127,11 @@ class GraphExecutor(Overview):
     :param max_tasks_per_child: for worker processes; without effect on threads.
     :param max_shared_bytes: how many bytes of values worker processes may keep in shared memory, by default half of
         what is free there when the first one starts; what does not fit goes to disk.
+    :param security: for the address of a cluster, a ``distributed.Security`` or what its client takes for one.
     :raises ValueError: for an unknown backend, and for numbers below 1.
     :raises TypeError: for an argument of the wrong type, or an unknown option.
+    :raises ImportError: for a backend whose packages are not installed.
+    :raises OSError: for the address of a cluster where nobody answers.
     """
 
     def __init__(
@@ -145,6 +149,7 @@ class GraphExecutor(Overview):
         mp_context: Any = None,
         max_tasks_per_child: int | None = None,
         max_shared_bytes: int | None = None,
+        security: Any = None,
         **options: Any,
     ) -> None:
         if options:
@@ -168,7 +173,8 @@ class GraphExecutor(Overview):
             warn(errors.named_like_a_backend(thread_name_prefix), stacklevel=2)
         name = thread_name_prefix or f"GraphExecutor-{next(_numbers)}"
         workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
-        request = Request(workers, name, initializer, initargs, max_workers, max_tasks_per_child, max_shared_bytes)
+        rest = max_tasks_per_child, max_shared_bytes, security
+        request = Request(workers, name, initializer, initargs, max_workers, *rest)
         chosen = config.default_backend() if backend is None else backend
         hands = make(chosen, request)
         self._backend_name = ALIASES.get(chosen, chosen) if isinstance(chosen, str) else None
@@ -246,7 +252,9 @@ class GraphExecutor(Overview):
         :param join: whether futures and delayed objects in the returned value are waited for, without a slot, and
             replaced by their values.
         :param backend: on which backend of this executor: one of ``backends``, or by a name that is known anyhow.
-        :param resources: tokens that the task holds while it computes, by name, of those that the executor has.
+        :param resources: tokens that the task holds while it computes, by name, of those that the executor has; on a
+            cluster, of those that its workers have.
+        :param workers: on a cluster of dask's, the addresses or names of those that may run the task.
         :param crash_retries: further attempts after the death of a worker process, 3 by default; with 0 a task that was
             begun is never begun again.
         :return: a view; its ``shutdown`` waits for what went through it, and closes the view alone.
@@ -312,6 +320,12 @@ class GraphExecutor(Overview):
     # -- seeing it ----------------------------------------------------------------------------
 
     @property
+    def dashboard_link(self) -> str | None:
+        """The address of the dashboard of the cluster that runs the tasks, None if there is none."""
+        backend = self._hub.backend
+        return getattr(getattr(backend, "main", backend), "dashboard_link", None)
+
+    @property
     def _threads(self) -> set[Any]:
         return set(getattr(self._hub.backend, "threads", ()))  # a copy, for those who iterate over it
 
@@ -352,7 +366,8 @@ class View(Overview):
         self._hub = executor._hub
         self._options = options
         lane, self._backend = executor._lane(options.get("backend"))
-        self._traits = traits_of(options, limits=self._backend.capabilities.limits_time)
+        hands = self._backend.capabilities
+        self._traits = traits_of(options, limits=hands.limits_time, passes_on=hands.passes_on)
         if lane:
             self._traits["lane"] = lane
         self._max_workers = executor._max_workers

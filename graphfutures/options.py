@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypedDict
 
 from graphfutures import errors
@@ -22,15 +22,17 @@ class Options(TypedDict, total=False):
     crash_retries: int
     resources: Mapping[str, float] | None
     backend: str | None
+    workers: str | Sequence[str] | None
 
 
-OPTIONS: Final = ("name", "priority", *Terms._fields, "crash_retries", "resources", "backend")
+OPTIONS: Final = ("name", "priority", *Terms._fields, "crash_retries", "resources", "backend", "workers")
 
 
-def traits_of(options: Mapping[str, Any], *, limits: bool) -> dict[str, Any]:
+def traits_of(options: Mapping[str, Any], *, limits: bool, passes_on: bool = False) -> dict[str, Any]:
     """What a task with these options has that others have not.
 
     :param limits: whether the backend can limit the time of an attempt.
+    :param passes_on: whether resources and workers are those of a cluster.
     :raises TypeError: for an unknown option or a value of the wrong type.
     :raises ValueError: for a value that cannot be, or that the backend cannot keep.
     """
@@ -49,15 +51,29 @@ def traits_of(options: Mapping[str, Any], *, limits: bool) -> dict[str, Any]:
         raise TypeError(f"crash_retries must be an integer, not {crashes!r:.80}")
     if crashes < 0:
         raise ValueError(f"crash_retries must not be negative, but is {crashes}")
-    traits = {
+    traits: dict[str, Any] = {
         "priority": priority,
         "resources": counted(options.get("resources")),
         "terms": checked_terms(options, limits=limits),
     }
+    workers = options.get("workers")
+    if workers is not None and not passes_on:
+        raise ValueError("workers can be chosen on a cluster only: backend='dask'")
+    if passes_on:
+        wishes = {"resources": traits.pop("resources"), "workers": _names(workers)}
+        traits["wishes"] = {name: wish for name, wish in wishes.items() if wish}
     given = {trait: value for trait, value in traits.items() if value}
     if "crash_retries" in options:
         given["crash_retries"] = crashes
     return given
+
+
+def _names(workers: Any) -> list[str]:
+    names = [workers] if isinstance(workers, str) else list(workers or ())
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"workers must be the address or name of a worker, or a list of them, not {name!r:.80}")
+    return names
 
 
 def counted(resources: Any) -> dict[str, float]:

@@ -21,7 +21,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.files import ALONE, LARGE, Mapper, references
+from graphfutures.backends.processes.files import ALONE, LARGE, Mapper, is_own, references
 from graphfutures.backends.processes.messages import (
     GONE,
     PIECE,
@@ -37,12 +37,12 @@ from graphfutures.backends.processes.messages import (
     kept,
     opened,
 )
+from graphfutures.backends.processes.namespace import Namespace
 from graphfutures.backends.processes.waiting import Messages
 from graphfutures.bells import Doorbell
 from graphfutures.current import here
-from graphfutures.worker.namespace import Namespace
 from graphfutures.worker.piece import Run
-from graphfutures.worker.running import Running, is_own
+from graphfutures.worker.running import Running
 
 #: seconds after which the outcome of a task is told, whatever runs then
 SOON = 0.01

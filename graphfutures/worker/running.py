@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from itertools import count
 from threading import local
 from typing import TYPE_CHECKING, Any
-from weakref import getweakrefcount
 
 from graphfutures.backends.processes import files, messages
 from graphfutures.backends.processes.files import Pickled
@@ -23,18 +22,6 @@ from graphfutures.core.graph import Place
 if TYPE_CHECKING:
     from graphfutures.worker.inside import Inside
     from graphfutures.worker.loop import Worker
-
-
-def is_own(value: Any) -> bool:
-    """Whether a value that nobody refers to but its caller may go on to another task as it is.
-
-    What is inside of most values may be somebody else's, as the memory of a view is.
-    """
-    if type(value) in messages.SIZED:
-        return True  # it never changes
-    if not files.is_array(value) or getweakrefcount(value) or not files.owns_memory(value):
-        return False
-    return value.nbytes >= files.LARGE and not value.dtype.hasobject
 
 
 #: the one of this process, if it is a worker

@@ -18,6 +18,7 @@ from patience import LIMIT, in_time
 
 from graphfutures import GraphExecutor
 from graphfutures.backends.base import Capabilities
+from graphfutures.backends.clusters.pump import Cluster
 from graphfutures.backends.inline import Inline
 from graphfutures.backends.processes.pool import Processes
 from graphfutures.backends.threads import Threads
@@ -44,6 +45,18 @@ INNER: dict[str, tuple[Callable[[int], Executor], Capabilities, tuple[int, ...]]
     "wrapped loky": (loky.ProcessPoolExecutor, IN_PROCESSES, (2,)),
 }
 _pools: dict[str, Executor] = {}
+try:
+    import distributed
+except ImportError:
+    distributed = None
+#: clusters: how a client of one is had that runs, and how it is ended
+CLUSTERS: dict[str, tuple[Callable[[int], Any], tuple[int, ...]]] = {}
+if distributed is not None:
+    from clusters import command_line, local
+
+    CLUSTERS["dask local"] = local, (1, 2, 4)
+    CLUSTERS["dask command line"] = command_line, (2,)
+_clusters: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,7 @@ class Case:
 
 CASES = [Case(name, workers, found, name) for name, found in BACKENDS.items() for workers in WORKERS]
 CASES += [Case(name, workers, found) for name, (_, found, numbers) in INNER.items() for workers in numbers]
+CASES += [Case(name, workers, Cluster.capabilities) for name, (_, numbers) in CLUSTERS.items() for workers in numbers]
 
 
 def needs_pool(case: Case) -> bool:
@@ -74,7 +88,7 @@ def tier(case: Case) -> Any:
     """When it is run: workers that are processes take long to start."""
     if case.name == "processes":
         return pytest.mark.ci if case.workers == 2 else pytest.mark.long
-    return pytest.mark.ci if needs_pool(case) else ()
+    return pytest.mark.ci if needs_pool(case) or case.name in CLUSTERS else ()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -109,6 +123,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if case is not None and needs_pool(case) and not _works(_pools.get(case.name)):
         pool = _pools[case.name] = INNER[case.name][0](case.workers)
         list(pool.map(abs, range(4 * case.workers)))
+    if case is not None and case.name in CLUSTERS and case.name not in _clusters:
+        make, workers = CLUSTERS[case.name]
+        _clusters[case.name] = make(max(workers))
 
 
 def _works(pool: Executor | None) -> bool:
@@ -122,6 +139,8 @@ def _works(pool: Executor | None) -> bool:
 def pytest_unconfigure() -> None:
     for pool in _pools.values():
         pool.shutdown()
+    for cluster in _clusters.values():
+        cluster.close()
 
 
 @pytest.fixture
@@ -129,6 +148,8 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     one: Case = request.param
     if one.backend is not None:
         yield one
+    elif one.name in CLUSTERS:
+        yield replace(one, backend=_clusters[one.name].client)
     elif needs_pool(one):
         yield replace(one, backend=_pools[one.name])
     else:

@@ -13,8 +13,8 @@ from uuid import uuid4
 from graphfutures import config, errors
 from graphfutures.backends.clusters.local import Local
 from graphfutures.backends.clusters.pump import Cluster, Crash, Lost
+from graphfutures.backends.clusters.work import Kept
 from graphfutures.exits import first_again
-from graphfutures.worker.batch import Kept
 
 #: seconds to wait for a scheduler
 CONNECT: Final = 30
@@ -178,19 +178,19 @@ class Dask:
             await sleep(LOOK)
 
     async def _forget_later(self) -> None:
-        from graphfutures.worker.dask import truncate
+        from graphfutures.backends.clusters.dask_work import truncate
 
         with suppress(Exception):
             await self._client.run_on_scheduler(truncate, self._topic, asynchronous=True)
 
     def _forget(self) -> None:
-        from graphfutures.worker.dask import truncate
+        from graphfutures.backends.clusters.dask_work import truncate
 
         self._client.run_on_scheduler(truncate, self._topic)
 
 
 def _run() -> Any:
-    from graphfutures.worker.dask import run
+    from graphfutures.backends.clusters.dask_work import run
 
     return run
 

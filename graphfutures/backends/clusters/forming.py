@@ -25,7 +25,7 @@ class Batch:
     :param level: how many batches of those formed with it come before it, at least.
     """
 
-    __slots__ = ("hand", "handle", "level", "lost", "needs", "number", "open", "seconds", "start", "tasks", "told", "waits")
+    __slots__ = ("hand", "handle", "level", "lost", "needs", "number", "open", "seconds", "start", "tasks", "told")
 
     def __init__(self, level: int) -> None:
         self.level = level
@@ -39,8 +39,6 @@ class Batch:
         self.hand: dict[int, tuple[GraphFuture[Any], int]] = {}
         #: the batches whose values it needs
         self.needs: dict[int, Batch] = {}
-        #: how many of these have not ended
-        self.waits = 0
         #: by which it is known here, and there
         self.number = 0
         self.handle: Any = None

@@ -23,13 +23,14 @@ from time import perf_counter
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
-import graphfutures
 from graphfutures import errors
 from graphfutures.away import value_here
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.backends.clusters.forming import MOST, TARGET, Batch, formed
 from graphfutures.backends.clusters.values import Put, There, Values
+from graphfutures.backends.clusters.work import STAYS, Kept, Need, Report, Work
 from graphfutures.backends.processes import messages
+from graphfutures.backends.processes.alone import only_needed_by
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.messages import PICKLED, RAISED, SKIPPED, VALUE
 from graphfutures.backends.processes.packing import Packing, TooEarlyError
@@ -37,10 +38,11 @@ from graphfutures.backends.processes.reports import let_go
 from graphfutures.backends.processes.store import Sent
 from graphfutures.backends.pumping import Pumping
 from graphfutures.core.graph import Place
+from graphfutures.core.states import DONE
 from graphfutures.crashes import worker_crashed
 from graphfutures.futures import GraphFuture
 from graphfutures.running import on_terms, record_of
-from graphfutures.worker.batch import STAYS, Kept, Need, Report, Work
+from graphfutures.version import __version__
 
 LOGGER = logging.getLogger("graphfutures")
 STDLIB_LOGGER = logging.getLogger("concurrent.futures")
@@ -56,13 +58,12 @@ LOOK: Final = 1.0
 WEIGHT: Final = 0.3
 #: how often a batch is sent that the cluster loses
 LOSSES: Final = 3
+#: the number of a worker that was not heard of
+UNKNOWN: Final = -1
 
 
 class Engine(Protocol):
     """A cluster, as the pump knows it."""
-
-    #: how many deaths of workers it forgives a task by itself
-    forgives: int
 
     def threads(self) -> int:
         """How many tasks it runs at once now."""
@@ -164,6 +165,8 @@ class Cluster(Pumping):
         self._values = Values(self._engine.fetch, self._engine.put, self._functions.dumps, self._puts.__next__)
         self._packing = Packing(self._functions, self._values, Need)
         self.max_workers = int(max(1, min(self._engine.threads(), self._limit)))
+        #: whether the cluster would run more at once than it is to: what is handed over is all that runs then
+        self._is_limited = False
 
     @property
     def dashboard_link(self) -> str | None:
@@ -236,6 +239,7 @@ class Cluster(Pumping):
         if self._over is not None:
             self._fail_all(facts, self._over)
         self.max_workers = int(max(1, min(engine.threads(), self._limit)))
+        self._is_limited = self.max_workers < engine.threads()
         free = self._free() if self._over is None else 0
         each = 1 if self._mean is None else int(min(MOST, max(1, TARGET / max(self._mean, 1e-9))))
         place.alone = True
@@ -250,7 +254,7 @@ class Cluster(Pumping):
             hub.broke(self._over)
         if tasks is None:
             return None
-        deep = DEEP * self.max_workers - sum(map(self._waits, self._batches.values()))
+        deep = 0 if self._is_limited else DEEP * self.max_workers - sum(map(self._waits, self._batches.values()))
         if place.near and self._over is None and deep > 0:
             place.ahead = True
             tasks = [*tasks, *(hub.exchange(place, (), deep * each) or ())]
@@ -273,7 +277,7 @@ class Cluster(Pumping):
 
     def _free(self) -> int:
         """How many batches may be handed over that wait for nothing."""
-        deep = 2 if self._mean is not None and self._mean < SHORT else 1
+        deep = 2 if self._mean is not None and self._mean < SHORT and not self._is_limited else 1
         running = sum(not self._waits(batch) for batch in self._batches.values())
         return max(0, self.max_workers * deep - running)
 
@@ -309,7 +313,7 @@ class Cluster(Pumping):
                 failed.append(self._unsendable(future, number, error))
                 continue
             ticket = task[0]
-            future._worker, future._started = 0, batch.start
+            future._worker, future._started = UNKNOWN, batch.start
             batch.hand[ticket] = future, number
             packing.tickets[future.serial] = ticket
             self._where[ticket] = batch
@@ -331,18 +335,28 @@ class Cluster(Pumping):
         packing.forgotten.clear()
         future = None  # type: ignore[assignment]
         batch.tasks.clear()
+        sole = frozenset(ticket for future, _ in batch.hand.values() for ticket in self._sole(future))
         if tasks:
             name = labels[0][2] if len(labels) == 1 else f"{labels[0][2]}-and-{len(labels) - 1}-more"
             self._batches[batch.number] = batch
-            work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, frozenset(), BUDGET)
+            work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, BUDGET)
             try:
-                pickled = pickle.dumps((graphfutures.__version__, *work), protocol=pickle.HIGHEST_PROTOCOL)
+                pickled = pickle.dumps((__version__, *work), protocol=pickle.HIGHEST_PROTOCOL)
                 needs = [need.handle for need in batch.needs.values()]
                 batch.handle = self._engine.send(batch.number, name, pickled, needs, wishes)
             except Exception as error:
                 self.over(batch.number, error)
         if failed:
             hub.exchange(self._place, failed, 0)
+
+    def _sole(self, future: GraphFuture[Any]) -> Iterable[int]:
+        """The tickets of tasks whose values, or what they will be, a task alone needs."""
+        for position in only_needed_by(future):
+            need: Any = future.dependencies[position]
+            if need.state is not DONE:
+                yield self._packing.tickets.get(need.serial, 0)
+            elif type(need._outcome) is There:
+                yield need._outcome.ticket
 
     def _unsendable(self, future: GraphFuture[Any], number: int, error: BaseException) -> Finished:
         now = perf_counter()
@@ -364,9 +378,10 @@ class Cluster(Pumping):
             if kind == "report":
                 self._take_report(pickle.loads(what[0]), facts, returned)
             elif kind == "over":
-                self._take_end(*what, facts, returned)
+                self._take_end(what[0], what[1], facts, returned)
             elif kind == "fetched":
-                self._take_fetched(*what, facts)
+                batch, ticket, value, record, kept, failure = what
+                facts += self._fetched(batch, ticket, value, record, kept, failure)
             else:
                 self._take_unwanted(what[0], returned)
         return facts, returned
@@ -385,6 +400,8 @@ class Cluster(Pumping):
             LOGGER.warning("%s runs again: its worker has died", self._label(batch))
         batch.told = report.run
         worker = self._known.setdefault(report.worker, len(self._known))
+        if report.running in batch.hand:
+            batch.hand[report.running][0]._worker = worker
         now, spent, number = perf_counter(), 0.0, 0
         for ticket, how, told, start, stop in report.outcomes:
             if ticket not in batch.hand:
@@ -394,13 +411,13 @@ class Cluster(Pumping):
                 self._taken(batch, ticket)
                 returned.append((future, attempt))
                 continue
-            if not batch.start <= start <= stop <= now:  # another clock
-                start, stop = max(batch.start, now - (stop - start)), now
+            seconds = stop - start
+            times = (start, stop) if batch.start <= start <= stop <= now else (max(batch.start, now - seconds), now)
             number += 1
-            spent += stop - start
-            self._learn(future.name, None if how == STAYS else stop - start)
-            future._worker, future._started = worker, start
-            record = record_of(future, worker, start, stop, good=how != RAISED)
+            spent += seconds
+            self._learn(future.name, None if how == STAYS else seconds)
+            future._worker, future._started = worker, times[0]
+            record = record_of(future, worker, *times, good=how != RAISED)
             self._suspects.discard(future.serial)
             if how == STAYS:
                 value = self._values.there(batch, ticket)
@@ -438,21 +455,15 @@ class Cluster(Pumping):
             errors.name_in_notes(outcome, future.key)
         return on_terms((future, number, good, outcome, record))
 
-    def _take_fetched(
-        self,
-        batch: Batch,
-        ticket: int,
-        value: There,
-        record: Any,
-        kept: Kept | None,
-        failure: BaseException | None,
-        facts: list[Finished],
-    ) -> None:
-        if ticket not in batch.hand:
-            return
+    def _fetched(
+        self, batch: Batch, ticket: int, value: There, record: Any, kept: Kept | None, failure: BaseException | None
+    ) -> list[Finished]:
+        """A value has come for which somebody waits."""
+        if ticket not in batch.hand or isinstance(failure, Lost):  # the end of the batch says more
+            return []
         future, number = batch.hand[ticket]
-        good, outcome = True, Any
-        outcome = value
+        good = True
+        outcome: Any = value
         try:
             if kept is None:
                 raise failure or Lost()
@@ -460,13 +471,11 @@ class Cluster(Pumping):
             if future.terms is not None and future.terms.join:
                 outcome = value._value
         except BaseException as error:
-            if isinstance(error, Lost):
-                return  # the end of the batch says more
-            good, outcome = False, error.with_traceback(None)  # type: ignore[assignment]
+            good, outcome = False, error.with_traceback(None)
             errors.name_in_notes(outcome, future.key)
         self._taken(batch, ticket)
-        facts.append(on_terms((future, number, good, outcome, record)))
         self._unless_over(batch)
+        return [on_terms((future, number, good, outcome, record))]
 
     def _take_end(
         self,

@@ -8,9 +8,9 @@ from weakref import WeakSet
 
 from graphfutures.away import Away
 from graphfutures.backends.clusters.forming import Batch
+from graphfutures.backends.clusters.work import LARGE, STAYS, Kept, Need
 from graphfutures.backends.processes.files import Pickled
 from graphfutures.backends.processes.store import Sent
-from graphfutures.worker.batch import LARGE, STAYS, Kept, Need
 
 
 class There(Away):
@@ -118,4 +118,3 @@ class Values:
                     value.get()
                 except Exception:
                     pass  # whoever asks for it is told
-

@@ -37,6 +37,20 @@ def is_alone(hand: dict[int, tuple[GraphFuture[Any], int]], ticket: int, taker: 
     return _unknown(hand[ticket][0], hand[taker][0]) == _USUAL + _OF_EACH
 
 
+def only_needed_by(future: GraphFuture[Any]) -> list[int]:
+    """Which of its dependencies a task needs that is about to be sent, and nobody else ever will: their positions."""
+    if not _COUNTS or not _is_plain(future):
+        return []
+    needs: Any = future.dependencies
+    return [
+        position
+        for position in range(len(needs))
+        if type(needs[position]) is GraphFuture
+        and needs[position]._watch is None
+        and _unknown(needs[position], future) == _USUAL + (_OF_EACH if needs[position].state is RUNNING else 0)
+    ]
+
+
 def _is_plain(task: Any) -> bool:
     """Whether a task may be begun again, but not because of how it ends, and nobody waits for room that it takes."""
     limited = getattr(task._owner, "max_pending", None) is not None

@@ -108,6 +108,18 @@ def owns_memory(array: Any) -> bool:
     return array.base is None and bool(array.flags.owndata)
 
 
+def is_own(value: Any) -> bool:
+    """Whether a value that nobody refers to but its caller may go on to another task as it is.
+
+    What is inside of most values may be somebody else's, as the memory of a view is.
+    """
+    if type(value) in (str, bytes):
+        return True  # it never changes
+    if not is_array(value) or getweakrefcount(value) or not owns_memory(value):
+        return False
+    return value.nbytes >= LARGE and not value.dtype.hasobject
+
+
 def _is_alone(buffer: Any) -> bool:
     """Whether nobody else has the memory of an array, or of a view of one: each is known to the next one alone."""
     if type(buffer) is bytearray:

@@ -7,16 +7,16 @@ from typing import Any
 
 from distributed import Queue, get_worker
 
-from graphfutures.worker import batch
+from graphfutures.backends.clusters import work
 
 
-def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: batch.Kept) -> batch.Kept:
+def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kept) -> work.Kept:
     """Run a batch.
 
     :param topic: of the events by which its outcomes are told.
     :param name: of the batch, unlike any other.
     :param runs: how often it may be begun, None for as often as dask likes.
-    :param pickled: see ``batch.run``.
+    :param pickled: see ``work.run``.
     :param kept: by the batches that it needs.
     :raises TooOftenError: if it was begun as often as it may.
     """
@@ -26,7 +26,7 @@ def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: batch.Ke
             Queue(name, maxsize=runs).put(None, timeout=1)
         except TimeoutError:
             raise TooOftenError(runs) from None
-    return batch.run(pickled, kept, partial(worker.log_event, topic))
+    return work.run(pickled, kept, partial(worker.log_event, topic))
 
 
 class TooOftenError(Exception):

@@ -17,10 +17,10 @@ from uuid import uuid4
 from graphfutures import errors
 from graphfutures.backends.processes import files, messages
 from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, SIZED, SKIPPED, VALUE, HeldElsewhereError
+from graphfutures.backends.processes.namespace import Namespace
 from graphfutures.core.graph import Place
 from graphfutures.current import here
-from graphfutures.worker.namespace import Namespace
-from graphfutures.worker.running import is_own
+from graphfutures.version import __version__
 
 #: the value stays in the worker
 STAYS: Final = "stays"
@@ -64,6 +64,7 @@ class Report(NamedTuple):
     :param number: of the batch.
     :param run: by which one run of it differs from another.
     :param worker: unlike any other of the cluster.
+    :param running: the ticket of the task that runs, 0 if none does.
     :param outcomes: of each task: ticket, how, what of it, start, stop; of what stays in the worker its size.
     :param broken: a pickled exception of the initializer.
     """
@@ -71,6 +72,7 @@ class Report(NamedTuple):
     number: int
     run: str
     worker: Any
+    running: int
     outcomes: list[tuple[int, Any, Any, float, float]]
     broken: bytes | None = None
 
@@ -182,9 +184,10 @@ class There:
 class _Reading(local):
     """What a thread reads values of other tasks from."""
 
-    values: dict[int, tuple[Any, Any]] = {}
-    sole: frozenset[int] = frozenset()
-    loads: Any = pickle.loads
+    def __init__(self) -> None:
+        self.values: dict[int, tuple[Any, Any]] = {}
+        self.sole: frozenset[int] = frozenset()
+        self.loads: Any = pickle.loads
 
 
 _reading = _Reading()
@@ -236,7 +239,7 @@ class Teller:
         self._begun = 0  # the process in which the thread was begun
 
     def add(self, run: Run) -> None:
-        """It has an outcome to tell, soon."""
+        """It has something to tell, soon."""
         with self._more:
             self._runs.setdefault(run, monotonic() + SOON)
             if self._begun != os.getpid():
@@ -287,6 +290,8 @@ class Run:
         self._outcomes: list[tuple[int, Any, Any, float, float]] = []
         self._sending = Lock()
         self._run = uuid4().hex
+        self._me = _me()
+        self._running = 0
 
     def whole(self) -> Kept:
         """Run it, and tell of it."""
@@ -304,7 +309,7 @@ class Run:
         stopped = False
         outer = here.task
         _reading.values, _reading.sole, _reading.loads = self._values, work.sole, state.namespace.loads
-        last = len(work.tasks) - 1
+        teller.add(self)
         try:
             for position, task in enumerate(work.tasks):
                 if stopped:
@@ -312,11 +317,13 @@ class Run:
                     self._outcomes.append((task[0], SKIPPED, None, moment, moment))
                     continue
                 here.task = There(*work.labels[position])
+                self._running = task[0]
                 outcome = self._attempt(task)
+                self._running = 0
                 self._outcomes.append(outcome)
-                stopped = outcome[1] == STAYS or perf_counter() > end
-                if position < last and not stopped and len(self._outcomes) == 1:
+                if len(self._outcomes) == 1:
                     teller.add(self)
+                stopped = outcome[1] == STAYS or perf_counter() > end
         finally:
             here.task = outer
             _reading.values, _reading.sole, _reading.loads = {}, frozenset(), pickle.loads
@@ -329,8 +336,9 @@ class Run:
         with self._sending:
             outcomes = self._outcomes[:]
             del self._outcomes[: len(outcomes)]
-            if outcomes or broken is not None:
-                self._tell(pickle.dumps(Report(self._work.number, self._run, _me(), outcomes, broken)))
+            if outcomes or self._running or broken is not None:
+                report = Report(self._work.number, self._run, self._me, self._running, outcomes, broken)
+                self._tell(pickle.dumps(report))
 
     def _attempt(self, task: Any) -> tuple[int, Any, Any, float, float]:
         how: Any = SKIPPED
@@ -357,7 +365,7 @@ class Run:
             value = fn(*args, **kwargs) if kwargs else fn(*args)
             stop = perf_counter()
             args = kwargs = None
-            own = files.references(value) == files.ALONE and is_own(value)
+            own = files.references(value) == files.ALONE and files.is_own(value)
             how, outcome = self._kept(ticket, value, own)
         except HeldElsewhereError:
             stop = perf_counter()
@@ -404,9 +412,7 @@ def run(pickled: bytes, kept: Iterable[Kept], tell: Tell) -> Kept:
     :param tell: how its tasks have ended.
     :raises RuntimeError: if another version of graphfutures has sent it.
     """
-    import graphfutures
-
     version, *work = pickle.loads(pickled)
-    if version != graphfutures.__version__:
-        raise errors.other_version(version, graphfutures.__version__)
+    if version != __version__:
+        raise errors.other_version(version, __version__)
     return Run(Work(*work), kept, tell).whole()
