@@ -2,6 +2,7 @@
 
     python examples/flights.py --backend threads --workers 2
     python examples/flights.py --backend processes
+    python examples/flights.py --backend dask
     python examples/flights.py --with dask
 
 Each month is loaded once, whatever the number of questions. A question is answered for every month, and the
@@ -195,7 +196,12 @@ def ask_dask(executor: GraphExecutor) -> Answers:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Ask the flights of 2013 a few questions.")
-    parser.add_argument("--backend", default="threads", help="what runs the tasks (default: %(default)s)")
+    parser.add_argument(
+        "--backend",
+        default="threads",
+        help="what runs the tasks: threads, processes, inline, dask, ray, or the address of a cluster "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--workers", type=int, help="how many tasks run at once (default: the backend's own)")
     parser.add_argument(
         "--with", choices=["dask"], dest="by", help="ask a dask DataFrame, computed by the same backend"
@@ -203,7 +209,7 @@ def main() -> int:
     flags = parser.parse_args()
     try:
         executor = GraphExecutor(flags.workers, backend=flags.backend)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:  # OSError: no cluster answers
         parser.error(str(error))
 
     start = time.perf_counter()

@@ -319,14 +319,6 @@ def unknown_backend(name: str, known: Iterable[str], source: str = "") -> ValueE
     return ValueError(f"unknown backend {name!r}{source}{_meant([name], known)}; known are: {', '.join(known)}")
 
 
-def planned_backend(name: str, source: str = "") -> ValueError:
-    """For a backend that is to come."""
-    return ValueError(
-        f"backend {name!r}{source} is planned, but not built yet; an executor that you have is taken as it is: "
-        "GraphExecutor(backend=client.get_executor()), of a distributed.Client"
-    )
-
-
 def unknown_option(names: Iterable[str], known: Iterable[str]) -> TypeError:
     """For keyword arguments of ``options`` that are none of ours."""
     return TypeError(f"{_unknown(names, known)} (a keyword argument for the function itself goes to submit)")

@@ -253,7 +253,7 @@ class GraphExecutor(Overview):
             replaced by their values.
         :param backend: on which backend of this executor: one of ``backends``, or by a name that is known anyhow.
         :param resources: tokens that the task holds while it computes, by name, of those that the executor has; on a
-            cluster, of those that its workers have.
+            cluster, if the executor was given none, of those that its workers have.
         :param workers: on a cluster of dask's, the addresses or names of those that may run the task.
         :param crash_retries: further attempts after the death of a worker process, 3 by default; with 0 a task that was
             begun is never begun again.
@@ -366,8 +366,8 @@ class View(Overview):
         self._hub = executor._hub
         self._options = options
         lane, self._backend = executor._lane(options.get("backend"))
-        hands = self._backend.capabilities
-        self._traits = traits_of(options, limits=hands.limits_time, passes_on=hands.passes_on)
+        hands, counts = self._backend.capabilities, bool(self._hub.resources)
+        self._traits = traits_of(options, limits=hands.limits_time, clusters=hands.passes_on, counts=counts)
         if lane:
             self._traits["lane"] = lane
         self._max_workers = executor._max_workers

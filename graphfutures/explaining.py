@@ -76,7 +76,7 @@ def _running(hub: Hub, task: GraphFuture[Any]) -> str:
     missing: list[Any] = [d for d in task.dependencies if d.state not in SETTLED]
     if task._worker < 0:  # of a cluster, which chooses one
         if missing:
-            return f"is waiting on {_missing(hub, missing)}, and was handed to the cluster {seconds:.1f} s ago"
+            return f"is waiting on {_missing(hub, missing)}"
         return f"was handed to the cluster {seconds:.1f} s ago"
     if missing:
         return f"was sent to worker {task._worker} {seconds:.1f} s ago, to run there after {missing[0].key}"

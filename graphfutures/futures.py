@@ -119,6 +119,8 @@ class GraphFuture(Task, Future[T], Generic[T]):
     #: how many workers it has killed, and after how many it is tried again, None for as many as usual
     crashes = 0
     crash_retries: int | None = None
+    #: options that are for the cluster that runs it
+    wishes: Any = None
 
     def __init__(
         self,

@@ -433,6 +433,8 @@ class Hub(Facts):
         if not self.backlog() and not self.added:  # nothing was ever submitted, and no worker knows of it
             self.closing = True
             self._end_unless_posted()
+            if self.ended:
+                self.backend.close()  # which may have begun something before there was anything to do
         if not self.ended:
             if not self.closing:
                 _draining.add(self)

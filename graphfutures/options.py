@@ -28,11 +28,12 @@ class Options(TypedDict, total=False):
 OPTIONS: Final = ("name", "priority", *Terms._fields, "crash_retries", "resources", "backend", "workers")
 
 
-def traits_of(options: Mapping[str, Any], *, limits: bool, passes_on: bool = False) -> dict[str, Any]:
+def traits_of(options: Mapping[str, Any], *, limits: bool, clusters: bool = False, counts: bool = True) -> dict[str, Any]:
     """What a task with these options has that others have not.
 
     :param limits: whether the backend can limit the time of an attempt.
-    :param passes_on: whether resources and workers are those of a cluster.
+    :param clusters: whether a cluster runs the task.
+    :param counts: whether the executor has resources, else they are those of the cluster.
     :raises TypeError: for an unknown option or a value of the wrong type.
     :raises ValueError: for a value that cannot be, or that the backend cannot keep.
     """
@@ -57,10 +58,10 @@ def traits_of(options: Mapping[str, Any], *, limits: bool, passes_on: bool = Fal
         "terms": checked_terms(options, limits=limits),
     }
     workers = options.get("workers")
-    if workers is not None and not passes_on:
+    if workers is not None and not clusters:
         raise ValueError("workers can be chosen on a cluster only: backend='dask'")
-    if passes_on:
-        wishes = {"resources": traits.pop("resources"), "workers": _names(workers)}
+    if clusters:
+        wishes = {"resources": None if counts else traits.pop("resources"), "workers": _names(workers)}
         traits["wishes"] = {name: wish for name, wish in wishes.items() if wish}
     given = {trait: value for trait, value in traits.items() if value}
     if "crash_retries" in options:

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import pickle
+import sys
 import weakref
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
@@ -35,9 +36,6 @@ CONSTRUCTOR = [
         r"'thread' \(did you mean 'threads'\?\); known are: threads, processes, inline, ",
     ),
     ((), {"backend": "trheads"}, ValueError, r"unknown backend 'trheads' \(did you mean 'threads'\?\); known are"),
-    ((), {"backend": "dask"}, ValueError, r"backend 'dask' is planned, but not built yet.*client\.get_executor\(\)"),
-    ((), {"backend": "ray"}, ValueError, "backend 'ray' is planned, but not built yet"),
-    ((), {"backend": "tcp://host:8786"}, ValueError, "backend 'tcp://host:8786' is planned, but not built yet"),
     (("threads",), {}, TypeError, r"max_workers must be an integer, not 'threads' \(.*backend='threads'\)"),
     (
         (Executor(),),
@@ -78,6 +76,13 @@ def test_a_number_of_workers_in_the_environment(monkeypatch, value):
     monkeypatch.setenv("GRAPHFUTURES_MAX_WORKERS", value)
     with pytest.raises(ValueError, match="GRAPHFUTURES_MAX_WORKERS must be an integer greater than 0"):
         GraphExecutor()
+
+
+@pytest.mark.parametrize("backend", ["ray", "ray://127.0.0.1:1"])
+def test_a_backend_whose_packages_are_missing(monkeypatch, backend):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r'backend \'ray\' needs .*: pip install "graphfutures\[ray\]"'):
+        GraphExecutor(backend=backend)
 
 
 def test_an_unknown_backend_in_the_environment(monkeypatch):

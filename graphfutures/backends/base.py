@@ -30,8 +30,8 @@ class Capabilities(NamedTuple):
     :param limits_time: the time of an attempt can be limited.
     :param batches: a place runs what it is handed in order, so that a batch may hold tasks together with their inputs.
     :param maps: a task may be many calls of a map, a ``Piece``.
-    :param passes_on: the options ``resources`` and ``workers`` are those of whoever runs the workers, and say nothing
-        to the graph.
+    :param passes_on: the option ``workers``, and ``resources`` of which the executor has none, are for whoever runs the
+        workers, and say nothing to the graph.
     :param withdraws: what was handed over together with inputs that are not done can be cancelled; such a backend has
         ``withdraw`` as well, which says whether it will not run, and ``stop``.
     """

@@ -46,29 +46,37 @@ def _inline(request: Request) -> Backend:
 
 
 def _processes(request: Request) -> Backend:
-    from loky import cpu_count  # which brings half of multiprocessing, as the rest does
-
     from graphfutures.backends.processes.pool import Processes
 
-    workers = request.max_workers
-    if request.limit is None and config.max_workers_of_environment() is None:
-        workers = cpu_count()
     rest = request.max_tasks, request.max_shared_bytes
-    return Processes(workers, request.name, request.initializer, request.initargs, *rest)
+    return Processes(_workers(request), request.name, request.initializer, request.initargs, *rest)
+
+
+def _workers(request: Request) -> int:
+    """How many processes are started, if nobody says: as many as may run at once here."""
+    if request.limit is None and config.max_workers_of_environment() is None:
+        from loky import cpu_count  # which brings half of multiprocessing, as what is started does
+
+        return int(cpu_count())
+    return request.max_workers
 
 
 def _dask(request: Request, source: Any = None) -> Backend:
     from graphfutures.backends.clusters.dask import Dask
     from graphfutures.backends.clusters.pump import Cluster
 
-    workers = request.max_workers
-    if request.limit is None and config.max_workers_of_environment() is None:
-        from loky import cpu_count
-
-        workers = cpu_count()
-
     def make(pump: Cluster) -> Dask:
-        return Dask(pump, source, workers, request.name, request.security)
+        return Dask(pump, source, _workers(request), request.name, request.security)
+
+    return Cluster(make, request.limit, request.name, request.initializer, request.initargs)
+
+
+def _ray(request: Request, source: str | None = None) -> Backend:
+    from graphfutures.backends.clusters.pump import Cluster
+    from graphfutures.backends.clusters.ray import Ray
+
+    def make(pump: Cluster) -> Ray:
+        return Ray(pump, source, _workers(request))
 
     return Cluster(make, request.limit, request.name, request.initializer, request.initargs)
 
@@ -78,6 +86,7 @@ BACKENDS: Final[Mapping[str, Callable[[Request], Backend]]] = {
     "processes": _processes,
     "inline": _inline,
     "dask": _dask,
+    "ray": _ray,
 }
 #: dask's names for the same
 ALIASES: Final[Mapping[str, str]] = {
@@ -92,10 +101,8 @@ ALIASES: Final[Mapping[str, str]] = {
 }
 
 
-#: what addresses of dask's begin with
-ADDRESSES: Final = ("tcp://", "tls://")
-#: what is to come
-PLANNED: Final = ("ray",)
+#: what addresses of clusters begin with
+ADDRESSES: Final[Mapping[str, Callable[[Request, str], Backend]]] = {"tcp://": _dask, "tls://": _dask, "ray://": _ray}
 #: the entry points by which others offer backends: each a callable that takes a Request and returns a Backend
 GROUP: Final = "graphfutures.backends"
 #: ready-made ones that an executor has got
@@ -112,8 +119,8 @@ def make(backend: str | Backend | Executor, request: Request) -> Backend:
     """
     if isinstance(backend, str):
         name = ALIASES.get(backend, backend)
-        if name.startswith(ADDRESSES):
-            return _dask(request, name)
+        if name.startswith((*ADDRESSES,)):
+            return ADDRESSES[name.partition("://")[0] + "://"](request, name)
         return BACKENDS[name](request) if name in BACKENDS else _made_elsewhere(name, request)
     if "distributed" in sys.modules and _is_of_dask(backend):
         return _dask(request, backend)
@@ -140,7 +147,7 @@ def check_name(name: str) -> None:
 
     :raises ValueError: for an unknown name.
     """
-    if name not in BACKENDS and name not in ALIASES and not name.startswith(ADDRESSES):
+    if name not in BACKENDS and name not in ALIASES and not name.startswith((*ADDRESSES,)):
         _offered(name)
 
 
@@ -149,8 +156,6 @@ def _offered(name: str) -> Any:
     from importlib.metadata import entry_points  # which takes as long as the rest of this package
 
     offered = entry_points(group=GROUP)
-    if name not in offered.names and name.partition("://")[0] in PLANNED:
-        raise errors.planned_backend(name, config.source_of(name))
     if name not in offered.names:
         known = dict.fromkeys([*BACKENDS, *ALIASES, *sorted(offered.names)])  # ours go before others of that name
         raise errors.unknown_backend(name, known, config.source_of(name))

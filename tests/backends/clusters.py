@@ -61,8 +61,10 @@ def started(*command: str) -> Any:
 def warmed_up(client: Any) -> Any:
     """Have all threads of a client started that tests would take for their own."""
     told: Future[None] = Future()
-    client.submit(abs, -1).add_done_callback(lambda _: told.set_result(None))
+    large = client.submit(bytes, 20_000_000)  # which it reads in a thread
+    large.add_done_callback(lambda _: told.set_result(None))
     told.result(LIMIT)
+    large.result(LIMIT)
     return client
 
 

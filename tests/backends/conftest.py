@@ -56,6 +56,14 @@ if distributed is not None:
 
     CLUSTERS["dask local"] = local, (1, 2, 4)
     CLUSTERS["dask command line"] = command_line, (2,)
+try:
+    import ray
+except ImportError:
+    ray = None
+if ray is not None:
+    from on_ray import OnRay
+
+    CLUSTERS["ray"] = OnRay, (2,)
 _clusters: dict[str, Any] = {}
 
 

@@ -13,8 +13,8 @@ import graphfutures
 
 ROOT = Path(__file__).parents[2]
 RUNNER = Path(__file__).with_name("run_examples.py")
-#: tests/integrations runs this one, which needs dask
-ELSEWHERE = {"seed_notebook.md"}
+#: tests/integrations runs these, which need dask
+ELSEWHERE = {"clusters.md", "seed_notebook.md"}
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in ELSEWHERE)]
 WITH_EXAMPLES = {
     *(

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,24 @@ def assert_all_answered(done: subprocess.CompletedProcess[str]) -> None:
 @pytest.mark.parametrize("backend", ["threads", "inline", pytest.param("processes", marks=pytest.mark.ci)])
 def test_every_answer_is_right(backend: str) -> None:
     assert_all_answered(run("--backend", backend, "--workers", "2"))
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize(("backend", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_every_answer_is_right_on_a_cluster(backend: str, package: str) -> None:
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    done = run("--backend", backend, "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert answers(done.stdout) == ANSWERS  # what a cluster writes to stderr is its own affair
+
+
+@pytest.mark.parametrize(("backend", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_cluster_whose_packages_are_missing_is_explained_in_one_line(backend: str, package: str) -> None:
+    if find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    done = run("--backend", backend)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(f'pip install "graphfutures[{backend}]"')
 
 
 def test_without_flags_it_runs_on_threads() -> None:

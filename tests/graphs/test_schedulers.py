@@ -121,7 +121,6 @@ PLACES = {
         ({"num_workers": -1}, ValueError, "^num_workers must be greater than 0$"),
         ({"scheduler": "thread"}, ValueError, r"^scheduler: unknown backend 'thread' \(did you mean 'threads'\?\)"),
         ({"get": "thread"}, ValueError, "^get: unknown backend 'thread'"),
-        ({"scheduler": "dask"}, ValueError, "^scheduler: backend 'dask' is planned"),
         ({"scheduler": 3}, TypeError, "^scheduler must be a name of a backend, an executor or a get function, not 3$"),
         ({"get": 3}, TypeError, "^get must be a name"),
         ({"scheduler": "sync", "get": "sync"}, TypeError, "scheduler and get are two names of one option: give one"),

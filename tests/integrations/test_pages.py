@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import graphfutures
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +28,9 @@ def run(*command: str, where: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_seed_notebook(tmp_path: Path) -> None:
-    runner, page = ROOT / "tests" / "docs" / "run_examples.py", ROOT / "docs" / "seed_notebook.md"
+@pytest.mark.parametrize("name", ["clusters.md", "seed_notebook.md"])
+def test_the_examples_of_a_page(name: str, tmp_path: Path) -> None:
+    runner, page = ROOT / "tests" / "docs" / "run_examples.py", ROOT / "docs" / name
     ran = run("-X", "utf8", str(runner), str(page), where=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert int(ran.stdout.split()[0]) > 0

@@ -166,7 +166,7 @@ class Dask:
         if isinstance(failure, KilledWorker):
             return Crash(failure.allowed_failures + 1) if failure.task == sent.key else None
         if type(failure).__name__ == "TooOftenError":
-            return Crash(failure.runs)
+            return Crash(failure.runs, begun=True)
         return Lost() if isinstance(failure, CancelledError) else failure
 
     async def _look(self) -> None:
@@ -184,9 +184,9 @@ class Dask:
             await self._client.run_on_scheduler(truncate, self._topic, asynchronous=True)
 
     def _forget(self) -> None:
-        from graphfutures.backends.clusters.dask_work import truncate
+        from graphfutures.backends.clusters.dask_work import forget
 
-        self._client.run_on_scheduler(truncate, self._topic)
+        self._client.run_on_scheduler(forget, self._topic)
 
 
 def _run() -> Any:

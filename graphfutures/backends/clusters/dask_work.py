@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from distributed import Queue, get_worker
+from distributed import get_worker
 
 from graphfutures.backends.clusters import work
+
+#: seconds to wait for the scheduler
+PATIENCE: Final = 30
 
 
 def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kept) -> work.Kept:
@@ -21,12 +25,25 @@ def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kep
     :raises TooOftenError: if it was begun as often as it may.
     """
     worker: Any = get_worker()
-    if runs is not None:
-        try:
-            Queue(name, maxsize=runs).put(None, timeout=1)
-        except TimeoutError:
-            raise TooOftenError(runs) from None
-    return work.run(pickled, kept, partial(worker.log_event, topic))
+    try:
+        if runs is not None and _begun(worker, topic, name) >= runs:
+            raise TooOftenError(runs)
+        return work.run(pickled, kept, partial(worker.log_event, topic))
+    except Exception:
+        raise
+    except BaseException as error:  # which dask does not tell of
+        raise RuntimeError(f"a batch of tasks ended with {error!r:.200}") from error
+
+
+def _begun(worker: Any, topic: str, name: str) -> int:
+    """How often a batch was begun before; from now on once more, though this process should die the next moment."""
+
+    async def count() -> int:
+        begun: int = await worker.scheduler.get_metadata(keys=[topic, name], default=0)
+        await worker.scheduler.set_metadata(keys=[topic, name], value=begun + 1)
+        return begun
+
+    return asyncio.run_coroutine_threadsafe(count(), worker.loop.asyncio_loop).result(PATIENCE)
 
 
 class TooOftenError(Exception):
@@ -38,6 +55,12 @@ class TooOftenError(Exception):
     def __init__(self, runs: int) -> None:
         super().__init__(runs)
         self.runs = runs
+
+
+def forget(topic: str, dask_scheduler: Any = None) -> None:
+    """In the scheduler: forget the events of a topic, and what was noted beside them."""
+    dask_scheduler._broker.truncate(topic)
+    dask_scheduler.task_metadata.pop(topic, None)
 
 
 def truncate(topic: str, dask_scheduler: Any = None) -> None:

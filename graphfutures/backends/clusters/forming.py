@@ -75,7 +75,7 @@ def formed(
     levels: dict[int, list[Batch]] = {}
     batches: list[Batch] = []
     ready = sum(not task.unmet for task in tasks)
-    share = max(1, -(-ready // threads))  # of a batch, so that there are as many batches as can run at once
+    seen, share = 0, -1  # of those that are ready, each share being for one of those that run at once
 
     def begun(level: int) -> Batch:
         batch = Batch(level)
@@ -102,11 +102,13 @@ def formed(
                 among = [one for one in levels.get(level, ()) if one.open]
                 if len(among) >= threads:
                     batch = min(among, key=_seconds_of)
-            else:
-                last = levels[0][-1] if 0 in levels else None
-                batch = last if last is not None and last.open and len(last.tasks) < share else None
+            elif seen * threads // ready == share and levels[0][-1].open:
+                batch = levels[0][-1]
         if batch is None:
             batch = begun(level)
+        if not task.unmet:
+            share = seen * threads // ready
+            seen += 1
         batch.add(task, seconds)
         where[task.serial] = batch
     batches.sort(key=_level_of)

@@ -98,14 +98,16 @@ class Engine(Protocol):
 
 
 class Crash(Exception):
-    """A batch has killed its worker too often.
+    """The workers have died too often to which a batch was sent.
 
     :param attempts: how often.
+    :param begun: whether it is known to have been begun each time.
     """
 
-    def __init__(self, attempts: int) -> None:
+    def __init__(self, attempts: int, *, begun: bool = False) -> None:
         super().__init__(attempts)
         self.attempts = attempts
+        self.begun = begun
 
 
 class Lost(Exception):
@@ -158,7 +160,7 @@ class Cluster(Pumping):
         self._known: dict[Any, int] = {}  # the numbers of workers that were heard of
         self._seconds: dict[str, float | None] = {}  # what tasks of a name take; None if their values are large
         self._mean: float | None = None  # what a task takes
-        self._suspects: set[int] = set()  # the numbers of tasks that have been in a batch that killed a worker
+        self._suspects: dict[int, int] = {}  # by the number of a task, how many workers have died that may be its doing
         self._losses: dict[int, int] = {}  # how often the cluster has lost a task, by its number
         self._fetching: set[int] = set()  # tickets of tasks whose values are on their way
         self._engine = make(self)
@@ -285,9 +287,9 @@ class Cluster(Pumping):
         return any(number in self._batches for number in batch.needs)
 
     def _expected(self, task: GraphFuture[Any]) -> float | None:
-        if task.special and (task.priority or task.crash_retries is not None or getattr(task, "wishes", None)):
+        if task.special and (task.priority or task.resources or task.crash_retries is not None or task.wishes):
             return None
-        if self._suspects and task.serial in self._suspects:
+        if task.serial in self._suspects:
             return None
         return self._seconds.get(task.name)
 
@@ -324,11 +326,13 @@ class Cluster(Pumping):
             tasks.append(task)
             labels.append((future.serial, number, future.name))
             if future.special:
-                wishes.update(getattr(future, "wishes", None) or {})
+                wishes.update(future.wishes or {})
                 if future.priority:
                     wishes["priority"] = future.priority
                 if future.crash_retries is not None:
                     wishes["crash_retries"] = future.crash_retries
+            if future.serial in self._suspects:
+                wishes.setdefault("crash_retries", 0)
         batch.needs.update(values.needed)
         values.needed.clear()
         packing.not_sent(functions)
@@ -418,7 +422,7 @@ class Cluster(Pumping):
             self._learn(future.name, None if how == STAYS else seconds)
             future._worker, future._started = worker, times[0]
             record = record_of(future, worker, *times, good=how != RAISED)
-            self._suspects.discard(future.serial)
+            self._suspects.pop(future.serial, None)
             if how == STAYS:
                 value = self._values.there(batch, ticket)
                 if future._watch is not None or future.terms is not None or future.crash_retries == 0:
@@ -496,15 +500,19 @@ class Cluster(Pumping):
         if isinstance(failure, Lost):
             for need in batch.needs.values():
                 need.lost = True
-        if failure is None or (isinstance(failure, Crash) and len(rest) > 1):
-            if failure is not None:
-                self._suspects.update(future.serial for _, future, _ in rest)
+        if isinstance(failure, Crash) and not failure.begun and (len(rest) > 1 or not batch.told):
+            # Whoever was to come after the one that is guilty has lost its worker as well.
+            for _, future, _ in rest:
+                self._suspects[future.serial] = self._suspects.get(future.serial, 0) + failure.attempts
+            failure = None
+        if failure is None:
             returned += [(future, attempt) for _, future, attempt in rest]
             return
         for _, future, attempt in rest:
             error: Any = failure
             if isinstance(failure, Crash):
-                error = worker_crashed(future.key, None, failure.attempts)
+                attempts = failure.attempts + self._suspects.pop(future.serial, 0)
+                error = worker_crashed(future.key, None, attempts)
             elif isinstance(failure, Lost):
                 self._losses[future.serial] = losses = self._losses.get(future.serial, 0) + 1
                 if losses <= LOSSES and self._over is None:

@@ -24,6 +24,8 @@ from graphfutures.version import __version__
 
 #: the value stays in the worker
 STAYS: Final = "stays"
+#: likewise, as its pickle and large buffers: whoever reads it gets memory of its own
+APART: Final = "apart"
 #: bytes from which on a value does
 LARGE: Final = 16_384
 #: seconds after which an outcome is told that others follow
@@ -80,7 +82,7 @@ class Report(NamedTuple):
 class Kept:
     """The values of a batch, which stay in the worker until nobody needs them.
 
-    :param values: by ticket, how each is kept: as an object that never changes, pickled, or as it is.
+    :param values: by ticket, how each is kept: as an object that never changes, pickled, as it is, or apart.
     :param size: bytes, which the cluster asks for when it chooses a worker.
     """
 
@@ -99,6 +101,8 @@ class Kept:
     def value(self, ticket: int) -> Any:
         """One of them, for whoever has fetched it."""
         how, value = self.values[ticket]
+        if how == APART:
+            return put_together(value, pickle.loads)
         return pickle.loads(value) if how == PICKLED else value
 
 
@@ -218,6 +222,8 @@ def needed(ticket: int) -> Any:
         return value
     if how == PICKLED:
         return _reading.loads(value)
+    if how == APART:
+        return put_together(value, _reading.loads)
     if how == STAYS:
         return value if ticket in _reading.sole else copied(value, _reading.loads)
     raise HeldElsewhereError(ticket)
@@ -226,8 +232,18 @@ def needed(ticket: int) -> Any:
 def copied(value: Any, loads: Any) -> Any:
     """A value of one's own, so that nobody sees what its task does to it."""
     pickled = files.Pickled(value, messages.dumped)
-    pickled.buffers = [bytearray(buffer) for buffer in pickled.buffers]
-    return loads(pickled.text, buffers=pickled.buffers)
+    return put_together((pickled.text, pickled.buffers), loads)
+
+
+def taken_apart(pickled: files.Pickled) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    """A pickled value, for a store that keeps buffers as they are, and gives them back read-only."""
+    return pickled.text, [pickle.PickleBuffer(buffer) for buffer in pickled.buffers]
+
+
+def put_together(parts: tuple[bytes, list[Any]], loads: Any) -> Any:
+    """A value of one's own again."""
+    text, buffers = parts
+    return loads(text, buffers=[bytearray(buffer) for buffer in buffers])
 
 
 class Teller:
@@ -276,11 +292,13 @@ class Run:
     :param work: the batch.
     :param kept: by the batches that it needs.
     :param tell: how its tasks have ended.
+    :param apart: whether large values are kept apart.
     """
 
-    def __init__(self, work: Work, kept: Iterable[Kept], tell: Tell) -> None:
+    def __init__(self, work: Work, kept: Iterable[Kept], tell: Tell, apart: bool) -> None:
         self._work = work
         self._tell = tell
+        self._apart = apart
         self._state = _state_of(work.token)
         self._values: dict[int, tuple[Any, Any]] = {}
         for one in kept:
@@ -387,6 +405,9 @@ class Run:
             size = len(pickled.text) + sum(buffer.nbytes for buffer in pickled.buffers)
             if size >= LARGE:
                 self._size += size
+                if self._apart:
+                    self._mine[ticket] = APART, taken_apart(pickled)
+                    return STAYS, size
                 if not own:
                     pickled.part()
                     value = self._state.namespace.loads(pickled.text, buffers=pickled.buffers)
@@ -404,15 +425,16 @@ def _me() -> Any:
     return node(), os.getpid(), get_ident()
 
 
-def run(pickled: bytes, kept: Iterable[Kept], tell: Tell) -> Kept:
+def run(pickled: bytes, kept: Iterable[Kept], tell: Tell, *, apart: bool = False) -> Kept:
     """Run a batch, as one task of a cluster.
 
     :param pickled: a ``Work``.
     :param kept: by the batches that it needs.
     :param tell: how its tasks have ended.
+    :param apart: whether large values are kept apart, since they go into a store at once.
     :raises RuntimeError: if another version of graphfutures has sent it.
     """
     version, *work = pickle.loads(pickled)
     if version != __version__:
         raise errors.other_version(version, __version__)
-    return Run(Work(*work), kept, tell).whole()
+    return Run(Work(*work), kept, tell, apart).whole()

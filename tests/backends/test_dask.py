@@ -1,0 +1,447 @@
+"""A cluster of dask's as the backend: what the conformance suite does not ask (CONTRACT 10)."""
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from concurrent.futures import as_completed, wait
+
+import pytest
+from patience import LIMIT, in_time, until
+
+from graphfutures import BrokenGraphError, GraphExecutor, WorkerCrashedError, current_executor, current_task
+
+distributed = pytest.importorskip("distributed")
+np = pytest.importorskip("numpy")
+
+from clusters import CommandLine, Local, warmed_up  # noqa: E402
+
+pytestmark = pytest.mark.ci
+BIG = 200_000  # floats
+
+
+def inc(x):
+    return x + 1
+
+
+def double_quickly(x):
+    return 2 * x
+
+
+@pytest.fixture(scope="module", autouse=True)  # as long as it is there, so are threads that dask's clients share
+def cluster():
+    one = Local(2)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def fresh():
+    one = Local(2)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def executor(cluster):
+    with GraphExecutor(backend=cluster.client) as one:
+        yield one
+
+
+# -- which cluster ----------------------------------------------------------------------------
+
+
+def run_script(*lines, **how):
+    return subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=3 * LIMIT, check=False, **how
+    )
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_script_without_a_guard_has_a_cluster_of_its_own(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from graphfutures import GraphExecutor\n"
+        "class Point:\n"
+        "    def __init__(self, x): self.x = x\n"
+        "def move(point): return Point(point.x + 1)\n"
+        "with GraphExecutor(2, backend='dask') as executor:\n"
+        "    moved = executor.submit(move, executor.submit(move, Point(0)))\n"
+        "    pid = executor.submit(os.getpid)\n"
+        "    link = executor.dashboard_link\n"
+        "    print(moved.result().x, pid.result(), executor._max_workers, link)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=3 * LIMIT, check=False, cwd=tmp_path
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    moved, pid, workers, link = ran.stdout.split()
+    assert (moved, workers) == ("2", "2")
+    assert link.startswith("http://127.0.0.1:")
+    assert until(lambda: not alive(pid))
+
+
+def test_no_process_is_left_of_a_script_that_is_killed(tmp_path):
+    script = (
+        "import os, sys\nfrom graphfutures import GraphExecutor\n"
+        "executor = GraphExecutor(1, backend='dask')\n"
+        "print(executor.submit(os.getpid).result(), flush=True)\nsys.stdin.read()\n"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    with program:
+        pid = in_time(program.stdout.readline).strip().decode()
+        family = [int(pid), *descendants(program.pid)]
+        program.kill()
+    assert len(family) > 2
+    assert until(lambda: not any(map(alive, family)), 3 * LIMIT)
+
+
+def descendants(pid):
+    import psutil
+
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def test_it_ends_by_itself_at_exit():
+    ran = run_script(
+        "from graphfutures import GraphExecutor",
+        "executor = GraphExecutor(1, backend='distributed')",
+        "executor.submit(print, 'printed there')",
+        "executor.submit(abs, -7).add_done_callback(lambda future: print(future.result()))",
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[-1] == "7"
+
+
+def test_without_the_extra():
+    ran = run_script(
+        "import sys; sys.modules['distributed'] = None",
+        "from graphfutures import GraphExecutor",
+        "try: GraphExecutor(backend='dask')",
+        "except ImportError as error: print(error)",
+    )
+    assert 'pip install "graphfutures[dask]"' in ran.stdout
+
+
+def test_nobody_answers(monkeypatch):
+    from graphfutures.backends.clusters import dask
+
+    monkeypatch.setattr(dask, "CONNECT", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(OSError, match=f"no cluster answers at tcp://127.0.0.1:{port}"):
+        GraphExecutor(backend=f"tcp://127.0.0.1:{port}")
+
+
+def test_a_running_cluster_is_left_running(cluster):
+    address = cluster.cluster.scheduler_address
+    for source in (address, cluster.client, cluster.cluster):
+        with GraphExecutor(backend=source) as executor:
+            assert executor.submit(inc, executor.submit(inc, 1)).result(LIMIT) == 3
+            assert executor._max_workers == 2
+    assert cluster.client.submit(inc, 1).result(LIMIT) == 2
+
+
+def test_another_version_is_told_in_a_sentence(executor, monkeypatch):
+    from graphfutures.backends.clusters import pump
+
+    monkeypatch.setattr(pump, "__version__", "0.0.1")
+    error = executor.submit(abs, -1).exception(LIMIT)
+    assert isinstance(error, RuntimeError)
+    assert "this program has graphfutures 0.0.1, the worker of the cluster" in str(error)
+
+
+# -- values -----------------------------------------------------------------------------------
+
+
+def received():
+    """How many bytes have come to this process over its open connections."""
+    total = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                continue
+            one = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        with one:
+            if one.family in (socket.AF_INET, socket.AF_INET6) and one.type == socket.SOCK_STREAM:
+                try:
+                    told = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                except OSError:
+                    continue
+                total += struct.unpack_from("Q", told, 128)[0]
+    return total
+
+
+def test_a_chain_of_arrays_stays_there(executor):
+    executor.submit(abs, -1).result(LIMIT)
+    before = received()
+    array = executor.submit(np.ones, 8_000_000)
+    for _ in range(10):
+        array = executor.submit(inc, array)
+    assert executor.submit(np.sum, array).result(LIMIT) == 88_000_000
+    assert 0 < received() - before < 1_000_000
+    assert array.result(LIMIT)[-1] == 11
+    assert received() - before > 64_000_000, "it comes when it is asked for"
+    assert array.result() is array.result()
+
+
+def test_a_value_is_there_when_the_cluster_is_gone():
+    with GraphExecutor(1, backend="dask") as executor:
+        array = executor.submit(np.ones, BIG)
+        text = executor.submit(str.upper, "a" * BIG)
+    assert array.result(LIMIT).sum() == BIG
+    assert text.result(LIMIT) == "A" * BIG
+
+
+def change(array):
+    array += 1
+    return float(array.sum())
+
+
+def test_what_a_task_does_to_its_input_is_seen_by_no_other(executor):
+    array = executor.submit(np.ones, BIG)
+    changed = [executor.submit(change, array) for _ in range(4)]
+    assert {one.result(LIMIT) for one in changed} == {2 * BIG}
+    assert array.result(LIMIT).sum() == BIG
+    array.result()[0] = 5
+    assert executor.submit(np.sum, array).result(LIMIT) == BIG
+    put = executor.put(np.ones(BIG))
+    assert [executor.submit(change, put).result(LIMIT) for _ in range(2)] == [2 * BIG] * 2
+    assert put.result()[0] == 1
+
+
+def reused(n, store=[]):  # noqa: B006
+    if not store:
+        store.append(np.zeros(BIG))
+    store[0][:] = n
+    return store[0]
+
+
+def test_a_buffer_that_is_used_again(executor):
+    arrays = [executor.submit(reused, n) for n in range(4)]
+    assert [executor.submit(np.mean, array).result(LIMIT) for array in arrays] == [0, 1, 2, 3]
+
+
+def test_data_is_never_taken_for_dask_s_own(executor):
+    task_like, key = (inc, 1), "inc-1"
+    assert executor.submit(repr, task_like).result(LIMIT).startswith("(<function inc")
+    assert executor.submit(str, [{"x": key}, (sum, [1, 2])]).result(LIMIT).startswith("[{'x': 'inc-1'}, (<built-in")
+    labels = executor.options(name="inc-1")
+    assert labels.submit(str.upper, labels.submit(str.lower, "inc-1")).result(LIMIT) == "INC-1"
+    assert executor.submit(len, executor.put([(inc, 1)] * BIG)).result(LIMIT) == BIG
+
+
+def test_what_nobody_needs_is_let_go(cluster):
+    def kept(dask_scheduler=None):
+        return [key for key in dask_scheduler.tasks if not key.startswith("kept")]
+
+    with GraphExecutor(backend=cluster.client) as executor:
+        arrays = [executor.submit(np.ones, BIG) for _ in range(4)]
+        total = executor.submit(sum, arrays)
+        assert total.result(LIMIT)[0] == 4
+        del arrays, total
+        assert until(lambda: not cluster.client.run_on_scheduler(kept))
+
+
+def test_a_value_of_one_executor_is_used_by_another(executor, cluster):
+    array = executor.submit(np.ones, BIG)
+    with GraphExecutor(backend=cluster.client) as other:
+        assert other.submit(np.sum, array).result(LIMIT) == BIG
+        with GraphExecutor(2) as threads:
+            assert threads.submit(np.sum, other.submit(inc, array)).result(LIMIT) == 2 * BIG
+
+
+# -- options ----------------------------------------------------------------------------------
+
+
+def where():
+    return distributed.get_worker().address
+
+
+def test_workers_are_chosen(executor, cluster):
+    for address in cluster.client.nthreads():
+        chosen = executor.options(workers=address)
+        assert {chosen.submit(where).result(LIMIT) for _ in range(4)} == {address}
+    with pytest.raises(ValueError, match="on a cluster only"), GraphExecutor(1) as threads:
+        threads.options(workers="tcp://127.0.0.1:1")
+
+
+def test_resources_are_those_of_the_workers():
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address="127.0.0.1:0", resources={"gpu": 1}
+    )
+    with cluster, warmed_up(distributed.Client(cluster, set_as_default=False)) as client:
+        with GraphExecutor(backend=client) as executor:
+            view = executor.options(resources={"gpu": 1})
+            spans = [view.submit(span).result for _ in range(4)]
+            found = sorted(one(LIMIT) for one in spans)
+        assert all(first[1] <= second[0] for first, second in zip(found, found[1:], strict=False))
+
+
+def span():
+    start = time.monotonic()
+    time.sleep(0.05)
+    return start, time.monotonic()
+
+
+def test_the_task_knows_itself_and_has_nobody_to_submit_to(executor):
+    def me():
+        return current_task().key, current_task().attempt
+
+    future = executor.options(name="me").submit(me)
+    assert future.result(LIMIT) == (future.key, 1)
+    error = executor.submit(current_executor).exception(LIMIT)
+    assert "options(join=True)" in str(error)
+
+
+def test_an_outcome_is_told_though_another_task_follows_in_its_batch(executor):
+    for _ in range(3):
+        wait([executor.submit(sleep, 0.0001) for _ in range(200)], LIMIT)
+    futures = [executor.submit(sleep, 0.0001 if n % 50 else 1.0) for n in range(1, 101)]
+    start = time.monotonic()
+    quick = [future for n, future in enumerate(futures, 1) if n % 50]
+    early = [future for future in as_completed(quick, LIMIT) if time.monotonic() - start < 0.9]
+    assert len(early) >= 49
+    assert all(future.result(LIMIT) for future in futures)
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return True
+
+
+# -- cancelling -------------------------------------------------------------------------------
+
+
+def test_what_was_sent_ahead_is_cancelled_there(executor, tmp_path):
+    go, ran = tmp_path / "go", tmp_path / "ran"
+
+    def first():
+        while not go.exists():
+            time.sleep(0.01)
+
+    def second(_):
+        ran.touch()
+
+    one = executor.submit(first)
+    ahead = executor.submit(second, one)
+    assert until(ahead.running)
+    assert ahead.cancel()
+    assert not one.cancel()
+    go.touch()
+    assert one.result(LIMIT) is None
+    assert executor.submit(inc, 1).result(LIMIT) == 2
+    assert ahead.cancelled()
+    assert not ran.exists()
+
+
+# -- deaths -----------------------------------------------------------------------------------
+
+
+def pid():
+    return os.getpid()
+
+
+def slow_inc(array):
+    time.sleep(0.1)
+    return array + 1
+
+
+def test_a_worker_that_dies_costs_time_only(fresh):
+    with GraphExecutor(backend=fresh.client) as executor:
+        victim = executor.submit(pid).result(LIMIT)
+        chains = []
+        for n in range(6):
+            array = executor.submit(np.full, BIG, n)
+            for _ in range(5):
+                array = executor.submit(slow_inc, array)
+            chains.append(array)
+        total = executor.submit(sum, chains)
+        wait(chains, LIMIT, "FIRST_COMPLETED")
+        os.kill(victim, signal.SIGKILL)
+        assert total.result(3 * LIMIT)[0] == sum(range(6)) + 30
+        assert [chain.result(LIMIT)[-1] for chain in chains] == [n + 5 for n in range(6)]
+
+
+def die(path, code=7):
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("x")
+    os._exit(code)
+
+
+@pytest.mark.parametrize(("retries", "runs"), [(None, {4, 5}), (0, {1}), (1, {2})])
+def test_a_task_that_kills_its_workers_names_itself(fresh, tmp_path, retries, runs):
+    with GraphExecutor(backend=fresh.client) as executor:
+        view = executor if retries is None else executor.options(crash_retries=retries)
+        killer = view.submit(die, tmp_path / "runs")
+        heir = executor.submit(inc, killer)
+        others = [executor.submit(slow_inc, n) for n in range(4)]
+        error = killer.exception(3 * LIMIT)
+        assert isinstance(error, WorkerCrashedError)
+        assert killer.key in str(error)
+        assert len((tmp_path / "runs").read_text()) in runs
+        assert isinstance(heir.exception(LIMIT), WorkerCrashedError)
+        assert [other.result(2 * LIMIT) for other in others] == [1, 2, 3, 4]
+        assert executor.submit(inc, 1).result(2 * LIMIT) == 2
+
+
+def test_a_killer_among_quick_tasks_is_found(fresh, tmp_path):
+    with GraphExecutor(backend=fresh.client) as executor:
+        for _ in range(2):
+            wait([executor.submit(quick_unless, tmp_path, False) for _ in range(100)], LIMIT)
+        futures = [executor.submit(quick_unless, tmp_path, n == 30) for n in range(60)]
+        wait(futures, 5 * LIMIT)
+        for n, future in enumerate(futures):
+            if n == 30:
+                assert isinstance(future.exception(0), WorkerCrashedError)
+                assert future.key in str(future.exception())
+            else:
+                assert future.result(0) is False
+
+
+def quick_unless(path, kills):
+    if kills:
+        die(path / "runs")
+    return kills
+
+
+def test_a_scheduler_that_dies_settles_everything():
+    cluster = CommandLine(1)
+    try:
+        executor = GraphExecutor(backend=cluster.address)
+        array = executor.submit(np.ones, BIG)
+        assert wait([array], LIMIT).done
+        running = executor.submit(time.sleep, 600)
+        pending = [executor.submit(inc, running) for _ in range(20)]
+        assert until(running.running)
+        cluster.programs[0].send_signal(signal.SIGKILL)
+        start = time.monotonic()
+        for future in (running, *pending):
+            error = future.exception(30)
+            assert isinstance(error, BrokenGraphError), error
+            assert "scheduler" in str(error)
+        assert time.monotonic() - start < 30
+        with pytest.raises(BrokenGraphError):
+            executor.submit(inc, 1)
+        in_time(executor.shutdown)
+        assert isinstance(array.exception(LIMIT) or array.result(LIMIT), (BrokenGraphError, np.ndarray))
+    finally:
+        cluster.close()
+    with GraphExecutor(1, backend="dask") as executor:
+        assert executor.submit(inc, 1).result(LIMIT) == 2
