@@ -6,7 +6,7 @@ from functools import partial
 
 import loky
 
-from benchmarks import collections, graphs, memory, nested, processes, startup, threads, values
+from benchmarks import clusters, collections, graphs, memory, nested, processes, startup, threads, values
 from benchmarks.measure import Figure, Side
 from benchmarks.steps import MakeExecutor
 from graphfutures import GraphExecutor
@@ -54,6 +54,17 @@ def of_arrays(name: str, what: str, program: values.Program, peer: values.Peer, 
     return Figure(
         name + "_values", what, partial(values.ours, program), partial(peer, program), limit, "ms", requires=needs
     )
+
+
+def on_cluster(name: str, what: str, side: clusters.OnCluster, limit: float, unit: str, needs: str) -> Figure:
+    """The same program through our executor and as the users of the cluster write it."""
+    return Figure(name, what, partial(side, True), partial(side, False), limit, unit, requires=needs)
+
+
+def on_dask(name: str, what: str, graph: clusters.Graph, tasks: int, limit: float, unit: str = "µs") -> Figure:
+    """A graph of many tasks on a cluster of dask's."""
+    side = partial(clusters.of_graph, graph, tasks, clusters.dask)
+    return on_cluster(name + "_on_dask", what + " / client.submit", side, limit, unit, "distributed")
 
 
 def of_each_shape(
@@ -272,6 +283,28 @@ FIGURES: list[Figure] = [
     of_arrays("chain", "64 MB: make, ten + 1, sum / plain calls in one process", values.chain, values.plain, 1.3),
     of_arrays("fan", "64 MB read by 8 tasks / the better of distributed and Ray", values.fan, values.better_peer, 1.1),
     of_arrays("tree", "eight 64 MB added pairwise / the better of the two", values.tree, values.better_peer, 1.0),
+    on_dask("tree", "tree of 10,000 no-ops: per task", clusters.tree, 10_000, 0.10),
+    on_dask("chain", "chain of 5,000 no-ops: per task", clusters.chain, 5_000, 0.10),
+    on_dask("sleeps", "200 × 100 ms", clusters.sleeps, 200, 1.05, "ms"),
+    *(
+        on_cluster(
+            f"{name}_values_on_dask",
+            f"64 MB arrays, {name} / client.submit",
+            partial(clusters.of_arrays, program),
+            1.1,
+            "ms",
+            "distributed",
+        )
+        for name, program in (("chain", values.chain), ("tree", values.tree))
+    ),
+    on_cluster(
+        "tree_on_ray",
+        "tree of 5,000 no-ops: per task / .remote",
+        partial(clusters.of_graph, clusters.tree, 5_000, clusters.ray),
+        0.5,
+        "µs",
+        "ray",
+    ),
     of_arrays(
         "pairs",
         "eight 64 MB (make, + 1), then (i, i + 3) added and summed / the better of the two",

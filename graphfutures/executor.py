@@ -322,8 +322,9 @@ class GraphExecutor(Overview):
     @property
     def dashboard_link(self) -> str | None:
         """The address of the dashboard of the cluster that runs the tasks, None if there is none."""
-        backend = self._hub.backend
-        return getattr(getattr(backend, "main", backend), "dashboard_link", None)
+        backends = self._hub.lanes.values() or [self._hub.backend]
+        links = [getattr(backend, "dashboard_link", None) for backend in backends]
+        return next(filter(None, links), None)
 
     @property
     def _threads(self) -> set[Any]:

@@ -158,9 +158,7 @@ class Facts(Lending):
         for future in futures:
             hands = self._hands(future)
             can = hands.capabilities
-            stops = future.state is RUNNING and (
-                (force and can.kills) or (can.withdraws and future.unmet > 0 and hands.withdraw(future))
-            )
+            stops = future.state is RUNNING and ((force and can.kills) or (can.withdraws and hands.withdraw(future)))
             if self.scheduler.cancelled(future, force=stops):
                 if stops:
                     hands.stop(future, future.attempt)
@@ -178,9 +176,11 @@ class Facts(Lending):
             self.scheduler.cancelled(task)
         if pending:
             self.inbox.append((self.cancel_pending, (running,)))
-        elif running:
+        else:
             started: Any = [task for task in self.scheduler.unsettled if task.state is RUNNING]
-            self._cancel([task for task in started if self._hands(task).capabilities.kills], True)
+            if running:
+                self._cancel([task for task in started if self._hands(task).capabilities.kills], True)
+            self._cancel([task for task in started if self._hands(task).capabilities.withdraws], False)
 
     def cancel_foreign(self) -> list[str]:
         """A fact: what waits for futures of others is to be cancelled, its keys are returned."""

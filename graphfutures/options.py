@@ -28,7 +28,9 @@ class Options(TypedDict, total=False):
 OPTIONS: Final = ("name", "priority", *Terms._fields, "crash_retries", "resources", "backend", "workers")
 
 
-def traits_of(options: Mapping[str, Any], *, limits: bool, clusters: bool = False, counts: bool = True) -> dict[str, Any]:
+def traits_of(
+    options: Mapping[str, Any], *, limits: bool, clusters: bool = False, counts: bool = True
+) -> dict[str, Any]:
     """What a task with these options has that others have not.
 
     :param limits: whether the backend can limit the time of an attempt.

@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from graphfutures import config, errors
-from graphfutures.backends.registry import ALIASES, BACKENDS, check_name
+from graphfutures.backends.registry import ADDRESSES, ALIASES, BACKENDS, check_name, is_cluster
 from graphfutures.current import here
 from graphfutures.door import Door
 from graphfutures.executor import GraphExecutor, for_one_call
@@ -21,7 +21,7 @@ from graphfutures.integrations.dask import setting
 
 #: held while a shared executor is looked for or made, and what counts the CPUs is imported
 _MAKING = config.lock_over_forks()
-_shared: dict[tuple[str, int], GraphExecutor] = {}
+_shared: dict[tuple[Any, int], GraphExecutor] = {}
 
 
 def get(graph: Any, keys: Any, *, scheduler: Any = None, num_workers: int | None = None, **keywords: Any) -> Any:
@@ -104,7 +104,7 @@ def _check(chosen: Any, called: str) -> None:
 
 
 def _runs_graphs(chosen: Any) -> bool:
-    known = isinstance(chosen, Executor) or callable(chosen) or hasattr(chosen, "apply_async")
+    known = isinstance(chosen, Executor) or callable(chosen) or hasattr(chosen, "apply_async") or is_cluster(chosen)
     return known and not isinstance(chosen, type)
 
 
@@ -129,7 +129,7 @@ def scheduler_of(chosen: Any = None, num_workers: int | None = None) -> Any:
         chosen = setting("pool")
     if chosen is None:
         chosen = config.default_backend()
-    if isinstance(chosen, str):
+    if isinstance(chosen, str) or is_cluster(chosen):
         return shared(chosen, num_workers)
     if hasattr(chosen, "apply_async"):  # a pool of multiprocessing, of threads or processes
         import dask.local
@@ -144,8 +144,9 @@ def scheduler_of(chosen: Any = None, num_workers: int | None = None) -> Any:
 def _of_dask() -> Any:
     """The scheduler in dask's configuration, None if that names none but ours."""
     chosen = setting("scheduler")
-    if isinstance(chosen, str) and chosen.lower() in (*BACKENDS, *ALIASES):
-        return chosen.lower()
+    name = chosen.lower() if isinstance(chosen, str) else ""
+    if name in (*BACKENDS, *ALIASES) and ALIASES.get(name, name) != "dask":  # by which dask means the present client
+        return name
     if not chosen or chosen is get:
         return None
     if _runs_graphs(chosen):
@@ -156,15 +157,20 @@ def _of_dask() -> Any:
     return base.get_scheduler(scheduler=chosen)  # a Client of distributed's, or a name that means the current one
 
 
-def shared(backend: str, num_workers: int | None = None) -> GraphExecutor:
-    """The executor of a backend that all share, with so many workers."""
+def shared(backend: Any, num_workers: int | None = None) -> GraphExecutor:
+    """The executor of a backend that all share, with so many workers.
+
+    :param backend: a name, an address, or a client or cluster of dask's, which has workers of its own.
+    """
     workers = num_workers or config.option("num_workers") or setting("num_workers")
     workers = workers or config.max_workers_of_environment()
+    runs = not isinstance(backend, str) or backend.startswith((*ADDRESSES,))
     with _MAKING:
-        key = ALIASES.get(backend, backend), workers or _cpus()
+        key = backend if runs else ALIASES.get(backend, backend), workers or (0 if runs else _cpus())
         executor = _shared.get(key)
         if executor is None or executor._broken or executor._shutdown:
-            _shared[key] = executor = GraphExecutor(key[1], f"shared-{key[0]}", backend=backend)
+            name = "shared-cluster" if runs else f"shared-{key[0]}"
+            _shared[key] = executor = GraphExecutor(key[1] or None, name, backend=backend)
     return executor
 
 

@@ -32,8 +32,8 @@ class Capabilities(NamedTuple):
     :param maps: a task may be many calls of a map, a ``Piece``.
     :param passes_on: the option ``workers``, and ``resources`` of which the executor has none, are for whoever runs the
         workers, and say nothing to the graph.
-    :param withdraws: what was handed over together with inputs that are not done can be cancelled; such a backend has
-        ``withdraw`` as well, which says whether it will not run, and ``stop``.
+    :param withdraws: what was handed over and is known not to run can be cancelled; such a backend has ``withdraw`` as
+        well, which says whether that is so, and ``stop``.
     """
 
     shares_memory: bool = True

@@ -122,7 +122,7 @@ def make(backend: str | Backend | Executor, request: Request) -> Backend:
         if name.startswith((*ADDRESSES,)):
             return ADDRESSES[name.partition("://")[0] + "://"](request, name)
         return BACKENDS[name](request) if name in BACKENDS else _made_elsewhere(name, request)
-    if "distributed" in sys.modules and _is_of_dask(backend):
+    if is_cluster(backend):
         return _dask(request, backend)
     if isinstance(backend, Executor):
         if request.initializer is not None:
@@ -136,10 +136,14 @@ def make(backend: str | Backend | Executor, request: Request) -> Backend:
     raise errors.no_backend(backend, [*BACKENDS, *ALIASES])
 
 
-def _is_of_dask(backend: Any) -> bool:
-    from graphfutures.backends.clusters.dask import is_source
+def is_cluster(backend: Any) -> bool:
+    """Whether something is a client or a cluster of distributed's, which is not imported for that."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None or isinstance(backend, str):
+        return False
+    from distributed.deploy.cluster import Cluster as Deployed
 
-    return is_source(backend)
+    return isinstance(backend, (distributed.Client, Deployed))
 
 
 def check_name(name: str) -> None:

@@ -8,11 +8,20 @@ import subprocess
 import sys
 import time
 from concurrent.futures import as_completed, wait
+from itertools import pairwise
 
 import pytest
 from patience import LIMIT, in_time, until
 
-from graphfutures import BrokenGraphError, GraphExecutor, WorkerCrashedError, current_executor, current_task
+from graphfutures import (
+    BrokenGraphError,
+    GraphExecutor,
+    WorkerCrashedError,
+    current_executor,
+    current_task,
+    delayed,
+    set_options,
+)
 
 distributed = pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
@@ -137,10 +146,7 @@ def test_without_the_extra():
     assert 'pip install "graphfutures[dask]"' in ran.stdout
 
 
-def test_nobody_answers(monkeypatch):
-    from graphfutures.backends.clusters import dask
-
-    monkeypatch.setattr(dask, "CONNECT", 1)
+def test_nobody_answers():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(OSError, match=f"no cluster answers at tcp://127.0.0.1:{port}"):
@@ -291,7 +297,7 @@ def test_resources_are_those_of_the_workers():
             view = executor.options(resources={"gpu": 1})
             spans = [view.submit(span).result for _ in range(4)]
             found = sorted(one(LIMIT) for one in spans)
-        assert all(first[1] <= second[0] for first, second in zip(found, found[1:], strict=False))
+        assert all(first[1] <= second[0] for first, second in pairwise(found))
 
 
 def span():
@@ -349,6 +355,45 @@ def test_what_was_sent_ahead_is_cancelled_there(executor, tmp_path):
     assert executor.submit(inc, 1).result(LIMIT) == 2
     assert ahead.cancelled()
     assert not ran.exists()
+
+
+def test_a_task_that_no_worker_fits_is_cancelled(executor):
+    for options in ({"workers": "tcp://127.0.0.1:1"}, {"resources": {"no such thing": 1}}):
+        never = executor.options(**options).submit(inc, 1)
+        assert until(never.running)
+        assert never.cancel()
+        assert never.cancelled()
+    assert executor.submit(inc, 1).result(LIMIT) == 2
+    never = executor.options(workers="tcp://127.0.0.1:1").submit(inc, 1)
+    in_time(executor.shutdown, cancel_futures=True)
+    assert never.cancelled()
+
+
+# -- as a scheduler ---------------------------------------------------------------------------
+
+
+def test_dask_s_own_client_stays_the_default(cluster):
+    with distributed.Client(cluster.cluster) as client:
+        assert delayed(where)().compute() in client.nthreads()
+
+
+def test_a_client_is_a_scheduler(cluster):
+    assert delayed(where)().compute(scheduler=cluster.client) in cluster.client.nthreads()
+    with GraphExecutor(backend=cluster.client):
+        assert delayed(where)().compute() in cluster.client.nthreads()
+    with set_options(scheduler=cluster.cluster.scheduler_address):
+        assert delayed(where)().compute() in cluster.client.nthreads()
+
+
+def test_one_graph_on_threads_and_on_the_cluster(cluster):
+    with GraphExecutor(2, backends={"dask": 1}) as executor:
+        there = executor.options(backend="dask")
+        loaded = executor.submit(np.ones, BIG)
+        computed = there.submit(inc, there.submit(inc, loaded))
+        assert there.submit(pid).result(LIMIT) != os.getpid()
+        assert executor.submit(pid).result(LIMIT) == os.getpid()
+        assert executor.submit(np.sum, computed).result(LIMIT) == 3 * BIG
+        assert executor.dashboard_link.startswith("http://127.0.0.1")
 
 
 # -- deaths -----------------------------------------------------------------------------------

@@ -21,7 +21,11 @@ COLLECTIONS = {
     **dict.fromkeys(("matmul", "matmul_memory"), "dask.array"),
 }
 VALUES = {"chain_values": "numpy", **dict.fromkeys(("fan_values", "tree_values", "pairs_values"), "distributed")}
-NEEDS = {**dict.fromkeys(DASK_ROWS, "dask"), **COLLECTIONS, **VALUES}
+CLUSTERS = {
+    **{f"{name}_on_dask": "distributed" for name in ("tree", "chain", "sleeps", "chain_values", "tree_values")},
+    "tree_on_ray": "ray",
+}
+NEEDS = {**dict.fromkeys(DASK_ROWS, "dask"), **COLLECTIONS, **VALUES, **CLUSTERS}
 NO_PEER = {"long_list", "nested_threads", "delay_processes"}
 
 

@@ -349,7 +349,9 @@ class Stress:
         assert future.cancelled() == isinstance(end, CancelledError), f"{future.key} has failed with CancelledError"
         inputs = [(outcome(one), tolerant) for one, tolerant in task.inputs]
         troubles = [one for one, tolerant in inputs if isinstance(one, BaseException) and not tolerant]
-        if task.running and not (task.cancelled and self.stops):
+        # Stopped for the sake of another task, one that ran has not started any more, and may be cancelled.
+        thrown_away = self.stops and (task.cancelled or bool(troubles) or isinstance(end, CancelledError))
+        if task.running and not thrown_away:
             assert not troubles, f"{future.key} ran without an input"
             assert not task.cancelled, f"{future.key} ran though it was cancelled"
             if task.fails:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -48,6 +48,8 @@ class Dask:
             source = self._local.address
         if self._own:
             try:
+                if isinstance(source, str):
+                    _knock(source)
                 extra = {} if security is None else {"security": security}
                 source = Client(source, set_as_default=False, timeout=CONNECT, **extra)
             except (OSError, TimeoutError) as error:
@@ -165,8 +167,6 @@ class Dask:
             failure = error
         if isinstance(failure, KilledWorker):
             return Crash(failure.allowed_failures + 1) if failure.task == sent.key else None
-        if type(failure).__name__ == "TooOftenError":
-            return Crash(failure.runs, begun=True)
         return Lost() if isinstance(failure, CancelledError) else failure
 
     async def _look(self) -> None:
@@ -189,17 +189,17 @@ class Dask:
         self._client.run_on_scheduler(forget, self._topic)
 
 
+def _knock(address: str) -> None:
+    """See whether anybody listens at an address: a client that finds nobody leaves a thread behind.
+
+    :raises OSError: if nobody does.
+    """
+    host, _, port = address.partition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+
+
 def _run() -> Any:
     from graphfutures.backends.clusters.dask_work import run
 
     return run
-
-
-def is_source(backend: Any) -> bool:
-    """Whether something is a client or a cluster of distributed's, which is not imported for that."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return False
-    from distributed.deploy.cluster import Cluster as Deployed
-
-    return isinstance(backend, (distributed.Client, Deployed))

@@ -22,13 +22,14 @@ def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kep
     :param runs: how often it may be begun, None for as often as dask likes.
     :param pickled: see ``work.run``.
     :param kept: by the batches that it needs.
-    :raises TooOftenError: if it was begun as often as it may.
+    :raises RuntimeError: for what dask would not tell of.
     """
     worker: Any = get_worker()
+    tell = partial(worker.log_event, topic)
     try:
         if runs is not None and _begun(worker, topic, name) >= runs:
-            raise TooOftenError(runs)
-        return work.run(pickled, kept, partial(worker.log_event, topic))
+            return work.refused(pickled, runs, tell)
+        return work.run(pickled, kept, tell)
     except Exception:
         raise
     except BaseException as error:  # which dask does not tell of
@@ -44,17 +45,6 @@ def _begun(worker: Any, topic: str, name: str) -> int:
         return begun
 
     return asyncio.run_coroutine_threadsafe(count(), worker.loop.asyncio_loop).result(PATIENCE)
-
-
-class TooOftenError(Exception):
-    """A batch was begun as often as it may be.
-
-    :param runs: how often that is.
-    """
-
-    def __init__(self, runs: int) -> None:
-        super().__init__(runs)
-        self.runs = runs
 
 
 def forget(topic: str, dask_scheduler: Any = None) -> None:

@@ -186,9 +186,11 @@ class Cluster(Pumping):
         self.wake()
 
     def withdraw(self, future: GraphFuture[Any]) -> bool:
-        """See ``Capabilities``: a batch of one task that waits for another one is not begun."""
+        """See ``Capabilities``: of one task, a batch that waits for another one, or for a worker that fits."""
         batch = self._where.get(self._packing.tickets.get(future.serial, 0))
-        return batch is not None and len(batch.hand) == 1
+        if batch is None or len(batch.hand) > 1:
+            return False
+        return bool(future.unmet or (future.wishes and future._worker == UNKNOWN))
 
     def stop(self, future: Any, number: int) -> None:
         """See ``Capabilities``."""
@@ -399,6 +401,9 @@ class Cluster(Pumping):
             if self._over is None:
                 STDLIB_LOGGER.critical("Exception in initializer:", exc_info=error)
                 self._give_up(errors.initializer_failed(error))
+            return
+        if report.refused:
+            self._take_end(batch.number, Crash(report.refused, begun=True), facts, returned)
             return
         if batch.told and batch.told != report.run:
             LOGGER.warning("%s runs again: its worker has died", self._label(batch))

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from graphfutures.away import Away
 from graphfutures.backends.clusters.forming import Batch
-from graphfutures.backends.clusters.work import APART, LARGE, Kept, Need, taken_apart
+from graphfutures.backends.clusters.work import APART, LARGE, Kept, Need
 from graphfutures.backends.processes.files import Pickled
 from graphfutures.backends.processes.store import Sent
 
@@ -105,7 +105,7 @@ class Values:
             batch = Batch(0)
             ticket = self._ticket()
             batch.number = -ticket
-            batch.handle = self._put(Kept({ticket: (APART, taken_apart(pickled))}, size))
+            batch.handle = self._put(Kept({ticket: (APART, (pickled.text, pickled.buffers))}, size))
             put.there = there = self.there(batch, ticket)
             there._value = value
         return self.own(there)

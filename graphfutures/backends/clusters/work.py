@@ -69,6 +69,7 @@ class Report(NamedTuple):
     :param running: the ticket of the task that runs, 0 if none does.
     :param outcomes: of each task: ticket, how, what of it, start, stop; of what stays in the worker its size.
     :param broken: a pickled exception of the initializer.
+    :param refused: how often the batch was begun, if it was not, since it may not be once more.
     """
 
     number: int
@@ -77,6 +78,7 @@ class Report(NamedTuple):
     running: int
     outcomes: list[tuple[int, Any, Any, float, float]]
     broken: bytes | None = None
+    refused: int = 0
 
 
 class Kept:
@@ -96,7 +98,9 @@ class Kept:
         return object.__sizeof__(self) + self.size + 100 * len(self.values)
 
     def __reduce__(self) -> Any:
-        return Kept, (self.values, self.size)
+        # Ray's own server may pass it on, and cannot pickle the buffers that it has got.
+        apart = {ticket: (how, _sendable(value)) for ticket, (how, value) in self.values.items() if how == APART}
+        return Kept, ({**self.values, **apart}, self.size)
 
     def value(self, ticket: int) -> Any:
         """One of them, for whoever has fetched it."""
@@ -235,9 +239,9 @@ def copied(value: Any, loads: Any) -> Any:
     return put_together((pickled.text, pickled.buffers), loads)
 
 
-def taken_apart(pickled: files.Pickled) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    """A pickled value, for a store that keeps buffers as they are, and gives them back read-only."""
-    return pickled.text, [pickle.PickleBuffer(buffer) for buffer in pickled.buffers]
+def _sendable(parts: tuple[bytes, list[Any]]) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    text, buffers = parts
+    return text, [pickle.PickleBuffer(buffer) for buffer in buffers]
 
 
 def put_together(parts: tuple[bytes, list[Any]], loads: Any) -> Any:
@@ -405,13 +409,12 @@ class Run:
             size = len(pickled.text) + sum(buffer.nbytes for buffer in pickled.buffers)
             if size >= LARGE:
                 self._size += size
-                if self._apart:
-                    self._mine[ticket] = APART, taken_apart(pickled)
+                if own and not self._apart:
+                    self._mine[ticket] = STAYS, value
                     return STAYS, size
-                if not own:
-                    pickled.part()
-                    value = self._state.namespace.loads(pickled.text, buffers=pickled.buffers)
-                self._values[ticket] = self._mine[ticket] = STAYS, value
+                if not self._apart:
+                    pickled.part()  # whoever has what is inside of it can do nothing to it then
+                self._mine[ticket] = APART, (pickled.text, pickled.buffers)
                 return STAYS, size
             how, told = PICKLED, pickled.text
         self._values[ticket] = self._mine[ticket] = how, told
@@ -434,7 +437,20 @@ def run(pickled: bytes, kept: Iterable[Kept], tell: Tell, *, apart: bool = False
     :param apart: whether large values are kept apart, since they go into a store at once.
     :raises RuntimeError: if another version of graphfutures has sent it.
     """
+    return Run(_read(pickled), kept, tell, apart).whole()
+
+
+def refused(pickled: bytes, runs: int, tell: Tell) -> Kept:
+    """Run nothing of a batch, and tell of that.
+
+    :param runs: how often it was begun before.
+    """
+    tell(pickle.dumps(Report(_read(pickled).number, "", _me(), 0, [], None, runs)))
+    return Kept({})
+
+
+def _read(pickled: bytes) -> Work:
     version, *work = pickle.loads(pickled)
     if version != __version__:
         raise errors.other_version(version, __version__)
-    return Run(Work(*work), kept, tell, apart).whole()
+    return Work(*work)
