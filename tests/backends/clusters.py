@@ -8,12 +8,17 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import dask
 from distributed import Client, LocalCluster
 from patience import LIMIT
 
 HERE = Path(__file__).parent
 #: where workers find the modules of the tests
 PATHS = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
+
+
+# Else a LocalCluster gives up workers that died while others were starting.
+dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
 
 
 class Local:

@@ -335,7 +335,11 @@ def sleep(seconds):
 # -- cancelling -------------------------------------------------------------------------------
 
 
-def test_what_was_sent_ahead_is_cancelled_there(executor, tmp_path):
+def known_as(name, dask_scheduler=None):
+    return [key for key in dask_scheduler.tasks if key.startswith(f"{name}-")]
+
+
+def test_what_was_sent_ahead_is_cancelled_there(executor, cluster, tmp_path):
     go, ran = tmp_path / "go", tmp_path / "ran"
 
     def first():
@@ -350,6 +354,7 @@ def test_what_was_sent_ahead_is_cancelled_there(executor, tmp_path):
     assert until(ahead.running)
     assert ahead.cancel()
     assert not one.cancel()
+    assert until(lambda: not cluster.client.run_on_scheduler(known_as, ahead.name))
     go.touch()
     assert one.result(LIMIT) is None
     assert executor.submit(inc, 1).result(LIMIT) == 2

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
+from logging import getLogger
 from typing import Any, Final
 from uuid import uuid4
 
@@ -16,10 +17,13 @@ from graphfutures.backends.clusters.pump import Cluster, Crash, Lost
 from graphfutures.backends.clusters.work import Kept
 from graphfutures.exits import first_again
 
+LOGGER = getLogger("graphfutures")
 #: seconds to wait for a scheduler
 CONNECT: Final = 30
 #: seconds between looks at how many threads there are
 LOOK: Final = 1.0
+#: seconds without any worker after which that is told
+ALONE: Final = 30.0
 #: bytes of events that its scheduler may remember
 EVENTS: Final = 64_000_000
 
@@ -172,9 +176,13 @@ class Dask:
     async def _look(self) -> None:
         from asyncio import sleep
 
+        alone = 0.0
         while not self._closing and self._client.status == "running":
             with suppress(Exception):
                 self._threads = sum((await self._client.scheduler.ncores()).values())
+            alone = 0.0 if self._threads else alone + LOOK
+            if alone == ALONE:
+                LOGGER.warning("the cluster has no workers: tasks wait until one comes (%s)", self._client)
             await sleep(LOOK)
 
     async def _forget_later(self) -> None:

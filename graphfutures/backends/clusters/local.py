@@ -73,6 +73,8 @@ def serve(connection: Any, workers: int, folder: str | None) -> None:
         import dask
         from distributed import LocalCluster
 
+        # Else workers that die again and again, as some task's doing, are not replaced any more.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "365 days"})
         if folder is not None:
             dask.config.set(temporary_directory=folder)
         cluster: Any = LocalCluster(

@@ -97,9 +97,14 @@ class Kept:
     def __sizeof__(self) -> int:
         return object.__sizeof__(self) + self.size + 100 * len(self.values)
 
-    def __reduce__(self) -> Any:
-        # Ray's own server may pass it on, and cannot pickle the buffers that it has got.
-        apart = {ticket: (how, _sendable(value)) for ticket, (how, value) in self.values.items() if how == APART}
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Whoever passes it on cannot pickle the buffers that it has got, and dask may use an old protocol.
+        wrap: Any = pickle.PickleBuffer if protocol >= 5 else bytes
+        apart = {
+            ticket: (how, (value[0], [wrap(buffer) for buffer in value[1]]))
+            for ticket, (how, value) in self.values.items()
+            if how == APART
+        }
         return Kept, ({**self.values, **apart}, self.size)
 
     def value(self, ticket: int) -> Any:
@@ -237,11 +242,6 @@ def copied(value: Any, loads: Any) -> Any:
     """A value of one's own, so that nobody sees what its task does to it."""
     pickled = files.Pickled(value, messages.dumped)
     return put_together((pickled.text, pickled.buffers), loads)
-
-
-def _sendable(parts: tuple[bytes, list[Any]]) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    text, buffers = parts
-    return text, [pickle.PickleBuffer(buffer) for buffer in buffers]
 
 
 def put_together(parts: tuple[bytes, list[Any]], loads: Any) -> Any:
