@@ -94,9 +94,9 @@ def needs_pool(case: Case) -> bool:
 
 def tier(case: Case) -> Any:
     """When it is run: workers that are processes take long to start."""
-    if case.name == "processes":
+    if case.name == "processes" or case.name in CLUSTERS:
         return pytest.mark.ci if case.workers == 2 else pytest.mark.long
-    return pytest.mark.ci if needs_pool(case) or case.name in CLUSTERS else ()
+    return pytest.mark.ci if needs_pool(case) else ()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -163,9 +163,9 @@ def test_a_running_cluster_is_left_running(cluster):
 
 
 def test_another_version_is_told_in_a_sentence(executor, monkeypatch):
-    from graphfutures.backends.clusters import pump
+    from graphfutures.backends.clusters import sending
 
-    monkeypatch.setattr(pump, "__version__", "0.0.1")
+    monkeypatch.setattr(sending, "__version__", "0.0.1")
     error = executor.submit(abs, -1).exception(LIMIT)
     assert isinstance(error, RuntimeError)
     assert "this program has graphfutures 0.0.1, the worker of the cluster" in str(error)

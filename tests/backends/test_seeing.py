@@ -51,7 +51,8 @@ def test_a_foreign_dependency_is_named(executor):
 def test_the_worker_is_one_of_them(executor, case):
     list(executor.map(abs, range(50)))
     executor.shutdown()
-    assert {attempt.worker for attempt in executor.attempts()} <= set(range(case.workers))
+    workers = 4 if case.capabilities.passes_on else case.workers  # a cluster chooses among all that it has
+    assert {attempt.worker for attempt in executor.attempts()} <= set(range(workers))
 
 
 @pytest.mark.parametrize(("record", "kept"), [(False, 10_000), (True, 10_050)])

@@ -14,104 +14,41 @@ from __future__ import annotations
 import logging
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from itertools import count
 from math import inf
 from time import perf_counter
-from typing import Any, Final, Protocol
-from uuid import uuid4
+from typing import Any, Final
 
 from graphfutures import errors
 from graphfutures.away import value_here
 from graphfutures.backends.base import Capabilities, Exchange, Finished
-from graphfutures.backends.clusters.forming import MOST, TARGET, Batch, formed
-from graphfutures.backends.clusters.values import Put, There, Values
-from graphfutures.backends.clusters.work import STAYS, Kept, Need, Report, Work
+from graphfutures.backends.clusters.engine import Crash, Engine, Lost
+from graphfutures.backends.clusters.forming import Batch, formed
+from graphfutures.backends.clusters.pace import Pace
+from graphfutures.backends.clusters.sending import UNKNOWN, Sending
+from graphfutures.backends.clusters.values import Put, There
+from graphfutures.backends.clusters.work import STAYS, Kept, Report
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.alone import only_needed_by
-from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.messages import PICKLED, RAISED, SKIPPED, VALUE
-from graphfutures.backends.processes.packing import Packing, TooEarlyError
 from graphfutures.backends.processes.reports import let_go
 from graphfutures.backends.processes.store import Sent
 from graphfutures.backends.pumping import Pumping
 from graphfutures.core.graph import Place
-from graphfutures.core.states import DONE
 from graphfutures.crashes import worker_crashed
 from graphfutures.futures import GraphFuture
 from graphfutures.running import on_terms, record_of
-from graphfutures.version import __version__
 
 LOGGER = logging.getLogger("graphfutures")
 STDLIB_LOGGER = logging.getLogger("concurrent.futures")
-#: seconds after which a batch begins nothing more, and gives back the rest
-BUDGET: Final = 0.5
-#: seconds that tasks take at most of which each thread is handed one more than it runs
-SHORT: Final = 2.0
 #: how many batches that wait for others each thread may have
 DEEP: Final = 8
 #: seconds between looks at a cluster that says nothing
 LOOK: Final = 1.0
-#: the weight of what was measured last
-WEIGHT: Final = 0.3
 #: how often a batch is sent that the cluster loses
 LOSSES: Final = 3
-#: the number of a worker that was not heard of
-UNKNOWN: Final = -1
-
-
-class Engine(Protocol):
-    """A cluster, as the pump knows it."""
-
-    def threads(self) -> int:
-        """How many tasks it runs at once now."""
-
-    def send(self, number: int, name: str, pickled: bytes, needs: list[Any], wishes: Mapping[str, Any]) -> Any:
-        """Have a batch run; what stands for it is returned.
-
-        :param number: by which it is told of.
-        :param name: for people.
-        :param pickled: for ``worker.batch.run``.
-        :param needs: what stands for the batches whose values it needs.
-        :param wishes: options that are the cluster's.
-        """
-
-    def withdraw(self, handle: Any) -> None:
-        """Nobody wants a batch any more, and it has not begun."""
-
-    def fetch(self, handle: Any) -> Kept:
-        """What a batch has kept."""
-
-    def fetch_later(self, handle: Any, done: Callable[[Kept | None, BaseException | None], object]) -> None:
-        """The same, without waiting."""
-
-    def put(self, kept: Kept) -> Any:
-        """Have something kept; what stands for it is returned."""
-
-    def lost(self) -> Exception | None:
-        """Why nothing will come of the cluster any more, None if it is well."""
-
-    def close(self) -> None:
-        """It is not needed any more."""
-
-
-class Crash(Exception):
-    """The workers have died too often to which a batch was sent.
-
-    :param attempts: how often.
-    :param begun: whether it is known to have been begun each time.
-    """
-
-    def __init__(self, attempts: int, *, begun: bool = False) -> None:
-        super().__init__(attempts)
-        self.attempts = attempts
-        self.begun = begun
-
-
-class Lost(Exception):
-    """The cluster has lost a batch, or something that it needs."""
 
 
 class Cluster(Pumping):
@@ -144,28 +81,19 @@ class Cluster(Pumping):
         self._name = name
         self._limit = inf if limit is None else limit
         self._begin_pumping()
-        self._functions = Functions()
-        self._initializer: bytes | None = None
-        if initializer is not None:
-            self._initializer = self._functions.dumps((initializer, initargs))
-        self._token = uuid4().hex
         self._place = Place("cluster", 1 << 40, sequential=True, lends=False, hosts=False)
         self._notes: deque[tuple[Any, ...]] = deque()  # what the engine has told
         self._over: Exception | None = None  # why nothing can be handed over any more
         self._broke = False  # whether the hub knows of that
         self._numbers = count(1)
-        self._puts = count(-1, -1)
         self._batches: dict[int, Batch] = {}  # that have not ended
-        self._where: dict[int, Batch] = {}  # by the tickets of their tasks
         self._known: dict[Any, int] = {}  # the numbers of workers that were heard of
-        self._seconds: dict[str, float | None] = {}  # what tasks of a name take; None if their values are large
-        self._mean: float | None = None  # what a task takes
-        self._suspects: dict[int, int] = {}  # by the number of a task, how many workers have died that may be its doing
+        self._pace = Pace()
         self._losses: dict[int, int] = {}  # how often the cluster has lost a task, by its number
         self._fetching: set[int] = set()  # tickets of tasks whose values are on their way
         self._engine = make(self)
-        self._values = Values(self._engine.fetch, self._engine.put, self._functions.dumps, self._puts.__next__)
-        self._packing = Packing(self._functions, self._values, Need)
+        self._sending = Sending(self._engine, initializer, initargs)
+        self._suspects, self._where = self._sending.suspects, self._sending.where
         self.max_workers = int(max(1, min(self._engine.threads(), self._limit)))
         #: whether the cluster would run more at once than it is to: what is handed over is all that runs then
         self._is_limited = False
@@ -187,14 +115,14 @@ class Cluster(Pumping):
 
     def withdraw(self, future: GraphFuture[Any]) -> bool:
         """See ``Capabilities``: of one task, a batch that waits for another one, or for a worker that fits."""
-        batch = self._where.get(self._packing.tickets.get(future.serial, 0))
+        batch = self._where.get(self._sending.tickets.get(future.serial, 0))
         if batch is None or len(batch.hand) > 1:
             return False
         return bool(future.unmet or (future.wishes and future._worker == UNKNOWN))
 
     def stop(self, future: Any, number: int) -> None:
         """See ``Capabilities``."""
-        self._note("unwanted", self._packing.tickets.get(future.serial, 0))
+        self._note("unwanted", self._sending.tickets.get(future.serial, 0))
 
     def forked(self) -> None:
         """See ``Backend``: the threads that talk to the cluster are not here."""
@@ -231,7 +159,7 @@ class Cluster(Pumping):
         return LOOK if self._batches else -1.0
 
     def _end(self) -> None:
-        self._values.hold()
+        self._sending.values.hold()
         with suppress(Exception):
             self._engine.close()
 
@@ -245,7 +173,7 @@ class Cluster(Pumping):
         self.max_workers = int(max(1, min(engine.threads(), self._limit)))
         self._is_limited = self.max_workers < engine.threads()
         free = self._free() if self._over is None else 0
-        each = 1 if self._mean is None else int(min(MOST, max(1, TARGET / max(self._mean, 1e-9))))
+        each = self._pace.each
         place.alone = True
         tasks = hub.exchange(place, facts, free * each)
         place.alone = False
@@ -281,7 +209,7 @@ class Cluster(Pumping):
 
     def _free(self) -> int:
         """How many batches may be handed over that wait for nothing."""
-        deep = 2 if self._mean is not None and self._mean < SHORT and not self._is_limited else 1
+        deep = 2 if self._pace.is_short and not self._is_limited else 1
         running = sum(not self._waits(batch) for batch in self._batches.values())
         return max(0, self.max_workers * deep - running)
 
@@ -293,86 +221,24 @@ class Cluster(Pumping):
             return None
         if task.serial in self._suspects:
             return None
-        return self._seconds.get(task.name)
+        return self._pace.of(task.name)
 
     # -- handing over -------------------------------------------------------------------------
 
     def _send(self, hub: Exchange, batch: Batch) -> None:
-        packing, values = self._packing, self._values
-        functions: dict[int, Any] = {}
-        known: dict[int, int | None] = {}
-        tasks: list[Any] = []
-        labels: list[tuple[int, int, str]] = []
-        failed: list[Finished] = []
-        wishes: dict[str, Any] = {}
-        batch.number, batch.start = next(self._numbers), perf_counter()
-        for future in batch.tasks:
-            number = future.attempt
-            try:
-                task = packing.packed(future, functions, known)
-            except TooEarlyError:
-                hub.revoked(future, number, self._place)
-                continue
-            except BaseException as error:
-                failed.append(self._unsendable(future, number, error))
-                continue
-            ticket = task[0]
-            future._worker, future._started = UNKNOWN, batch.start
-            batch.hand[ticket] = future, number
-            packing.tickets[future.serial] = ticket
-            self._where[ticket] = batch
-            for _, other in task[3] if len(task) == 4 else ():
-                need = self._where.get(other)
-                if need is not None and need is not batch:
-                    batch.needs[need.number] = need
-            tasks.append(task)
-            labels.append((future.serial, number, future.name))
-            if future.special:
-                wishes.update(future.wishes or {})
-                if future.priority:
-                    wishes["priority"] = future.priority
-                if future.crash_retries is not None:
-                    wishes["crash_retries"] = future.crash_retries
-            if future.serial in self._suspects:
-                wishes.setdefault("crash_retries", 0)
-        batch.needs.update(values.needed)
-        values.needed.clear()
-        packing.not_sent(functions)
-        packing.forgotten.clear()
-        future = None  # type: ignore[assignment]
-        batch.tasks.clear()
-        sole = frozenset(ticket for future, _ in batch.hand.values() for ticket in self._sole(future))
-        if tasks:
-            name = labels[0][2] if len(labels) == 1 else f"{labels[0][2]}-and-{len(labels) - 1}-more"
+        batch.number = next(self._numbers)
+        parcel = self._sending.packed(batch)
+        if batch.hand:
             self._batches[batch.number] = batch
-            work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, BUDGET)
             try:
-                pickled = pickle.dumps((__version__, *work), protocol=pickle.HIGHEST_PROTOCOL)
-                needs = [need.handle for need in batch.needs.values()]
-                batch.handle = self._engine.send(batch.number, name, pickled, needs, wishes)
+                pickled, needs = parcel.pickled(), [need.handle for need in batch.needs.values()]
+                batch.handle = self._engine.send(batch.number, parcel.name, pickled, needs, parcel.wishes)
             except Exception as error:
                 self.over(batch.number, error)
-        if failed:
-            hub.exchange(self._place, failed, 0)
-
-    def _sole(self, future: GraphFuture[Any]) -> Iterable[int]:
-        """The tickets of tasks whose values, or what they will be, a task alone needs."""
-        for position in only_needed_by(future):
-            need: Any = future.dependencies[position]
-            if need.state is not DONE:
-                yield self._packing.tickets.get(need.serial, 0)
-            elif type(need._outcome) is There:
-                yield need._outcome.ticket
-
-    def _unsendable(self, future: GraphFuture[Any], number: int, error: BaseException) -> Finished:
-        now = perf_counter()
-        future._worker, future._started = 0, now
-        error = error.with_traceback(None)
-        with suppress(Exception):
-            what = self._packing.unfit or "its function or an argument"
-            error.add_note(errors.cannot_be_sent(future.key, what, error, "the cluster"))
-        self._packing.unfit = ""
-        return on_terms((future, number, False, error, record_of(future, 0, now, now, good=False)))
+        for future, number in parcel.early:
+            hub.revoked(future, number, self._place)
+        if parcel.failed:
+            hub.exchange(self._place, parcel.failed, 0)
 
     # -- hearing ------------------------------------------------------------------------------
 
@@ -424,12 +290,12 @@ class Cluster(Pumping):
             times = (start, stop) if batch.start <= start <= stop <= now else (max(batch.start, now - seconds), now)
             number += 1
             spent += seconds
-            self._learn(future.name, None if how == STAYS else seconds)
+            self._pace.learn(future.name, None if how == STAYS else seconds)
             future._worker, future._started = worker, times[0]
             record = record_of(future, worker, *times, good=how != RAISED)
             self._suspects.pop(future.serial, None)
             if how == STAYS:
-                value = self._values.there(batch, ticket)
+                value = self._sending.values.there(batch, ticket)
                 if future._watch is not None or future.terms is not None or future.crash_retries == 0:
                     self._fetching.add(ticket)
                     done = partial(self._note, "fetched", batch, ticket, value, record)
@@ -441,8 +307,7 @@ class Cluster(Pumping):
             self._taken(batch, ticket)
             facts.append(self._fact(future, attempt, how, told, record))
         if number:
-            mean = spent / number
-            self._mean = mean if self._mean is None else self._mean + WEIGHT * (mean - self._mean)
+            self._pace.learn_mean(spent / number)
         self._unless_over(batch)
 
     def _fact(self, future: GraphFuture[Any], number: int, how: Any, told: Any, record: Any) -> Finished:
@@ -540,23 +405,13 @@ class Cluster(Pumping):
 
     def _taken(self, batch: Batch, ticket: int) -> None:
         """A task is not in a batch any more."""
-        future, _ = batch.hand.pop(ticket)
-        self._where.pop(ticket, None)
+        self._sending.taken(batch, ticket)
         self._fetching.discard(ticket)
-        if self._packing.tickets.get(future.serial) == ticket:
-            del self._packing.tickets[future.serial]
 
     def _unless_over(self, batch: Batch) -> None:
         if not batch.hand:
             self._batches.pop(batch.number, None)
             batch.needs.clear()
-
-    def _learn(self, name: str, seconds: float | None) -> None:
-        before = self._seconds.get(name, seconds)
-        if before is None or seconds is None:
-            self._seconds[name] = None
-        else:
-            self._seconds[name] = before + WEIGHT * (seconds - before)
 
     def _label(self, batch: Batch) -> str:
         keys = [future.key for future, _ in batch.hand.values()]

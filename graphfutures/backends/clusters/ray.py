@@ -13,7 +13,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 from graphfutures import config, errors
-from graphfutures.backends.clusters.pump import Cluster, Crash, Lost
+from graphfutures.backends.clusters.engine import Crash, Lost
+from graphfutures.backends.clusters.pump import Cluster
 from graphfutures.backends.clusters.work import Kept
 from graphfutures.exits import first_again
 

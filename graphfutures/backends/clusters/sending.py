@@ -1,0 +1,150 @@
+"""Batches as a cluster is sent them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import count
+from time import perf_counter
+from typing import Any, Final
+from uuid import uuid4
+
+from graphfutures import errors
+from graphfutures.backends.base import Finished
+from graphfutures.backends.clusters.engine import Engine
+from graphfutures.backends.clusters.forming import Batch
+from graphfutures.backends.clusters.values import There, Values
+from graphfutures.backends.clusters.work import Need, Work
+from graphfutures.backends.processes.alone import only_needed_by
+from graphfutures.backends.processes.functions import Functions
+from graphfutures.backends.processes.packing import Packing, TooEarlyError
+from graphfutures.core.states import DONE
+from graphfutures.futures import GraphFuture
+from graphfutures.running import on_terms, record_of
+from graphfutures.version import __version__
+
+#: seconds after which a batch begins nothing more, and gives back the rest
+BUDGET: Final = 0.5
+#: the number of a worker that was not heard of
+UNKNOWN: Final = -1
+
+
+class Parcel:
+    """A batch that is about to be sent."""
+
+    def __init__(self) -> None:
+        #: what of it is sent
+        self.work: Work | None = None
+        #: for people
+        self.name = ""
+        #: options that are the cluster's
+        self.wishes: dict[str, Any] = {}
+        #: what cannot be sent, and what not before its inputs are here
+        self.failed: list[Finished] = []
+        self.early: list[tuple[GraphFuture[Any], int]] = []
+
+    def pickled(self) -> bytes:
+        """As workers read it."""
+        assert self.work is not None, "there is something to be sent"
+        return pickle.dumps((__version__, *self.work), protocol=pickle.HIGHEST_PROTOCOL)
+
+
+class Sending:
+    """What the cluster has been sent of the tasks of one executor, by tickets.
+
+    :param engine: of the cluster.
+    :param initializer: called first in each worker, with ``initargs``.
+    :raises Exception: what pickling that raises.
+    """
+
+    def __init__(self, engine: Engine, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        functions = Functions()
+        self.values = Values(engine.fetch, engine.put, functions.dumps, count(-1, -1).__next__)
+        #: where a task is that was sent
+        self.where: dict[int, Batch] = {}
+        #: by the number of a task, how many workers have died that may be its doing
+        self.suspects: dict[int, int] = {}
+        self._packing = Packing(functions, self.values, Need)
+        #: the ticket of a task that was sent, by its number
+        self.tickets = self._packing.tickets
+        self._initializer = None if initializer is None else functions.dumps((initializer, initargs))
+        self._token = uuid4().hex
+
+    def packed(self, batch: Batch) -> Parcel:
+        """A batch as it is sent; what can be sent of it is in its hand then."""
+        packing, values, parcel = self._packing, self.values, Parcel()
+        functions: dict[int, Any] = {}
+        known: dict[int, int | None] = {}
+        tasks: list[Any] = []
+        labels: list[tuple[int, int, str]] = []
+        batch.start = perf_counter()
+        for future in batch.tasks:
+            number = future.attempt
+            try:
+                task = packing.packed(future, functions, known)
+            except TooEarlyError:
+                parcel.early.append((future, number))
+                continue
+            except BaseException as error:
+                parcel.failed.append(self._unsendable(future, number, error))
+                continue
+            ticket = task[0]
+            future._worker, future._started = UNKNOWN, batch.start
+            batch.hand[ticket] = future, number
+            self.tickets[future.serial] = ticket
+            self.where[ticket] = batch
+            for _, other in task[3] if len(task) == 4 else ():
+                need = self.where.get(other)
+                if need is not None and need is not batch:
+                    batch.needs[need.number] = need
+            tasks.append(task)
+            labels.append((future.serial, number, future.name))
+            if future.special:
+                self._note_wishes(parcel.wishes, future)
+            if future.serial in self.suspects:
+                parcel.wishes.setdefault("crash_retries", 0)
+        batch.needs.update(values.needed)
+        values.needed.clear()
+        packing.not_sent(functions)
+        packing.forgotten.clear()
+        future = None  # type: ignore[assignment]  # from here on references are counted
+        batch.tasks.clear()
+        sole = frozenset(ticket for future, _ in batch.hand.values() for ticket in self._sole(future))
+        if tasks:
+            parcel.name = labels[0][2] if len(labels) == 1 else f"{labels[0][2]}-and-{len(labels) - 1}-more"
+            parcel.work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, BUDGET)
+        return parcel
+
+    def taken(self, batch: Batch, ticket: int) -> None:
+        """A task is not in a batch any more."""
+        future, _ = batch.hand.pop(ticket)
+        self.where.pop(ticket, None)
+        if self.tickets.get(future.serial) == ticket:
+            del self.tickets[future.serial]
+
+    def _note_wishes(self, wishes: dict[str, Any], future: GraphFuture[Any]) -> None:
+        wishes.update(future.wishes or {})
+        if future.priority:
+            wishes["priority"] = future.priority
+        if future.crash_retries is not None:
+            wishes["crash_retries"] = future.crash_retries
+
+    def _sole(self, future: GraphFuture[Any]) -> Iterable[int]:
+        """The tickets of tasks whose values, or what they will be, a task alone needs."""
+        for position in only_needed_by(future):
+            need: Any = future.dependencies[position]
+            if need.state is not DONE:
+                yield self.tickets.get(need.serial, 0)
+            elif type(need._outcome) is There:
+                yield need._outcome.ticket
+
+    def _unsendable(self, future: GraphFuture[Any], number: int, error: BaseException) -> Finished:
+        now = perf_counter()
+        future._worker, future._started = 0, now
+        error = error.with_traceback(None)
+        with suppress(Exception):
+            what = self._packing.unfit or "its function or an argument"
+            error.add_note(errors.cannot_be_sent(future.key, what, error, "the cluster"))
+        self._packing.unfit = ""
+        return on_terms((future, number, False, error, record_of(future, 0, now, now, good=False)))
