@@ -198,3 +198,26 @@ def test_a_script_has_a_ray_of_its_own_on_loopback(tmp_path: Path) -> None:
     assert alive == "True"
     assert third == "False"
     assert until(lambda: not Path("/proc", parent).exists())
+
+
+def test_a_ray_that_was_started_anew_is_another_one():
+    script = dedent(
+        """
+        import ray
+        from graphfutures import GraphExecutor
+        for _ in range(2):
+            ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+            with GraphExecutor(backend="ray") as executor:
+                print(executor.submit(abs, executor.submit(abs, -1)).result(60))
+            ray.shutdown()
+        """
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=6 * LIMIT,
+        check=False,
+        start_new_session=True,
+    )
+    assert ran.stdout.split() == ["1", "1"], ran.stderr

@@ -27,6 +27,8 @@ LOOK: Final = 1.0
 ALONE: Final = 30.0
 #: bytes of events that its scheduler may remember
 EVENTS: Final = 64_000_000
+#: bytes of a note of a value
+NOTE: Final = 300
 
 
 class Dask:
@@ -63,7 +65,7 @@ class Dask:
         self._client: Any = source
         self._pump = pump
         self._topic = f"graphfutures-{uuid4().hex}"
-        self._said = 0  # bytes of events since they were forgotten
+        self._said = 0  # bytes of events and notes since they were forgotten
         self._withdrawn: set[Any] = set()
         self._closing = False
         self._threads = workers if self._local is not None else sum(self._client.nthreads().values())
@@ -99,6 +101,17 @@ class Dask:
     async def _cancel(self, handle: Any) -> None:
         with suppress(Exception):
             await self._client.cancel([handle], asynchronous=True)
+
+    def sole(self, ticket: int) -> None:
+        """See ``Engine``."""
+        self._client.loop.add_callback(self._note_sole, ticket)
+        self._count(NOTE)
+
+    async def _note_sole(self, ticket: int) -> None:
+        from graphfutures.backends.clusters.dask_work import SOLE
+
+        with suppress(Exception):
+            await self._client.set_metadata([self._topic + SOLE, str(ticket)], True, asynchronous=True)
 
     def fetch(self, handle: Any) -> Kept:
         """See ``Engine``."""
@@ -150,7 +163,10 @@ class Dask:
 
     def _heard(self, event: tuple[float, bytes]) -> None:
         self._pump.heard(event[1])
-        self._said += len(event[1])
+        self._count(len(event[1]))
+
+    def _count(self, size: int) -> None:
+        self._said += size
         if self._said > EVENTS:
             self._said = 0
             self._client.loop.add_callback(self._forget_later)

@@ -12,6 +12,8 @@ from graphfutures.backends.clusters import work
 
 #: seconds to wait for the scheduler
 PATIENCE: Final = 30
+#: what the notes are called of values that one task alone needs, after the topic
+SOLE: Final = "-sole"
 
 
 def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kept) -> work.Kept:
@@ -29,7 +31,7 @@ def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kep
     try:
         if runs is not None and _begun(worker, topic, name) >= runs:
             return work.refused(pickled, runs, tell)
-        return work.run(pickled, kept, tell)
+        return work.run(pickled, kept, tell, asked=partial(_is_sole, worker, topic))
     except Exception:
         raise
     except BaseException as error:  # which dask does not tell of
@@ -44,15 +46,26 @@ def _begun(worker: Any, topic: str, name: str) -> int:
         await worker.scheduler.set_metadata(keys=[topic, name], value=begun + 1)
         return begun
 
-    return asyncio.run_coroutine_threadsafe(count(), worker.loop.asyncio_loop).result(PATIENCE)
+    found: int = _done(worker, count())
+    return found
+
+
+def _is_sole(worker: Any, topic: str, ticket: int) -> bool:
+    """Whether the pump has said that one task alone needs a value."""
+    return bool(_done(worker, worker.scheduler.get_metadata(keys=[topic + SOLE, str(ticket)], default=False)))
+
+
+def _done(worker: Any, what: Any) -> Any:
+    return asyncio.run_coroutine_threadsafe(what, worker.loop.asyncio_loop).result(PATIENCE)
 
 
 def forget(topic: str, dask_scheduler: Any = None) -> None:
     """In the scheduler: forget the events of a topic, and what was noted beside them."""
-    dask_scheduler._broker.truncate(topic)
+    truncate(topic, dask_scheduler)
     dask_scheduler.task_metadata.pop(topic, None)
 
 
 def truncate(topic: str, dask_scheduler: Any = None) -> None:
-    """In the scheduler: forget the events of a topic."""
+    """In the scheduler: forget the events of a topic, and which values one task alone needs."""
     dask_scheduler._broker.truncate(topic)
+    dask_scheduler.task_metadata.pop(topic + SOLE, None)

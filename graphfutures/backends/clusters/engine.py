@@ -27,6 +27,9 @@ class Engine(Protocol):
     def withdraw(self, handle: Any) -> None:
         """Nobody wants a batch any more, and it has not begun."""
 
+    def sole(self, ticket: int) -> None:
+        """One task alone needs the value of another one, which was not so when that was sent."""
+
     def fetch(self, handle: Any) -> Kept:
         """What a batch has kept."""
 

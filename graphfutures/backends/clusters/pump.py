@@ -49,6 +49,9 @@ DEEP: Final = 8
 LOOK: Final = 1.0
 #: how often a batch is sent that the cluster loses
 LOSSES: Final = 3
+#: seconds between looks whether the user still has futures of what tasks need that were sent, and for how long
+SOON: Final = 0.01
+UNSURE: Final = 0.3
 
 
 class Cluster(Pumping):
@@ -90,6 +93,7 @@ class Cluster(Pumping):
         self._known: dict[Any, int] = {}  # the numbers of workers that were heard of
         self._pace = Pace()
         self._losses: dict[int, int] = {}  # how often the cluster has lost a task, by its number
+        self._sent = 0.0  # when something was
         self._fetching: set[int] = set()  # tickets of tasks whose values are on their way
         self._engine = make(self)
         self._sending = Sending(self._engine, initializer, initargs)
@@ -156,6 +160,8 @@ class Cluster(Pumping):
         return errors.cluster_gone(reason)
 
     def _patience(self) -> float:
+        if self._sending.unsure and perf_counter() - self._sent < UNSURE:
+            return SOON
         return LOOK if self._batches else -1.0
 
     def _end(self) -> None:
@@ -166,6 +172,8 @@ class Cluster(Pumping):
     def _turn(self, hub: Exchange) -> bool | None:
         facts, returned = self._heard(hub)
         place, engine = self._place, self._engine
+        for ticket in self._sending.newly_sole() if self._sending.unsure else ():
+            engine.sole(ticket)
         if self._over is None and self._batches and (why := engine.lost()) is not None:
             self._give_up(why)
         if self._over is not None:
@@ -226,7 +234,7 @@ class Cluster(Pumping):
     # -- handing over -------------------------------------------------------------------------
 
     def _send(self, hub: Exchange, batch: Batch) -> None:
-        batch.number = next(self._numbers)
+        batch.number, self._sent = next(self._numbers), perf_counter()
         parcel = self._sending.packed(batch)
         if batch.hand:
             self._batches[batch.number] = batch

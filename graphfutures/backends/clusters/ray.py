@@ -95,6 +95,9 @@ class Ray:
         with suppress(Exception):
             self._ray.cancel(handle)
 
+    def sole(self, ticket: int) -> None:
+        """See ``Engine``: what comes out of Ray's store is copied anyway."""
+
     def fetch(self, handle: Any) -> Kept:
         """See ``Engine``."""
         if not self._ray.is_initialized():
@@ -276,8 +279,8 @@ def _begun(ray: Any, address: str | None, workers: int) -> str:
 
 def _worker(ray: Any) -> str:
     """This process, as the cluster that it is connected to knows it."""
-    found: str = ray.get_runtime_context().get_worker_id()
-    return found
+    found = ray.get_runtime_context()
+    return f"{found.get_worker_id()} of {found.get_node_id()}"  # the first alone may be the same in the next Ray
 
 
 @contextmanager

@@ -68,6 +68,8 @@ class Sending:
         self._packing = Packing(functions, self.values, Need)
         #: the ticket of a task that was sent, by its number
         self.tickets = self._packing.tickets
+        #: of tasks that were sent, by tickets: those whose values they alone need, as far as that was said
+        self.unsure: dict[int, set[int]] = {}
         self._initializer = None if initializer is None else functions.dumps((initializer, initargs))
         self._token = uuid4().hex
 
@@ -111,6 +113,8 @@ class Sending:
         future = None  # type: ignore[assignment]  # from here on references are counted
         batch.tasks.clear()
         sole = frozenset(ticket for future, _ in batch.hand.values() for ticket in self._sole(future))
+        if len(tasks) == 1 and batch.needs:
+            self.unsure[tasks[0][0]] = {*sole}
         if tasks:
             parcel.name = labels[0][2] if len(labels) == 1 else f"{labels[0][2]}-and-{len(labels) - 1}-more"
             parcel.work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, BUDGET)
@@ -120,8 +124,19 @@ class Sending:
         """A task is not in a batch any more."""
         future, _ = batch.hand.pop(ticket)
         self.where.pop(ticket, None)
+        self.unsure.pop(ticket, None)
         if self.tickets.get(future.serial) == ticket:
             del self.tickets[future.serial]
+
+    def newly_sole(self) -> list[int]:
+        """The tickets of tasks whose values one that was sent before alone needs by now."""
+        found: list[int] = []
+        for ticket, said in self.unsure.items():
+            for other in self._sole(self.where[ticket].hand[ticket][0]):
+                if other not in said:
+                    said.add(other)
+                    found.append(other)
+        return found
 
     def _note_wishes(self, wishes: dict[str, Any], future: GraphFuture[Any]) -> None:
         wishes.update(future.wishes or {})

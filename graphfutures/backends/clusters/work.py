@@ -28,6 +28,8 @@ STAYS: Final = "stays"
 APART: Final = "apart"
 #: bytes from which on a value does
 LARGE: Final = 16_384
+#: and from which on it takes longer to copy it than to ask whether that has to be
+ASKED: Final = 1_000_000
 #: seconds after which an outcome is told that others follow
 SOON: Final = 0.01
 #: how many functions of one executor a worker knows at most, and of how many executors
@@ -35,6 +37,8 @@ FUNCTIONS: Final = 1000
 EXECUTORS: Final = 100
 
 Tell = Callable[[bytes], object]
+#: whether by now one task alone needs the value of another one, by the ticket of that
+Ask = Callable[[int], bool]
 
 
 class Work(NamedTuple):
@@ -194,12 +198,18 @@ class There:
         future.park(None)
 
 
+def _unknown(ticket: int) -> bool:
+    """Nobody can be asked."""
+    return False
+
+
 class _Reading(local):
     """What a thread reads values of other tasks from."""
 
     def __init__(self) -> None:
         self.values: dict[int, tuple[Any, Any]] = {}
         self.sole: frozenset[int] = frozenset()
+        self.asked: Ask = _unknown
         self.loads: Any = pickle.loads
 
 
@@ -234,7 +244,9 @@ def needed(ticket: int) -> Any:
     if how == APART:
         return put_together(value, _reading.loads)
     if how == STAYS:
-        return value if ticket in _reading.sole else copied(value, _reading.loads)
+        if type(value) in SIZED or ticket in _reading.sole or (value.nbytes >= ASKED and _reading.asked(ticket)):
+            return value
+        return copied(value, _reading.loads)
     raise HeldElsewhereError(ticket)
 
 
@@ -297,12 +309,14 @@ class Run:
     :param kept: by the batches that it needs.
     :param tell: how its tasks have ended.
     :param apart: whether large values are kept apart.
+    :param asked: see ``Ask``.
     """
 
-    def __init__(self, work: Work, kept: Iterable[Kept], tell: Tell, apart: bool) -> None:
+    def __init__(self, work: Work, kept: Iterable[Kept], tell: Tell, apart: bool, asked: Ask) -> None:
         self._work = work
         self._tell = tell
         self._apart = apart
+        self._asked = asked
         self._state = _state_of(work.token)
         self._values: dict[int, tuple[Any, Any]] = {}
         for one in kept:
@@ -331,6 +345,7 @@ class Run:
         stopped = False
         outer = here.task
         _reading.values, _reading.sole, _reading.loads = self._values, work.sole, state.namespace.loads
+        _reading.asked = self._asked
         teller.add(self)
         try:
             for position, task in enumerate(work.tasks):
@@ -348,7 +363,7 @@ class Run:
                 stopped = outcome[1] == STAYS or perf_counter() > end
         finally:
             here.task = outer
-            _reading.values, _reading.sole, _reading.loads = {}, frozenset(), pickle.loads
+            _reading.values, _reading.sole, _reading.loads, _reading.asked = {}, frozenset(), pickle.loads, _unknown
             teller.remove(self)
         self.tell()
         return Kept(self._mine, self._size)
@@ -428,16 +443,17 @@ def _me() -> Any:
     return node(), os.getpid(), get_ident()
 
 
-def run(pickled: bytes, kept: Iterable[Kept], tell: Tell, *, apart: bool = False) -> Kept:
+def run(pickled: bytes, kept: Iterable[Kept], tell: Tell, *, apart: bool = False, asked: Ask = _unknown) -> Kept:
     """Run a batch, as one task of a cluster.
 
     :param pickled: a ``Work``.
     :param kept: by the batches that it needs.
     :param tell: how its tasks have ended.
     :param apart: whether large values are kept apart, since they go into a store at once.
+    :param asked: see ``Ask``.
     :raises RuntimeError: if another version of graphfutures has sent it.
     """
-    return Run(_read(pickled), kept, tell, apart).whole()
+    return Run(_read(pickled), kept, tell, apart, asked).whole()
 
 
 def refused(pickled: bytes, runs: int, tell: Tell) -> Kept:
