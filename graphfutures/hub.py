@@ -434,7 +434,9 @@ class Hub(Facts):
             self.closing = True
             self._end_unless_posted()
             if self.ended:
-                self.backend.close()  # which may have begun something before there was anything to do
+                for backend in self.lanes.values() or [self.backend]:
+                    if backend.capabilities.connects:
+                        backend.close()
         if not self.ended:
             if not self.closing:
                 _draining.add(self)

@@ -32,6 +32,7 @@ class Capabilities(NamedTuple):
     :param maps: a task may be many calls of a map, a ``Piece``.
     :param passes_on: the option ``workers``, and ``resources`` of which the executor has none, are for whoever runs the
         workers, and say nothing to the graph.
+    :param connects: it has begun something before there is anything to do, and is to be told of the end even so.
     :param withdraws: what was handed over and is known not to run can be cancelled; such a backend has ``withdraw`` as
         well, which says whether that is so, and ``stop``.
     """
@@ -47,6 +48,7 @@ class Capabilities(NamedTuple):
     maps: bool = False
     passes_on: bool = False
     withdraws: bool = False
+    connects: bool = False
 
 
 class Exchange(Protocol):

@@ -465,6 +465,34 @@ def test_a_killer_among_quick_tasks_is_found(fresh, tmp_path):
                 assert future.result(0) is False
 
 
+def test_a_value_outlives_workers_that_another_task_kills(tmp_path):
+    cluster = Local(1)
+    try:
+        with GraphExecutor(backend=cluster.client) as executor:
+            array, other = executor.submit(np.ones, BIG), executor.submit(np.ones, BIG)
+            assert until(lambda: array.done() and other.done())
+            killer = executor.submit(die, tmp_path / "runs")
+            assert isinstance(killer.exception(3 * LIMIT), WorkerCrashedError)
+            assert executor.submit(np.sum, array).result(2 * LIMIT) == BIG
+            assert other.result(2 * LIMIT).sum() == BIG
+    finally:
+        cluster.close()
+
+
+def test_a_bug_leaves_nobody_waiting(cluster, monkeypatch):
+    def fail():
+        raise ZeroDivisionError("a bug")
+
+    executor = GraphExecutor(backend=cluster.client)
+    running = executor.submit(sleep, 0.5)
+    pending = [executor.submit(inc, running) for _ in range(5)]
+    assert until(running.running)
+    monkeypatch.setattr(executor._hub.backend._engine, "threads", fail)
+    for future in (running, *pending, executor.submit(inc, 1)):
+        assert isinstance(future.exception(LIMIT), BrokenGraphError), future
+    in_time(executor.shutdown)
+
+
 def quick_unless(path, kills):
     if kills:
         die(path / "runs")

@@ -27,6 +27,8 @@ LOOK: Final = 1.0
 ALONE: Final = 30.0
 #: bytes of events that its scheduler may remember
 EVENTS: Final = 64_000_000
+#: how often a value is made again that others' deaths have taken with them
+REVIVALS: Final = 3
 #: bytes of a note of a value
 NOTE: Final = 300
 
@@ -115,11 +117,19 @@ class Dask:
 
     def fetch(self, handle: Any) -> Kept:
         """See ``Engine``."""
-        try:
-            found: Kept = self._client.gather(handle)
-        except CancelledError as error:
-            raise errors.cluster_gone(str(error)) from error
-        return found
+        from distributed.scheduler import KilledWorker
+
+        for attempt in range(REVIVALS + 1):
+            try:
+                found: Kept = self._client.gather(handle)
+                return found
+            except CancelledError as error:
+                raise errors.cluster_gone(str(error)) from error
+            except KilledWorker:  # by another task, since it was made before
+                if attempt == REVIVALS:
+                    raise
+                self._client.retry([handle])
+        raise AssertionError("it has returned or raised")
 
     def fetch_later(self, handle: Any, done: Callable[[Kept | None, BaseException | None], object]) -> None:
         """See ``Engine``."""
@@ -134,6 +144,15 @@ class Dask:
             done(None, error)
         else:
             done(kept, None)
+
+    def revive(self, handle: Any) -> None:
+        """See ``Engine``."""
+        if handle.status == "error":
+            self._client.loop.add_callback(self._retry, handle)
+
+    async def _retry(self, handle: Any) -> None:
+        with suppress(Exception):
+            await self._client.retry([handle], asynchronous=True)
 
     def put(self, kept: Kept) -> Any:
         """See ``Engine``."""
@@ -187,7 +206,7 @@ class Dask:
         except BaseException as error:
             failure = error
         if isinstance(failure, KilledWorker):
-            return Crash(failure.allowed_failures + 1) if failure.task == sent.key else None
+            return Crash(failure.allowed_failures + 1) if failure.task == sent.key else Lost()
         return Lost() if isinstance(failure, CancelledError) else failure
 
     async def _look(self) -> None:

@@ -36,6 +36,9 @@ class Engine(Protocol):
     def fetch_later(self, handle: Any, done: Callable[[Kept | None, BaseException | None], object]) -> None:
         """The same, without waiting."""
 
+    def revive(self, handle: Any) -> None:
+        """A batch has ended, and what it has kept is needed: have that made again, should it be lost."""
+
     def put(self, kept: Kept) -> Any:
         """Have something kept; what stands for it is returned."""
 

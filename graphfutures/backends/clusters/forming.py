@@ -8,7 +8,7 @@ be quick goes alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from graphfutures.core.states import RUNNING
@@ -48,6 +48,13 @@ class Batch:
         self.lost = False
         #: by which run of it something was told, empty if nothing was
         self.told = ""
+
+    @classmethod
+    def of(cls, tasks: Iterable[GraphFuture[Any]]) -> Batch:
+        """One of these, whatever they are."""
+        batch = cls(0)
+        batch.tasks += tasks
+        return batch
 
     def add(self, task: GraphFuture[Any], seconds: float | None) -> None:
         """One more task."""

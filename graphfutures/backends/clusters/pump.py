@@ -37,6 +37,7 @@ from graphfutures.backends.processes.reports import let_go
 from graphfutures.backends.processes.store import Sent
 from graphfutures.backends.pumping import Pumping
 from graphfutures.core.graph import Place
+from graphfutures.core.states import RUNNING
 from graphfutures.crashes import worker_crashed
 from graphfutures.futures import GraphFuture
 from graphfutures.running import on_terms, record_of
@@ -71,6 +72,7 @@ class Cluster(Pumping):
         batches=True,
         passes_on=True,
         withdraws=True,
+        connects=True,
     )
 
     def __init__(
@@ -94,6 +96,9 @@ class Cluster(Pumping):
         self._pace = Pace()
         self._losses: dict[int, int] = {}  # how often the cluster has lost a task, by its number
         self._sent = 0.0  # when something was
+        self._forming: list[Batch] = []  # what was taken and is not sent yet
+        self._facts: list[Finished] = []  # of which the hub is to be told
+        self._returned: list[tuple[GraphFuture[Any], int]] = []  # likewise, that they have not run
         self._fetching: set[int] = set()  # tickets of tasks whose values are on their way
         self._engine = make(self)
         self._sending = Sending(self._engine, initializer, initargs)
@@ -170,8 +175,25 @@ class Cluster(Pumping):
             self._engine.close()
 
     def _turn(self, hub: Exchange) -> bool | None:
-        facts, returned = self._heard(hub)
-        place, engine = self._place, self._engine
+        try:
+            return self._step(hub)
+        except Exception as error:  # of ours, or of the engine's: nobody is to wait for ever for that
+            self._give_up(errors.internal_failure(error))
+            return self._break_down(hub)
+
+    def _break_down(self, hub: Exchange) -> bool | None:
+        assert self._over is not None, "there is a reason"
+        self._fail_all(self._facts, self._over)
+        ended = hub.exchange(self._place, self._facts, 0) is None
+        let_go(self._facts)
+        if not self._broke:
+            self._broke = True
+            hub.broke(self._over)
+        return None if ended else False
+
+    def _step(self, hub: Exchange) -> bool | None:
+        self._hear()
+        facts, returned, place, engine = self._facts, self._returned, self._place, self._engine
         for ticket in self._sending.newly_sole() if self._sending.unsure else ():
             engine.sole(ticket)
         if self._over is None and self._batches and (why := engine.lost()) is not None:
@@ -201,7 +223,8 @@ class Cluster(Pumping):
             place.ahead = False
         if not tasks:
             return False
-        batches = formed(tasks, self._expected, self.max_workers)
+        self._forming = [Batch.of(tasks)]
+        self._forming = batches = formed(tasks, self._expected, self.max_workers)
         del tasks
         back: list[tuple[GraphFuture[Any], int]] = []
         for batch in batches:
@@ -211,6 +234,7 @@ class Cluster(Pumping):
                 back += [(task, task.attempt) for task in batch.tasks]
             else:
                 self._send(hub, batch)
+        self._forming = []
         for future, number in reversed(back):
             hub.revoked(future, number, place)
         return True
@@ -250,9 +274,8 @@ class Cluster(Pumping):
 
     # -- hearing ------------------------------------------------------------------------------
 
-    def _heard(self, hub: Exchange) -> tuple[list[Finished], list[tuple[GraphFuture[Any], int]]]:
-        facts: list[Finished] = []
-        returned: list[tuple[GraphFuture[Any], int]] = []
+    def _hear(self) -> None:
+        facts, returned = self._facts, self._returned
         while self._notes:
             kind, *what = self._notes.popleft()
             if kind == "report":
@@ -264,7 +287,6 @@ class Cluster(Pumping):
                 facts += self._fetched(batch, ticket, value, record, kept, failure)
             else:
                 self._take_unwanted(what[0], returned)
-        return facts, returned
 
     def _take_report(self, report: Report, facts: list[Finished], returned: list[Any]) -> None:
         batch = self._batches.get(report.number)
@@ -378,6 +400,7 @@ class Cluster(Pumping):
         if isinstance(failure, Lost):
             for need in batch.needs.values():
                 need.lost = True
+                self._engine.revive(need.handle)
         if isinstance(failure, Crash) and not failure.begun and (len(rest) > 1 or not batch.told):
             # Whoever was to come after the one that is guilty has lost its worker as well.
             for _, future, _ in rest:
@@ -391,6 +414,9 @@ class Cluster(Pumping):
             if isinstance(failure, Crash):
                 attempts = failure.attempts + self._suspects.pop(future.serial, 0)
                 error = worker_crashed(future.key, None, attempts)
+            elif isinstance(failure, Lost) and (future.unmet or future.state is not RUNNING):
+                returned.append((future, attempt))  # what it needs has failed, of which is told by itself
+                continue
             elif isinstance(failure, Lost):
                 self._losses[future.serial] = losses = self._losses.get(future.serial, 0) + 1
                 if losses <= LOSSES and self._over is None:
@@ -431,8 +457,11 @@ class Cluster(Pumping):
     def _fail_all(self, facts: list[Finished], error: Exception) -> None:
         """Nothing more will be heard of what was sent."""
         now = perf_counter()
-        for batch in [*self._batches.values()]:
-            for ticket, (future, number) in [*batch.hand.items()]:
+        for batch in [*self._batches.values(), *self._forming]:
+            attempts = [*batch.hand.values(), *[(task, task.attempt) for task in batch.tasks]]
+            for ticket in [*batch.hand]:
                 self._taken(batch, ticket)
-                facts.append((future, number, False, error, record_of(future, 0, batch.start, now, good=False)))
+            for future, number in attempts:
+                facts.append((future, number, False, error, record_of(future, 0, now, now, good=False)))
             self._unless_over(batch)
+        self._forming = []

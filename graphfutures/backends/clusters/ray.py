@@ -117,6 +117,9 @@ class Ray:
 
         handle.future().add_done_callback(fetched)
 
+    def revive(self, handle: Any) -> None:
+        """See ``Engine``: Ray does that by itself."""
+
     def put(self, kept: Kept) -> Any:
         """See ``Engine``."""
         return self._ray.put(kept)
