@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import time
-from concurrent.futures import as_completed, wait
+from concurrent.futures import Future, as_completed, wait
 from itertools import pairwise
 
 import pytest
@@ -27,6 +27,8 @@ distributed = pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
 
 from clusters import CommandLine, Local, warmed_up  # noqa: E402
+
+from graphfutures.backends.clusters.engine import Lost  # noqa: E402
 
 pytestmark = pytest.mark.ci
 BIG = 200_000  # floats
@@ -477,6 +479,33 @@ def test_a_value_outlives_workers_that_another_task_kills(tmp_path):
             assert other.result(2 * LIMIT).sum() == BIG
     finally:
         cluster.close()
+
+
+def test_a_value_that_is_lost_on_its_way_is_made_again(executor, monkeypatch, caplog):
+    engine = executor._hub.backend._engine
+    fetch_later, times = engine.fetch_later, []
+
+    def lose_it(handle, done):
+        times.append(handle)
+        if len(times) == 1:
+            until(lambda: handle.status == "finished")
+            done(None, Lost())
+        else:
+            fetch_later(handle, done)
+
+    monkeypatch.setattr(engine, "fetch_later", lose_it)
+    told = Future()
+    array = executor.submit(ones_slowly)
+    array.add_done_callback(told.set_result)
+    assert told.result(LIMIT) is array
+    assert array.result(0).sum() == BIG
+    assert len(times) == 2
+    assert f"{array.key} runs again" in caplog.text
+
+
+def ones_slowly():
+    time.sleep(0.2)
+    return np.ones(BIG)
 
 
 def test_a_bug_leaves_nobody_waiting(cluster, monkeypatch):

@@ -136,9 +136,11 @@ class Dask:
         self._client.loop.add_callback(self._fetch, handle, done)
 
     async def _fetch(self, handle: Any, done: Callable[[Kept | None, BaseException | None], object]) -> None:
+        from distributed.scheduler import KilledWorker
+
         try:
             kept = await self._client.gather(handle, asynchronous=True)
-        except CancelledError:
+        except (CancelledError, KilledWorker):
             done(None, Lost())
         except BaseException as error:
             done(None, error)

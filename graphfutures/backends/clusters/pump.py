@@ -23,18 +23,16 @@ from time import perf_counter
 from typing import Any, Final
 
 from graphfutures import errors
-from graphfutures.away import value_here
 from graphfutures.backends.base import Capabilities, Exchange, Finished
 from graphfutures.backends.clusters.engine import Crash, Engine, Lost
 from graphfutures.backends.clusters.forming import Batch, formed
 from graphfutures.backends.clusters.pace import Pace
 from graphfutures.backends.clusters.sending import UNKNOWN, Sending
-from graphfutures.backends.clusters.values import Put, There
+from graphfutures.backends.clusters.values import Put, There, told_fact
 from graphfutures.backends.clusters.work import STAYS, Kept, Report
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.messages import PICKLED, RAISED, SKIPPED, VALUE
+from graphfutures.backends.processes.messages import RAISED, SKIPPED
 from graphfutures.backends.processes.reports import let_go
-from graphfutures.backends.processes.store import Sent
 from graphfutures.backends.pumping import Pumping
 from graphfutures.core.graph import Place
 from graphfutures.core.states import RUNNING
@@ -284,7 +282,10 @@ class Cluster(Pumping):
                 self._take_end(what[0], what[1], facts, returned)
             elif kind == "fetched":
                 batch, ticket, value, record, kept, failure = what
-                facts += self._fetched(batch, ticket, value, record, kept, failure)
+                if kept is None and isinstance(failure, (Lost, Crash)):
+                    self._take_end(batch.number, Lost(), facts, returned)
+                else:
+                    facts += self._fetched(batch, ticket, value, record, kept, failure)
             else:
                 self._take_unwanted(what[0], returned)
 
@@ -335,42 +336,23 @@ class Cluster(Pumping):
                 facts.append(on_terms((future, attempt, True, value, record)))
                 continue
             self._taken(batch, ticket)
-            facts.append(self._fact(future, attempt, how, told, record))
+            facts.append(told_fact(future, attempt, how, told, record))
         if number:
             self._pace.learn_mean(spent / number)
         self._unless_over(batch)
-
-    def _fact(self, future: GraphFuture[Any], number: int, how: Any, told: Any, record: Any) -> Finished:
-        good, outcome = how != RAISED, told
-        if how == RAISED:
-            outcome = messages.error_of(told)
-        elif how == PICKLED:
-            outcome = Sent(told)
-            if future._watch is not None or future.terms is not None:
-                try:
-                    value = value_here(outcome)
-                    if future.terms is not None and future.terms.join:
-                        outcome = value
-                except BaseException as error:
-                    good, outcome = False, error.with_traceback(None)
-        else:
-            assert how == VALUE, how
-        if not good:
-            errors.name_in_notes(outcome, future.key)
-        return on_terms((future, number, good, outcome, record))
 
     def _fetched(
         self, batch: Batch, ticket: int, value: There, record: Any, kept: Kept | None, failure: BaseException | None
     ) -> list[Finished]:
         """A value has come for which somebody waits."""
-        if ticket not in batch.hand or isinstance(failure, Lost):  # the end of the batch says more
+        if ticket not in batch.hand:
             return []
         future, number = batch.hand[ticket]
         good = True
         outcome: Any = value
         try:
             if kept is None:
-                raise failure or Lost()
+                raise failure or errors.lost_by_cluster(future.key, 1)
             value._value = kept.value(ticket)
             if future.terms is not None and future.terms.join:
                 outcome = value._value
@@ -393,14 +375,14 @@ class Cluster(Pumping):
             return
         if failure is None and self._fetching.issuperset(batch.hand):
             return  # the rest of it is on its way
-        rest = [(ticket, *attempt) for ticket, attempt in batch.hand.items()]
-        for ticket, _, _ in rest:
-            self._taken(batch, ticket)
-        self._unless_over(batch)
         if isinstance(failure, Lost):
             for need in batch.needs.values():
                 need.lost = True
                 self._engine.revive(need.handle)
+        rest = [(ticket, *attempt) for ticket, attempt in batch.hand.items()]
+        for ticket, _, _ in rest:
+            self._taken(batch, ticket)
+        self._unless_over(batch)
         if isinstance(failure, Crash) and not failure.begun and (len(rest) > 1 or not batch.told):
             # Whoever was to come after the one that is guilty has lost its worker as well.
             for _, future, _ in rest:

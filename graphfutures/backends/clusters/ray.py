@@ -113,7 +113,10 @@ class Ray:
 
         def fetched(future: Any) -> None:
             error = future.exception()
-            done(None if error is not None else future.result(), error and self._failure(error, Crash(1)))
+            if error is None:
+                done(future.result(), None)
+            else:
+                done(None, self._failure(error, Crash(1)) or Lost())
 
         handle.future().add_done_callback(fetched)
 
