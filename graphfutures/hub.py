@@ -433,10 +433,8 @@ class Hub(Facts):
         if not self.backlog() and not self.added:  # nothing was ever submitted, and no worker knows of it
             self.closing = True
             self._end_unless_posted()
-            if self.ended:
-                for backend in self.lanes.values() or [self.backend]:
-                    if backend.capabilities.connects:
-                        backend.close()
+            if self.ended and self.backend.capabilities.connects:
+                self.backend.close()
         if not self.ended:
             if not self.closing:
                 _draining.add(self)

@@ -149,6 +149,8 @@ class Several:
         self._doors.append(door)
         backend.start(door)
         self.lanes[name] = backend
+        connects = self.capabilities.connects or backend.capabilities.connects
+        self.capabilities = self.capabilities._replace(connects=connects)
 
     def start(self, hub: object) -> None:
         """See ``Backend``: each was started by itself."""
