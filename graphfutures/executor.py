@@ -114,8 +114,8 @@ class GraphExecutor(Overview):
     :param thread_name_prefix: of the worker threads' names.
     :param initializer: called first in each worker; if it raises, the executor is broken.
     :param initargs: arguments of ``initializer``.
-    :param backend: ``"threads"``, ``"processes"``, ``"inline"`` or ``"dask"``, an alias of dask's or a name that an
-        installed package offers; the address of a cluster of dask's (``"tcp://…"``, ``"tls://…"``), a
+    :param backend: ``"threads"``, ``"processes"``, ``"inline"``, ``"dask"`` or ``"ray"``, an alias of dask's or a name
+        that an installed package offers; the address of a cluster (``"tcp://…"``, ``"tls://…"``, ``"ray://…"``), a
         ``distributed.Client`` or cluster; any ``concurrent.futures.Executor``, or a ``Backend``; by default threads,
         or ``GRAPHFUTURES_BACKEND``.
     :param max_pending: ``submit`` blocks while so many tasks are unfinished; None does not block.
