@@ -103,7 +103,9 @@ def test_arrays_stay_in_the_store(executor, monkeypatch):
         kept = getattr(engine._pump, name)
         monkeypatch.setattr(engine._pump, name, lambda *what, kept=kept, seen=seen: (seen.append(what), kept(*what)))
     fetch = engine.fetch
-    monkeypatch.setattr(executor._hub.backend._sending.values, "fetch", lambda what: (fetched.append(what), fetch(what))[1])
+    monkeypatch.setattr(
+        executor._hub.backend._sending.values, "fetch", lambda what: (fetched.append(what), fetch(what))[1]
+    )
     array = executor.submit(np.zeros, 8 * MEGABYTES)
     for _ in range(10):
         array = executor.submit(one_more_everywhere, array)
