@@ -234,6 +234,17 @@ def test_what_a_task_does_to_its_input_is_seen_by_no_other(executor):
     assert put.result()[0] == 1
 
 
+def add(one, other):
+    return one + other
+
+
+def test_what_was_put_beside_a_value_that_is_there(cluster):
+    with GraphExecutor(backend=cluster.client) as executor:  # whose first batch and whose first put these are
+        array, put = executor.submit(np.ones, BIG), executor.put(np.ones(BIG))
+        assert until(array.done)
+        assert executor.submit(add, array, put).result(LIMIT).sum() == 2 * BIG
+
+
 def reused(n, store=[]):  # noqa: B006
     if not store:
         store.append(np.zeros(BIG))

@@ -110,7 +110,7 @@ class Values:
                 return value
             batch = Batch(0)
             ticket = self._ticket()
-            batch.number = -ticket
+            batch.number = ticket  # below 0, as no batch of tasks has
             batch.handle = self._put(Kept({ticket: (APART, (pickled.text, pickled.buffers))}, size))
             put.there = there = self.there(batch, ticket)
             there._value = value
