@@ -68,7 +68,6 @@ class Dask:
         self._pump = pump
         self._topic = f"graphfutures-{uuid4().hex}"
         self._said = 0  # bytes of events and notes since they were forgotten
-        self._withdrawn: set[Any] = set()
         self._closing = False
         self._threads = workers if self._local is not None else sum(self._client.nthreads().values())
         self._run = _run()

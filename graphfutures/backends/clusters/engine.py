@@ -19,7 +19,7 @@ class Engine(Protocol):
 
         :param number: by which it is told of.
         :param name: for people.
-        :param pickled: for ``worker.batch.run``.
+        :param pickled: for ``work.run``.
         :param needs: what stands for the batches whose values it needs.
         :param wishes: options that are the cluster's.
         """

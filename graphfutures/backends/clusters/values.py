@@ -105,7 +105,7 @@ class Values:
         if there is None or there.values is not self or there.batch.lost:
             value = put.get()
             pickled = Pickled(value, self._dumps)
-            size = len(pickled.text) + sum(buffer.nbytes for buffer in pickled.buffers)
+            size = pickled.size
             if size < LARGE:
                 return value
             batch = Batch(0)

@@ -20,6 +20,7 @@ from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, SIZ
 from graphfutures.backends.processes.namespace import Namespace
 from graphfutures.core.graph import Place
 from graphfutures.current import here
+from graphfutures.outcomes import without_our_frames
 from graphfutures.version import __version__
 
 #: the value stays in the worker
@@ -388,14 +389,7 @@ class Run:
                 fn, args, kwargs = self._state.namespace.loads(task[2])
                 number = fn if type(fn) is int else None
             else:
-                args = list(task[2])
-                if len(task) == 4:
-                    found: dict[int, Any] = {}
-                    for position, other in task[3]:
-                        if other not in found:  # twice the same one is the same object
-                            found[other] = needed(other)
-                        args[position] = found[other]
-                    del found
+                args = messages.with_held(task[2], task[3], needed) if len(task) == 4 else task[2]
             if number is not None:
                 fn = self._state.function(number)
                 start = perf_counter()  # to import a module is no time of a task
@@ -408,8 +402,7 @@ class Run:
             stop = perf_counter()
         except BaseException as error:
             stop = perf_counter()
-            trace = error.__traceback__
-            how, outcome = RAISED, messages.raised(error.with_traceback(trace.tb_next if trace is not None else None))
+            how, outcome = RAISED, messages.raised(error.with_traceback(without_our_frames(error)))
         return ticket, how, outcome, start, stop
 
     def _kept(self, ticket: int, value: Any, own: bool) -> tuple[Any, Any]:
@@ -421,7 +414,7 @@ class Run:
             how, told = VALUE, value
         else:
             pickled = files.Pickled(value, messages.dumped)
-            size = len(pickled.text) + sum(buffer.nbytes for buffer in pickled.buffers)
+            size = pickled.size
             if size >= LARGE:
                 self._size += size
                 if own and not self._apart:

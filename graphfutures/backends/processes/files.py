@@ -79,6 +79,12 @@ class Pickled:
         return False
 
     @property
+    def size(self) -> int:
+        """Bytes."""
+        sizes: list[int] = [buffer.nbytes for buffer in self.buffers]
+        return len(self.text) + sum(sizes)
+
+    @property
     def is_large(self) -> bool:
         """Whether it is too large for a message."""
         return not self.linked and (bool(self.buffers) or len(self.text) >= LARGE)

@@ -143,16 +143,19 @@ def held(ticket: int) -> Any:
     raise HeldElsewhereError(ticket)
 
 
-def with_held(args: Sequence[Any], places: Iterable[tuple[int, int]]) -> list[Any]:
+def with_held(
+    args: Sequence[Any], places: Iterable[tuple[int, int]], value_of: Callable[[int], Any] = held
+) -> list[Any]:
     """In a worker: arguments, some of which are values of tasks that it has run.
 
     :param places: where these are, and the tickets of the tasks.
+    :param value_of: the value of a task, by its ticket.
     :raises HeldElsewhereError: if it has not.
     """
     args, found = list(args), dict[int, Any]()
     for position, ticket in places:
         if ticket not in found:  # twice the same one is the same object
-            found[ticket] = held(ticket)
+            found[ticket] = value_of(ticket)
         args[position] = found[ticket]
     return args
 
