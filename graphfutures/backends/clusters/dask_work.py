@@ -52,7 +52,10 @@ def _begun(worker: Any, topic: str, name: str) -> int:
 
 def _is_sole(worker: Any, topic: str, ticket: int) -> bool:
     """Whether the pump has said that one task alone needs a value."""
-    return bool(_done(worker, worker.scheduler.get_metadata(keys=[topic + SOLE, str(ticket)], default=False)))
+    try:
+        return bool(_done(worker, worker.scheduler.get_metadata(keys=[topic + SOLE, str(ticket)], default=False)))
+    except Exception:  # the scheduler is slow to answer: a copy is right in any case
+        return False
 
 
 def _done(worker: Any, what: Any) -> Any:
