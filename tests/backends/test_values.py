@@ -20,7 +20,7 @@ from patience import LIMIT, in_time, until
 
 from graphfutures import GraphExecutor, allow_failure, current_executor, unpack
 from graphfutures.backends.processes import store
-from graphfutures.backends.processes.files import LARGE, Mapper, Pickled, read, write
+from graphfutures.backends.processes.files import HUGE, LARGE, Mapper, Pickled, copied, read, write
 
 pytestmark = pytest.mark.ci
 
@@ -93,6 +93,19 @@ def files_of(executor: GraphExecutor) -> list[str]:
 
 
 # -- files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, HUGE - 1, HUGE, HUGE + 1])
+def test_a_copy_is_memory_of_one_s_own(size: int) -> None:
+    memory = bytearray(os.urandom(size))
+    copy = copied(memoryview(memory))
+    assert len(copy) == size
+    assert bytes(copy) == bytes(memory)
+    if size:
+        copy[0] ^= 1
+        assert copy[0] != memory[0]
+        assert copy[1:] == memory[1:]
+    assert pickle.loads(pickle.dumps(pickle.PickleBuffer(copy), protocol=5)) in (bytes(copy), bytearray(copy))
 
 
 @pytest.mark.parametrize("sizes", [(), (LARGE,), (LARGE + 1, LARGE + 63, 3 * LARGE)])

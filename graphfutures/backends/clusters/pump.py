@@ -28,11 +28,11 @@ from graphfutures.backends.clusters.engine import Crash, Engine, Lost
 from graphfutures.backends.clusters.forming import Batch, formed
 from graphfutures.backends.clusters.pace import Pace
 from graphfutures.backends.clusters.sending import UNKNOWN, Sending
-from graphfutures.backends.clusters.values import Put, There, told_fact
+from graphfutures.backends.clusters.values import Put, There
 from graphfutures.backends.clusters.work import STAYS, Kept, Report
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.messages import RAISED, SKIPPED
-from graphfutures.backends.processes.reports import let_go
+from graphfutures.backends.processes.reports import Reports, let_go
 from graphfutures.backends.pumping import Pumping
 from graphfutures.core.graph import Place
 from graphfutures.core.states import RUNNING
@@ -92,6 +92,7 @@ class Cluster(Pumping):
         self._batches: dict[int, Batch] = {}  # that have not ended
         self._known: dict[Any, int] = {}  # the numbers of workers that were heard of
         self._pace = Pace()
+        self._reports = Reports()
         self._losses: dict[int, int] = {}  # how often the cluster has lost a task, by its number
         self._sent = 0.0  # when something was
         self._forming: list[Batch] = []  # what was taken and is not sent yet
@@ -336,7 +337,8 @@ class Cluster(Pumping):
                 facts.append(on_terms((future, attempt, True, value, record)))
                 continue
             self._taken(batch, ticket)
-            facts.append(told_fact(future, attempt, how, told, record))
+            good, outcome = self._reports.outcome(future, how, told)
+            facts.append(on_terms((future, attempt, good, outcome, record)))
         if number:
             self._pace.learn_mean(spent / number)
         self._unless_over(batch)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from itertools import count
 from time import perf_counter
 from typing import Any, Final
 from uuid import uuid4
 
-from graphfutures import errors
 from graphfutures.backends.base import Finished
 from graphfutures.backends.clusters.engine import Engine
 from graphfutures.backends.clusters.forming import Batch
@@ -21,7 +19,6 @@ from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.packing import Packing, TooEarlyError
 from graphfutures.core.states import DONE
 from graphfutures.futures import GraphFuture
-from graphfutures.running import on_terms, record_of
 from graphfutures.version import __version__
 
 #: seconds after which a batch begins nothing more, and gives back the rest
@@ -65,7 +62,7 @@ class Sending:
         self.where: dict[int, Batch] = {}
         #: by the number of a task, how many workers have died that may be its doing
         self.suspects: dict[int, int] = {}
-        self._packing = Packing(functions, self.values, Need)
+        self._packing = Packing(functions, self.values, Need, "the cluster")
         #: the ticket of a task that was sent, by its number
         self.tickets = self._packing.tickets
         #: of tasks that were sent, by tickets: those whose values they alone need, as far as that was said
@@ -89,14 +86,18 @@ class Sending:
                 parcel.early.append((future, number))
                 continue
             except BaseException as error:
-                parcel.failed.append(self._unsendable(future, number, error))
+                parcel.failed.append(self._packing.unsendable(future, number, error, 0))
                 continue
             ticket = task[0]
+            others = [other for _, other in task[3]] if len(task) == 4 else ()
+            if 0 in others:  # what it waits for was not sent itself
+                parcel.early.append((future, number))
+                continue
             future._worker, future._started = UNKNOWN, batch.start
             batch.hand[ticket] = future, number
             self.tickets[future.serial] = ticket
             self.where[ticket] = batch
-            for _, other in task[3] if len(task) == 4 else ():
+            for other in others:
                 need = self.where.get(other)
                 if need is not None and need is not batch:
                     batch.needs[need.number] = need
@@ -153,13 +154,3 @@ class Sending:
                 yield self.tickets.get(need.serial, 0)
             elif type(need._outcome) is There:
                 yield need._outcome.ticket
-
-    def _unsendable(self, future: GraphFuture[Any], number: int, error: BaseException) -> Finished:
-        now = perf_counter()
-        future._worker, future._started = 0, now
-        error = error.with_traceback(None)
-        with suppress(Exception):
-            what = self._packing.unfit or "its function or an argument"
-            error.add_note(errors.cannot_be_sent(future.key, what, error, "the cluster"))
-        self._packing.unfit = ""
-        return on_terms((future, number, False, error, record_of(future, 0, now, now, good=False)))

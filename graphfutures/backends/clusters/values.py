@@ -6,17 +6,11 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
-from graphfutures import errors
-from graphfutures.away import Away, value_here
-from graphfutures.backends.base import Finished
+from graphfutures.away import Away
 from graphfutures.backends.clusters.forming import Batch
 from graphfutures.backends.clusters.work import APART, LARGE, Kept, Need
-from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.files import Pickled
-from graphfutures.backends.processes.messages import PICKLED, RAISED, VALUE
 from graphfutures.backends.processes.store import Sent
-from graphfutures.futures import GraphFuture
-from graphfutures.running import on_terms
 
 
 class There(Away):
@@ -124,24 +118,3 @@ class Values:
                     value.get()
                 except Exception:
                     pass  # whoever asks for it is told
-
-
-def told_fact(future: GraphFuture[Any], number: int, how: Any, told: Any, record: Any) -> Finished:
-    """How an attempt has ended, of which a report has told all."""
-    good, outcome = how != RAISED, told
-    if how == RAISED:
-        outcome = messages.error_of(told)
-    elif how == PICKLED:
-        outcome = Sent(told)
-        if future._watch is not None or future.terms is not None:
-            try:
-                value = value_here(outcome)
-                if future.terms is not None and future.terms.join:
-                    outcome = value
-            except BaseException as error:
-                good, outcome = False, error.with_traceback(None)
-    else:
-        assert how == VALUE, how
-    if not good:
-        errors.name_in_notes(outcome, future.key)
-    return on_terms((future, number, good, outcome, record))

@@ -260,7 +260,7 @@ def copied(value: Any, loads: Any) -> Any:
 def put_together(parts: tuple[bytes, list[Any]], loads: Any) -> Any:
     """A value of one's own again."""
     text, buffers = parts
-    return loads(text, buffers=[bytearray(buffer) for buffer in buffers])
+    return loads(text, buffers=[files.copied(buffer) for buffer in buffers])
 
 
 class Teller:

@@ -406,7 +406,7 @@ class Attendant:
                 hub.revoked(future, number, self.place)
                 continue
             except BaseException as error:
-                failed.append(self._unsendable(future, number, error))
+                failed.append(self._packing.unsendable(future, number, error, self.number))
                 continue
             if task is None:  # a piece for which no calls are left
                 failed.append((future, number, True, None, record_of(future, self.number, now, now, good=True)))
@@ -429,17 +429,6 @@ class Attendant:
         if failed:
             hub.exchange(self.place, failed, 0)
         return tasks[-1][0] if tasks else 0
-
-    def _unsendable(self, future: GraphFuture[Any], number: int, error: BaseException) -> Finished:
-        now = perf_counter()
-        future._worker, future._started = self.number, now
-        error = error.with_traceback(None)
-        with suppress(Exception):
-            what = self._packing.unfit or "its function or an argument"
-            error.add_note(errors.cannot_be_sent(future.key, what, error))
-        self._packing.unfit = ""
-        record = record_of(future, self.number, now, now, good=False)
-        return on_terms((future, number, False, error, record))
 
     def send(self, message: Any) -> None:
         """Send a message to the worker; in the attendant's thread."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
+from time import perf_counter
 from typing import Any
 
+from graphfutures import errors
+from graphfutures.backends.base import Finished
 from graphfutures.backends.processes import pieces
 from graphfutures.backends.processes.functions import Functions
 from graphfutures.backends.processes.messages import PLAIN, Held
@@ -14,7 +18,7 @@ from graphfutures.calls import EACH, Allowed, fill, takes_anything, unfit
 from graphfutures.core.states import DONE, RUNNING, SETTLED
 from graphfutures.futures import GraphFuture
 from graphfutures.pieces import Piece
-from graphfutures.running import value_of
+from graphfutures.running import on_terms, record_of, value_of
 
 _USABLE = (RUNNING, DONE)
 
@@ -29,20 +33,23 @@ class Packing:
     :param functions: of the executor.
     :param store: of the executor.
     :param held: makes what stands for the value of a task, by the ticket of that.
+    :param where: what takes tasks, for people.
     """
 
-    def __init__(self, functions: Functions, store: Any, held: Callable[[int], Any] = Held) -> None:
+    def __init__(
+        self, functions: Functions, store: Any, held: Callable[[int], Any] = Held, where: str = "a worker process"
+    ) -> None:
         #: functions that will not come again
         self.forgotten: deque[int] = deque()
         #: of the last attempt that was handed over, of each task
         self.tickets: dict[int, int] = {}
-        #: what of a task could not be pickled, where that is known
-        self.unfit = ""
+        self._unfit = ""  # what of a task could not be pickled, where that is known
         self._functions = functions
         self._store = store
         self._sent: set[int] = set()
         self._numbers = count(1)
         self._stands_for = held
+        self._where = where
         self._held: dict[int, Any] = {}  # of the task that is being packed
         self._takes_anything = True  # its containers
         functions.listeners.add(self)
@@ -81,9 +88,9 @@ class Packing:
                 args, kwargs = fill(args, kwargs or {}, plan, self._value_or_held, future)
         function: Any = known.get(id(fn), self)
         if function is self:
-            self.unfit = "its function"
+            self._unfit = "its function"
             function = known[id(fn)] = self._number_of(fn, functions)
-            self.unfit = ""
+            self._unfit = ""
         if function is not None and not kwargs:
             for value in args:
                 if type(value) not in PLAIN:
@@ -100,11 +107,25 @@ class Packing:
         try:
             pickled = self._functions.dumps((fn if function is None else function, tuple(args), kwargs or {}))
         except Exception:
-            self.unfit = unfit(fn, args, kwargs, self._functions.dumps)
+            self._unfit = unfit(fn, args, kwargs, self._functions.dumps)
             raise
         if rest is not None and self._held:
             return next(self._numbers), None, pickled, [(0, held.ticket) for held in self._held.values()]
         return next(self._numbers), None, pickled
+
+    def unsendable(self, future: GraphFuture[Any], number: int, error: BaseException, worker: int) -> Finished:
+        """An attempt has ended, since packing it has raised this.
+
+        :param worker: the number of the one that was to take it.
+        """
+        now = perf_counter()
+        future._worker, future._started = worker, now
+        error = error.with_traceback(None)
+        with suppress(Exception):
+            what = self._unfit or "its function or an argument"
+            error.add_note(errors.cannot_be_sent(future.key, what, error, self._where))
+        self._unfit = ""
+        return on_terms((future, number, False, error, record_of(future, worker, now, now, good=False)))
 
     def packed_piece(self, piece: Piece, functions: dict[int, Any], most: int | None) -> tuple[Any, ...] | None:
         """A piece of a map as it is sent, None if no calls are left for it.

@@ -8,7 +8,7 @@ from graphfutures import errors
 from graphfutures.away import value_here
 from graphfutures.backends.base import Finished
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.messages import GONE, LINKED, PICKLED, PUBLISHED, RAISED
+from graphfutures.backends.processes.messages import GONE, LINKED, PICKLED, PUBLISHED, RAISED, VALUE
 from graphfutures.backends.processes.store import Gone, Sent, Store
 from graphfutures.futures import GraphFuture
 from graphfutures.terms import AT_ONCE
@@ -17,10 +17,10 @@ from graphfutures.terms import AT_ONCE
 class Reports:
     """Of one worker.
 
-    :param store: where it publishes values.
+    :param store: where it publishes values, None if it does not.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store | None = None) -> None:
         self._store = store
         #: whether the worker keeps outcomes that it need not keep, and that are large perhaps
         self.large = False
@@ -30,7 +30,10 @@ class Reports:
         if how == PICKLED:
             self.large = True
             return True, Sent(told)
+        if how == VALUE:
+            return True, told
         if how == PUBLISHED:
+            assert self._store is not None, "it publishes values"
             return True, self._store.published(told)
         if how == GONE:
             return True, Gone()
