@@ -48,8 +48,13 @@ class Dask:
     def __init__(self, pump: Cluster, source: Any, workers: int, name: str, security: Any) -> None:
         try:
             from distributed import Client
+            from distributed.scheduler import KilledWorker
+
+            from graphfutures.backends.clusters import dask_work
         except ImportError as error:
             raise errors.no_extra("dask", "dask", error) from error
+        self._work = dask_work
+        self._killed: Any = KilledWorker
         self._local: Local | None = None
         self._own = not isinstance(source, Client)
         if source is None:
@@ -70,7 +75,6 @@ class Dask:
         self._said = 0  # bytes of events and notes since they were forgotten
         self._closing = False
         self._threads = workers if self._local is not None else sum(self._client.nthreads().values())
-        self._run = _run()
         self._client.subscribe_topic(self._topic, self._heard)
         if self._local is None:
             self._client.loop.add_callback(self._look)
@@ -91,7 +95,9 @@ class Dask:
         crashes = wishes.get("crash_retries")
         runs = None if crashes is None else crashes + 1
         wanted = {wish: wishes[wish] for wish in ("priority", "resources", "workers") if wish in wishes}
-        sent = self._client.submit(self._run, self._topic, key, runs, pickled, *needs, key=key, pure=False, **wanted)
+        sent = self._client.submit(
+            self._work.run, self._topic, key, runs, pickled, *needs, key=key, pure=False, **wanted
+        )
         sent.add_done_callback(partial(self._over, number))
         return sent
 
@@ -109,22 +115,18 @@ class Dask:
         self._count(NOTE)
 
     async def _note_sole(self, ticket: int) -> None:
-        from graphfutures.backends.clusters.dask_work import SOLE
-
         with suppress(Exception):
-            await self._client.set_metadata([self._topic + SOLE, str(ticket)], True, asynchronous=True)
+            await self._client.set_metadata([self._topic + self._work.SOLE, str(ticket)], True, asynchronous=True)
 
     def fetch(self, handle: Any) -> Kept:
         """See ``Engine``."""
-        from distributed.scheduler import KilledWorker
-
         for attempt in range(REVIVALS + 1):
             try:
                 found: Kept = self._client.gather(handle)
                 return found
             except CancelledError as error:
                 raise errors.cluster_gone(str(error)) from error
-            except KilledWorker:  # by another task, since it was made before
+            except self._killed:  # by another task, since it was made before
                 if attempt == REVIVALS:
                     raise
                 self._client.retry([handle])
@@ -135,11 +137,9 @@ class Dask:
         self._client.loop.add_callback(self._fetch, handle, done)
 
     async def _fetch(self, handle: Any, done: Callable[[Kept | None, BaseException | None], object]) -> None:
-        from distributed.scheduler import KilledWorker
-
         try:
             kept = await self._client.gather(handle, asynchronous=True)
-        except (CancelledError, KilledWorker):
+        except (CancelledError, self._killed):
             done(None, Lost())
         except BaseException as error:
             done(None, error)
@@ -172,7 +172,7 @@ class Dask:
             if self._client.status == "running":
                 self._client.unsubscribe_topic(self._topic)
                 if self._local is None:
-                    self._forget()
+                    self._client.run_on_scheduler(self._work.forget, self._topic)
         with suppress(Exception):
             if self._own:
                 self._client.close(timeout=5)
@@ -200,13 +200,11 @@ class Dask:
         self._pump.over(number, failure)
 
     def _failure(self, sent: Any) -> BaseException | None:
-        from distributed.scheduler import KilledWorker
-
         try:
             failure: Any = sent.exception(timeout=CONNECT)
         except BaseException as error:
             failure = error
-        if isinstance(failure, KilledWorker):
+        if isinstance(failure, self._killed):
             return Crash(failure.allowed_failures + 1) if failure.task == sent.key else Lost()
         return Lost() if isinstance(failure, CancelledError) else failure
 
@@ -223,15 +221,8 @@ class Dask:
             await sleep(LOOK)
 
     async def _forget_later(self) -> None:
-        from graphfutures.backends.clusters.dask_work import truncate
-
         with suppress(Exception):
-            await self._client.run_on_scheduler(truncate, self._topic, asynchronous=True)
-
-    def _forget(self) -> None:
-        from graphfutures.backends.clusters.dask_work import forget
-
-        self._client.run_on_scheduler(forget, self._topic)
+            await self._client.run_on_scheduler(self._work.truncate, self._topic, asynchronous=True)
 
 
 def _knock(address: str) -> None:
@@ -242,9 +233,3 @@ def _knock(address: str) -> None:
     host, _, port = address.partition("://")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
-
-
-def _run() -> Any:
-    from graphfutures.backends.clusters.dask_work import run
-
-    return run

@@ -11,6 +11,10 @@ from graphfutures.backends.clusters.work import Kept
 class Engine(Protocol):
     """A cluster, as the pump knows it."""
 
+    @property
+    def dashboard_link(self) -> str | None:
+        """Of the cluster's own dashboard."""
+
     def threads(self) -> int:
         """How many tasks it runs at once now."""
 

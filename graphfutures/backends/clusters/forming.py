@@ -56,6 +56,12 @@ class Batch:
         batch.tasks += tasks
         return batch
 
+    @property
+    def label(self) -> str:
+        """For people: those of its tasks that were not heard of."""
+        keys = [future.key for future, _ in self.hand.values()]
+        return keys[0] if len(keys) == 1 else f"{len(keys)} tasks ({keys[0] if keys else ''}, …)"
+
     def add(self, task: GraphFuture[Any], seconds: float | None) -> None:
         """One more task."""
         self.tasks.append(task)

@@ -121,13 +121,14 @@ class Sending:
             parcel.work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, BUDGET)
         return parcel
 
-    def taken(self, batch: Batch, ticket: int) -> None:
-        """A task is not in a batch any more."""
-        future, _ = batch.hand.pop(ticket)
+    def taken(self, batch: Batch, ticket: int) -> tuple[GraphFuture[Any], int]:
+        """A task is not in a batch any more: it, and which of its attempts was."""
+        future, number = batch.hand.pop(ticket)
         self.where.pop(ticket, None)
         self.unsure.pop(ticket, None)
         if self.tickets.get(future.serial) == ticket:
             del self.tickets[future.serial]
+        return future, number
 
     def newly_sole(self) -> list[int]:
         """The tickets of tasks whose values one that was sent before alone needs by now."""

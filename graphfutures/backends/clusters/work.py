@@ -167,7 +167,7 @@ def _state_of(token: str) -> _State:
         return _states[token]
 
 
-class There:
+class Itself:
     """What stands for the task where its own code asks for it: it can submit nothing, and nobody lends its slot."""
 
     place = Place("cluster", 1, lends=False, hosts=False)
@@ -354,7 +354,7 @@ class Run:
                     moment = perf_counter()
                     self._outcomes.append((task[0], SKIPPED, None, moment, moment))
                     continue
-                here.task = There(*work.labels[position])
+                here.task = Itself(*work.labels[position])
                 self._running = task[0]
                 outcome = self._attempt(task)
                 self._running = 0

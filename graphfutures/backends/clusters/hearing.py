@@ -1,0 +1,243 @@
+"""What becomes of the tasks that a cluster was sent, by what it tells of them.
+
+A task is in the hand of one batch until one of these has been heard:
+
+============================  ==================================================================================
+its worker tells an outcome   it has ended so; if its value stays there and is waited for, once that has come
+its worker has not begun it   goes back to the graph, which hands it over again
+its worker may not begin it   fails: it was begun as often as it may be, and its workers have died
+its batch ends, untold        goes back: a value that it needs has gone, or its worker was replaced
+… as workers died of it       fails, if it was alone there or had begun; else goes back, to be sent alone from now on
+… since the cluster lost it   goes back, LOSSES times at most; what it needs is made again
+… since dask or we failed     fails with that
+nobody wants it               goes back, where it is cancelled
+the cluster is lost           fails
+============================  ==================================================================================
+
+What is told of a task that is in no hand changes nothing: a batch that has ended may be run again for its values.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, Final
+
+from graphfutures import errors
+from graphfutures.backends.base import Finished
+from graphfutures.backends.clusters.engine import Crash, Engine, Lost
+from graphfutures.backends.clusters.forming import Batch
+from graphfutures.backends.clusters.pace import Pace
+from graphfutures.backends.clusters.sending import Sending
+from graphfutures.backends.clusters.values import There
+from graphfutures.backends.clusters.work import STAYS, Kept, Report
+from graphfutures.backends.processes import messages
+from graphfutures.backends.processes.messages import RAISED, SKIPPED
+from graphfutures.backends.processes.reports import Reports
+from graphfutures.core.states import RUNNING
+from graphfutures.crashes import worker_crashed
+from graphfutures.futures import GraphFuture
+from graphfutures.running import on_terms, record_of
+
+LOGGER = logging.getLogger("graphfutures")
+STDLIB_LOGGER = logging.getLogger("concurrent.futures")
+#: how often a batch is sent that the cluster loses
+LOSSES: Final = 3
+
+
+class Hearing:
+    """Takes what is heard, in the pump's thread, and collects what the hub is to be told.
+
+    :param engine: of the cluster.
+    :param sending: knows what was sent.
+    :param pace: learns how long tasks take.
+    :param note: has a function called with arguments in the pump's thread, soon; may itself be called in any.
+    """
+
+    def __init__(self, engine: Engine, sending: Sending, pace: Pace, note: Callable[..., object]) -> None:
+        #: the batches that have not ended, by their numbers
+        self.batches: dict[int, Batch] = {}
+        #: why nothing can be handed over any more
+        self.over: Exception | None = None
+        #: of which the hub is to be told: attempts that have ended, and that have not run
+        self.facts: list[Finished] = []
+        self.returned: list[tuple[GraphFuture[Any], int]] = []
+        self._engine = engine
+        self._sending = sending
+        self._pace = pace
+        self._note = note
+        self._reports = Reports()
+        self._workers: dict[Any, int] = {}  # the numbers of those that were heard of
+        self._losses: dict[int, int] = {}  # how often the cluster has lost a task, by its number
+        self._fetching: set[int] = set()  # tickets of tasks whose values are on their way
+
+    # -- what is told -------------------------------------------------------------------------
+
+    def report(self, told: bytes) -> None:
+        """A worker has told how tasks have ended."""
+        report: Report = pickle.loads(told)
+        batch = self.batches.get(report.number)
+        if batch is None:
+            return
+        if report.broken is not None:
+            error = messages.error_of(report.broken)
+            if self.over is None:
+                STDLIB_LOGGER.critical("Exception in initializer:", exc_info=error)
+                self.over = errors.initializer_failed(error)
+            return
+        if report.refused:
+            self.ended(batch.number, Crash(report.refused, begun=True))
+            return
+        if batch.told and batch.told != report.run:
+            LOGGER.warning("%s runs again: its worker has died", batch.label)
+        batch.told = report.run
+        worker = self._workers.setdefault(report.worker, len(self._workers))
+        if report.running in batch.hand:
+            batch.hand[report.running][0]._worker = worker
+        seconds = [
+            stop - start
+            for ticket, how, told, start, stop in report.outcomes
+            if ticket in batch.hand and self._outcome(batch, worker, ticket, how, told, start, stop)
+        ]
+        if seconds:
+            self._pace.learn_mean(sum(seconds) / len(seconds))
+        self._unless_over(batch)
+
+    def _outcome(self, batch: Batch, worker: int, ticket: int, how: Any, told: Any, start: float, stop: float) -> bool:
+        """One of them; whether the task has run."""
+        future = batch.hand[ticket][0]
+        if how == SKIPPED:
+            self._back(batch, ticket)
+            return False
+        now, seconds = perf_counter(), stop - start
+        if not batch.start <= start <= stop <= now:  # another clock
+            start, stop = max(batch.start, now - seconds), now
+        self._pace.learn(future.name, None if how == STAYS else seconds)
+        future._worker, future._started = worker, start
+        record = record_of(future, worker, start, stop, good=how != RAISED)
+        if how != STAYS:
+            self._has_run(batch, ticket, *self._reports.outcome(future, how, told), record)
+            return True
+        value = self._sending.values.there(batch, ticket)
+        if future._watch is None and future.terms is None and future.crash_retries != 0:
+            self._has_run(batch, ticket, True, value, record)
+        elif ticket not in self._fetching:
+            self._fetching.add(ticket)
+            self._engine.fetch_later(
+                batch.handle,
+                lambda kept, failure: self._note(self._fetched, batch, ticket, value, record, kept, failure),
+            )
+        return True
+
+    def _fetched(
+        self, batch: Batch, ticket: int, value: There, record: Any, kept: Kept | None, failure: BaseException | None
+    ) -> None:
+        """A value has come for which somebody waits, or has not."""
+        if ticket not in batch.hand:
+            return
+        if kept is None and isinstance(failure, (Lost, Crash)):
+            self.ended(batch.number, Lost())
+            return
+        future = batch.hand[ticket][0]
+        good = True
+        outcome: Any = value
+        try:
+            if kept is None:
+                raise failure or errors.lost_by_cluster(future.key, 1)
+            value._value = kept.value(ticket)
+            if future.terms is not None and future.terms.join:
+                outcome = value._value
+        except BaseException as error:
+            good, outcome = False, error.with_traceback(None)
+            errors.name_in_notes(outcome, future.key)
+        self._has_run(batch, ticket, good, outcome, record)
+        self._unless_over(batch)
+
+    def ended(self, number: int, failure: BaseException | None) -> None:
+        """A batch has ended; see ``Cluster.over``."""
+        batch = self.batches.get(number)
+        if batch is None:
+            return
+        if failure is None and self._fetching.issuperset(batch.hand):
+            return  # the rest of it is on its way
+        if isinstance(failure, Lost):
+            for need in batch.needs.values():
+                need.lost = True
+                self._engine.revive(need.handle)
+        innocent = isinstance(failure, Crash) and not failure.begun and (len(batch.hand) > 1 or not batch.told)
+        for ticket in [*batch.hand]:
+            future = batch.hand[ticket][0]
+            if failure is None:
+                self._back(batch, ticket)
+            elif isinstance(failure, Crash):
+                suspects = self._sending.suspects
+                crashes = failure.attempts + suspects.get(future.serial, 0)
+                if innocent:  # whoever was to come after the one that is guilty has lost its worker as well
+                    suspects[future.serial] = crashes
+                    self._back(batch, ticket)
+                else:
+                    self._fails(batch, ticket, worker_crashed(future.key, None, crashes))
+            elif isinstance(failure, Lost):
+                self._is_lost(batch, ticket)
+            else:
+                self._fails(batch, ticket, failure)
+        self._unless_over(batch)
+
+    def _is_lost(self, batch: Batch, ticket: int) -> None:
+        future = batch.hand[ticket][0]
+        if not future.unmet and future.state is RUNNING:  # else what it needs has failed, which is told by itself
+            losses = self._losses[future.serial] = self._losses.get(future.serial, 0) + 1
+            if losses > LOSSES or self.over is not None:
+                self._fails(batch, ticket, errors.lost_by_cluster(future.key, losses))
+                return
+            LOGGER.warning("%s runs again: the cluster has lost it", future.key)
+        self._back(batch, ticket)
+
+    def unwanted(self, ticket: int) -> None:
+        """Nobody wants a task any more."""
+        batch = self._sending.where.get(ticket)
+        if batch is None or ticket not in batch.hand:
+            return
+        self._back(batch, ticket)
+        if not batch.hand:
+            self._engine.withdraw(batch.handle)
+        self._unless_over(batch)
+
+    def fail_all(self, error: Exception) -> None:
+        """Nothing more will be heard of what was sent."""
+        for batch in [*self.batches.values()]:
+            for ticket in [*batch.hand]:
+                self._fails(batch, ticket, error)
+            self._unless_over(batch)
+
+    # -- what becomes of a task ---------------------------------------------------------------
+
+    def _back(self, batch: Batch, ticket: int) -> None:
+        self.returned.append(self._taken(batch, ticket))
+
+    def _fails(self, batch: Batch, ticket: int, error: BaseException) -> None:
+        """It has not raised this itself, and is not tried again for that."""
+        future, number = self._has_ended(batch, ticket)
+        record = record_of(future, 0, batch.start, perf_counter(), good=False)
+        self.facts.append((future, number, False, error, record))
+
+    def _has_run(self, batch: Batch, ticket: int, good: bool, outcome: Any, record: Any) -> None:
+        self.facts.append(on_terms((*self._has_ended(batch, ticket), good, outcome, record)))
+
+    def _has_ended(self, batch: Batch, ticket: int) -> tuple[GraphFuture[Any], int]:
+        future, number = self._taken(batch, ticket)
+        self._losses.pop(future.serial, None)
+        self._sending.suspects.pop(future.serial, None)
+        return future, number
+
+    def _taken(self, batch: Batch, ticket: int) -> tuple[GraphFuture[Any], int]:
+        """A task is not in a batch any more."""
+        self._fetching.discard(ticket)
+        return self._sending.taken(batch, ticket)
+
+    def _unless_over(self, batch: Batch) -> None:
+        if not batch.hand:
+            self.batches.pop(batch.number, None)
+            batch.needs.clear()
