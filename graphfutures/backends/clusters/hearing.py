@@ -24,6 +24,7 @@ import pickle
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from graphfutures import errors
 from graphfutures.backends.base import Finished
@@ -70,7 +71,8 @@ class Hearing:
         self._note = note
         self._reports = Reports()
         self._workers: dict[Any, int] = {}  # the numbers of those that were heard of
-        self._losses: dict[int, int] = {}  # how often the cluster has lost a task, by its number
+        #: how often the cluster has lost a task
+        self._losses: WeakKeyDictionary[GraphFuture[Any], int] = WeakKeyDictionary()
         self._fetching: set[int] = set()  # tickets of tasks whose values are on their way
 
     # -- what is told -------------------------------------------------------------------------
@@ -173,9 +175,9 @@ class Hearing:
                 self._back(batch, ticket)
             elif isinstance(failure, Crash):
                 suspects = self._sending.suspects
-                crashes = failure.attempts + suspects.get(future.serial, 0)
+                crashes = failure.attempts + suspects.get(future, 0)
                 if innocent:  # whoever was to come after the one that is guilty has lost its worker as well
-                    suspects[future.serial] = crashes
+                    suspects[future] = crashes
                     self._back(batch, ticket)
                 else:
                     self._fails(batch, ticket, worker_crashed(future.key, None, crashes))
@@ -188,7 +190,7 @@ class Hearing:
     def _is_lost(self, batch: Batch, ticket: int) -> None:
         future = batch.hand[ticket][0]
         if not future.unmet and future.state is RUNNING:  # else what it needs has failed, which is told by itself
-            losses = self._losses[future.serial] = self._losses.get(future.serial, 0) + 1
+            losses = self._losses[future] = self._losses.get(future, 0) + 1
             if losses > LOSSES or self.over is not None:
                 self._fails(batch, ticket, errors.lost_by_cluster(future.key, losses))
                 return
@@ -228,8 +230,8 @@ class Hearing:
 
     def _has_ended(self, batch: Batch, ticket: int) -> tuple[GraphFuture[Any], int]:
         future, number = self._taken(batch, ticket)
-        self._losses.pop(future.serial, None)
-        self._sending.suspects.pop(future.serial, None)
+        self._losses.pop(future, None)
+        self._sending.suspects.pop(future, None)
         return future, number
 
     def _taken(self, batch: Batch, ticket: int) -> tuple[GraphFuture[Any], int]:

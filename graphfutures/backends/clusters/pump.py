@@ -246,7 +246,7 @@ class Cluster(Pumping):
     def _expected(self, task: GraphFuture[Any]) -> float | None:
         if task.special and (task.priority or task.resources or task.crash_retries is not None or task.wishes):
             return None
-        if task.serial in self._sending.suspects:
+        if task in self._sending.suspects:
             return None
         return self._pace.of(task.name)
 

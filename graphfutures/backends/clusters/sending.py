@@ -8,6 +8,7 @@ from itertools import count
 from time import perf_counter
 from typing import Any, Final
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from graphfutures.backends.base import Finished
 from graphfutures.backends.clusters.engine import Engine
@@ -60,8 +61,8 @@ class Sending:
         self.values = Values(engine.fetch, engine.put, functions.dumps, count(-1, -1).__next__)
         #: where a task is that was sent
         self.where: dict[int, Batch] = {}
-        #: by the number of a task, how many workers have died that may be its doing
-        self.suspects: dict[int, int] = {}
+        #: how many workers have died that may be a task's doing
+        self.suspects: WeakKeyDictionary[GraphFuture[Any], int] = WeakKeyDictionary()
         self._packing = Packing(functions, self.values, Need, "the cluster")
         #: the ticket of a task that was sent, by its number
         self.tickets = self._packing.tickets
@@ -105,7 +106,7 @@ class Sending:
             labels.append((future.serial, number, future.name))
             if future.special:
                 self._note_wishes(parcel.wishes, future)
-            if future.serial in self.suspects:
+            if future in self.suspects:
                 parcel.wishes.setdefault("crash_retries", 0)
         batch.needs.update(values.needed)
         values.needed.clear()

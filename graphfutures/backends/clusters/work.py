@@ -33,6 +33,8 @@ LARGE: Final = 16_384
 ASKED: Final = 1_000_000
 #: seconds after which an outcome is told that others follow
 SOON: Final = 0.01
+#: seconds after which the thread leaves that tells them, if there is nothing to tell
+IDLE: Final = 1.0
 #: how many functions of one executor a worker knows at most, and of how many executors
 FUNCTIONS: Final = 1000
 EXECUTORS: Final = 100
@@ -269,7 +271,7 @@ class Teller:
     def __init__(self) -> None:
         self._runs: dict[Run, float] = {}
         self._more = Condition()
-        self._begun = 0  # the process in which the thread was begun
+        self._begun = 0  # the process in which a thread was begun that has not left
 
     def add(self, run: Run) -> None:
         """It has something to tell, soon."""
@@ -288,8 +290,11 @@ class Teller:
     def _work(self) -> None:
         while True:
             with self._more:
-                while not self._runs:
-                    self._more.wait()
+                if not self._runs and not self._more.wait(IDLE) and not self._runs:
+                    self._begun = 0
+                    return
+                if not self._runs:
+                    continue
                 now = monotonic()
                 due = [run for run, when in self._runs.items() if when <= now]
                 for run in due:

@@ -1,0 +1,473 @@
+"""A cluster that tells anything in any order, late, twice or not at all: every task settles, and rightly.
+
+The pump is the real one, and so is what runs in a worker; the engine between them does what Hypothesis says.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from soaking import soak
+
+from graphfutures import GraphExecutor, GraphFuture
+from graphfutures.backends.base import Exchange
+from graphfutures.backends.clusters import work
+from graphfutures.backends.clusters.engine import Crash, Lost
+from graphfutures.backends.clusters.forming import TARGET
+from graphfutures.backends.clusters.hearing import LOSSES
+from graphfutures.backends.clusters.pump import Cluster
+from graphfutures.backends.clusters.work import LARGE, Kept, Report
+from graphfutures.backends.processes.messages import RAISED, SKIPPED
+from graphfutures.crashes import WorkerCrashedError
+from graphfutures.errors import BrokenGraphError, TaskFailedError
+
+KINDS = st.sampled_from(["small", "small", "small", "large", "apart", "fails"])
+
+
+class Made(Exception):
+    """A failure that a test has made up."""
+
+
+class Torn(Exception):
+    """Of something in the cluster that is no task."""
+
+
+def combine(number: int, kind: str, *values: Any) -> Any:
+    """A value that tells of all that it was made from; what it was made from is spoilt."""
+    total = number + 2 * sum(map(weight, values))
+    for value in values:
+        if isinstance(value, list):
+            value.clear()
+    if kind == "fails":
+        raise Made(total)
+    if kind == "small":
+        return total
+    text = total.to_bytes(LARGE, "big")
+    return text if kind == "large" else [text]
+
+
+def weight(value: Any) -> int:
+    if isinstance(value, list):
+        (value,) = value
+    return int.from_bytes(value, "big") if isinstance(value, bytes) else value
+
+
+class Sent:
+    """A batch, as the engine has it.
+
+    :param kept: what it has kept, once it has been run, as long as that is not lost.
+    """
+
+    def __init__(self, number: int, pickled: bytes, needs: list[Sent], kept: Kept | None = None) -> None:
+        self.number = number
+        self.pickled = pickled
+        self.needs = needs
+        self.kept = kept
+        self.dead = False  # whether it is given up, there
+        self.ended = False  # whether its end was told
+        #: of whom it may have values, and whether all of these had some when it was run
+        self.tickets = {*kept.values} if kept is not None else {task[0] for task in work._read(pickled).tasks}
+        self.whole = kept is not None
+
+    @property
+    def is_put(self) -> bool:
+        return not self.pickled
+
+
+class Driven:
+    """An engine that does nothing by itself."""
+
+    dashboard_link = None
+
+    def __init__(self, threads: int, seconds: float) -> None:
+        self.number = threads
+        self.seconds = seconds  # that each task takes
+        self.sent: list[Sent] = []
+        self.puts: list[Sent] = []
+        self.fetches: list[tuple[Sent, Callable[..., object]]] = []
+        self.sole_ones: set[int] = set()
+        self.why: Exception | None = None
+        self.closed = False
+
+    def threads(self) -> int:
+        return self.number
+
+    def send(self, number: int, name: str, pickled: bytes, needs: list[Any], wishes: Any) -> Sent:
+        assert all(isinstance(need, Sent) for need in needs), "it needs what was not sent"
+        sent = Sent(number, pickled, needs)
+        known = sent.tickets.union(*[need.tickets for need in needs])
+        holes = [ticket for task in work._read(pickled).tasks if len(task) == 4 for _, ticket in task[3]]
+        assert known.issuperset(holes), "it needs what it does not get"
+        self.sent.append(sent)
+        return sent
+
+    def withdraw(self, handle: Sent) -> None:
+        handle.dead = handle.ended = True
+
+    def sole(self, ticket: int) -> None:
+        self.sole_ones.add(ticket)
+
+    def fetch(self, handle: Sent) -> Kept:
+        return self.run(handle, lambda _: None)
+
+    def fetch_later(self, handle: Sent, done: Callable[..., object]) -> None:
+        self.fetches.append((handle, done))
+
+    def revive(self, handle: Sent) -> None:
+        handle.dead = handle.is_put
+
+    def put(self, kept: Kept) -> Sent:
+        self.puts.append(Sent(0, b"", [], kept))
+        return self.puts[-1]
+
+    def lost(self) -> Exception | None:
+        return self.why
+
+    def close(self) -> None:
+        self.closed = True
+
+    def run(self, sent: Sent, tell: Callable[[Report], object]) -> Kept:
+        """Run a batch, and whatever of its needs is lost; one that has been run is as it was, as lineage has it."""
+        if sent.kept is None:
+            kept = [self.run(need, lambda _: None) for need in sent.needs]
+            copies = [pickle.loads(pickle.dumps(one)) for one in kept]
+            reports: list[Report] = []
+            sent.kept = work.run(
+                sent.pickled,
+                copies,
+                lambda report: reports.append(pickle.loads(report)),
+                asked=self.sole_ones.__contains__,
+            )
+            # How long it has really taken, and when some of it was told, would be another thing each time.
+            outcomes = [(*outcome[:3], 0.0, self.seconds) for report in reports for outcome in report.outcomes]
+            sent.whole = all(how not in (RAISED, SKIPPED) for _, how, *_ in outcomes)
+            if all(need.whole for need in sent.needs):
+                assert outcomes[0][1] != SKIPPED, "the first one was sent without what it needs"
+            tell(reports[-1]._replace(outcomes=outcomes, running=0))
+        return sent.kept
+
+
+class Stepped(Cluster):
+    """Its pump is whoever rings for it."""
+
+    _turning = _rung = False
+
+    def start(self, hub: Exchange) -> None:
+        super().start(hub)
+        self.hub = hub
+
+    def wake(self) -> None:
+        self._rung = True
+        if self._turning:
+            return
+        self._turning = True
+        try:
+            while self._rung:
+                self._rung = False
+                while self._turn(self.hub):
+                    pass
+        finally:
+            self._turning = False
+
+    nudge = attend = close = wake
+
+    def _ring(self) -> None:
+        self._rung = True
+
+
+class ClusterMachine(RuleBasedStateMachine):
+    """Drives an executor through an engine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks: list[tuple[str, list[int]]] = []
+        self.serials: dict[int, int] = {}  # numbers of tasks, by serial
+        self.futures: dict[int, GraphFuture[Any]] = {}  # those that the user has not dropped
+        self.reports: list[tuple[Sent, Report]] = []  # that are on their way, in order
+        self.cancelled: set[int] = set()
+        self.blamed: set[int] = set()  # tasks that may fail for what has become of their batches
+        self.losses: dict[int, int] = {}
+
+    @initialize(
+        threads=st.integers(1, 3),
+        seconds=st.sampled_from([0.0, TARGET / 3, TARGET]),
+        shapes=st.lists(st.tuples(KINDS, st.integers(0, 2)), min_size=3, max_size=8),
+    )
+    def start(self, threads: int, seconds: float, shapes: list[tuple[str, int]]) -> None:
+        self.engine = Driven(threads, seconds)
+        self.cluster = Stepped(lambda _: self.engine, None, "machine", None, ())
+        self.executor = GraphExecutor(backend=self.cluster)
+        for kind, inputs in shapes:
+            self.add(kind, [*self.futures][-inputs:] if inputs else [])
+
+    # -- what the user does -------------------------------------------------------------------
+
+    def add(self, kind: str, inputs: list[int], **options: Any) -> None:
+        number = len(self.tasks)
+        self.tasks.append((kind, inputs))
+        submit = self.executor.options(**options).submit if options else self.executor.submit
+        future = submit(combine, number, kind, *[self.futures[one] for one in inputs])
+        self.futures[number] = future
+        self.serials[future.serial] = number
+
+    @precondition(lambda self: self.engine.why is None)
+    @rule(kind=KINDS, data=st.data(), priority=st.sampled_from([0, 0, 0, 1]))
+    def submit(self, kind: str, data: st.DataObject, priority: int) -> None:
+        inputs = data.draw(st.lists(st.sampled_from([*self.futures]), max_size=3)) if self.futures else []
+        self.add(kind, inputs, **({"priority": priority} if priority else {}))
+
+    @precondition(lambda self: self.engine.why is None)
+    @rule(kind=st.sampled_from(["small", "large", "apart"]), data=st.data())
+    def put(self, kind: str, data: st.DataObject) -> None:
+        """Somebody puts a value, and a task needs it, beside others."""
+        inputs = data.draw(st.lists(st.sampled_from([*self.futures]), max_size=2)) if self.futures else []
+        number = len(self.tasks)
+        self.tasks.append((kind, []))
+        self.futures[number] = self.executor.put(combine(number, kind))
+        self.add("small", [number, *inputs])
+
+    @precondition(lambda self: self.engine.why is None)
+    @rule(kind=KINDS, links=st.integers(2, 6))
+    def submit_chain(self, kind: str, links: int) -> None:
+        self.add(kind, [])
+        for _ in range(links):
+            self.add(kind, [len(self.tasks) - 1])
+            del self.futures[len(self.tasks) - 2]
+
+    @precondition(lambda self: self.futures)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        del self.futures[data.draw(st.sampled_from([*self.futures]))]
+
+    @precondition(lambda self: self.futures)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from([*self.futures]))
+        if self.futures[number].cancel():
+            self.cancelled.add(number)
+
+    @precondition(lambda self: self.futures)
+    @rule(data=st.data())
+    def watch(self, data: st.DataObject) -> None:
+        """Somebody waits for the value, so that it is fetched before it is told of."""
+        self.futures[data.draw(st.sampled_from([*self.futures]))].add_done_callback(lambda _: None)
+
+    @precondition(lambda self: self.futures)
+    @rule(data=st.data())
+    def read(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from([*self.futures]))
+        if self.futures[number].done():
+            self.check(number)
+
+    # -- what the cluster does ----------------------------------------------------------------
+
+    def open(self) -> list[Sent]:
+        return [one for one in self.engine.sent if not one.ended and not one.dead]
+
+    def runnable(self) -> list[Sent]:
+        return [one for one in self.open() if not any(need.dead for need in one.needs)]
+
+    @precondition(lambda self: self.runnable())
+    @rule(data=st.data(), late=st.booleans())
+    def run(self, data: st.DataObject, late: bool) -> None:
+        """A batch is run to its end, or was before and is again, its worker having died."""
+        sent = data.draw(st.sampled_from(self.runnable()))
+        sent.kept = None
+        self.engine.run(sent, lambda report: self.reports.append((sent, report)))
+        if not late:
+            self.told()
+            self.over(sent, None)
+
+    @precondition(lambda self: self.reports)
+    @rule()
+    def told(self) -> None:
+        """Whatever is on its way arrives."""
+        reports, self.reports = self.reports, []
+        for _, report in reports:
+            self.cluster.heard(pickle.dumps(report))
+        self.cluster.wake()
+
+    @precondition(lambda self: self.runnable())
+    @rule(data=st.data())
+    def told_in_part(self, data: st.DataObject) -> None:
+        """A batch has begun, and some of its tasks have ended, and no more is heard of that run."""
+        sent = data.draw(st.sampled_from(self.runnable()))
+        reports: list[Report] = []
+        self.engine.run(sent, reports.append)
+        sent.kept = None
+        for report in reports:
+            number = data.draw(st.integers(0, len(report.outcomes)))
+            rest = report.outcomes[number:]
+            part = report._replace(outcomes=report.outcomes[:number], running=rest[0][0] if rest else 0)
+            self.cluster.heard(pickle.dumps(part))
+        self.cluster.wake()
+
+    def over(self, sent: Sent, failure: BaseException | None) -> None:
+        self.reports = [one for one in self.reports if one[0] is not sent]  # what comes after it is not heard
+        sent.ended = True
+        if failure is not None:
+            sent.dead = True
+            sent.kept = None
+        self.cluster.over(sent.number, failure)
+        self.cluster.wake()
+
+    def hand(self, sent: Sent) -> list[int]:
+        batch = self.cluster._hearing.batches.get(sent.number)
+        return [] if batch is None else [self.serials[future.serial] for future, _ in batch.hand.values()]
+
+    @precondition(lambda self: self.open())
+    @rule(data=st.data(), begun=st.booleans())
+    def crash(self, data: st.DataObject, begun: bool) -> None:
+        sent = data.draw(st.sampled_from(self.open()))
+        hand = self.hand(sent)
+        if begun or len(hand) == 1:
+            self.blamed.update(hand)
+        self.over(sent, Crash(4, begun=begun))
+
+    @precondition(lambda self: self.open())
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        self.lost(data.draw(st.sampled_from(self.open())))
+
+    def lost(self, sent: Sent) -> None:
+        for number in self.hand(sent):
+            self.losses[number] = self.losses.get(number, 0) + 1
+            if self.losses[number] > LOSSES:
+                self.blamed.add(number)
+        was_there = sent.number in self.cluster._hearing.batches
+        self.over(sent, Lost())
+        if was_there:
+            assert not any(need.dead and not need.is_put for need in sent.needs), "what it needs is not made again"
+
+    @precondition(lambda self: self.open())
+    @rule(data=st.data())
+    def tear(self, data: st.DataObject) -> None:
+        """A batch fails with what is no failure of its tasks."""
+        sent = data.draw(st.sampled_from(self.open()))
+        self.blamed.update(self.hand(sent))
+        self.over(sent, Torn())
+
+    def kept(self) -> list[Sent]:
+        return [one for one in [*self.engine.sent, *self.engine.puts] if one.kept is not None]
+
+    @precondition(lambda self: self.kept())
+    @rule(data=st.data(), dead=st.booleans())
+    def lose_value(self, data: st.DataObject, dead: bool) -> None:
+        """What was kept is gone with its worker; the cluster makes it again, or gives it up."""
+        sent = data.draw(st.sampled_from(self.kept()))
+        sent.kept = None
+        sent.dead = (dead and sent.ended) or sent.is_put
+
+    @precondition(lambda self: self.engine.fetches)
+    @rule(data=st.data(), how=st.sampled_from(["kept", "kept", "lost", "torn"]))
+    def fetched(self, data: st.DataObject, how: str) -> None:
+        sent, done = self.engine.fetches.pop(data.draw(st.integers(0, len(self.engine.fetches) - 1)))
+        hand = self.hand(sent)
+        if how == "torn":
+            self.blamed.update(hand)
+            done(None, Torn())
+        elif how == "lost":
+            for number in hand:
+                self.losses[number] = self.losses.get(number, 0) + 1
+                if self.losses[number] > LOSSES:
+                    self.blamed.add(number)
+            done(None, Lost())
+        else:
+            done(self.engine.run(sent, lambda _: None), None)
+        self.cluster.wake()
+
+    @rule(threads=st.integers(1, 3))
+    def resize(self, threads: int) -> None:
+        self.engine.number = threads
+
+    @precondition(lambda self: len(self.tasks) > 12)
+    @rule()
+    def lose_cluster(self) -> None:
+        self.engine.why = self.engine.why or BrokenGraphError("it is gone")
+        self.cluster.wake()
+        self.blamed.update(range(len(self.tasks)))
+
+    # -- what must hold -----------------------------------------------------------------------
+
+    def expected(self, number: int) -> Any:
+        """The value of a task.
+
+        :raises Made: if it has none.
+        """
+        kind, inputs = self.tasks[number]
+        return combine(number, kind, *map(self.expected, inputs))
+
+    def failures(self, number: int) -> list[Any]:
+        """What those of its ancestors have raised that have done so by themselves."""
+        found = []
+        for one in sorted(self.ancestors(number)):
+            if self.tasks[one][0] == "fails" and not any(self.failures(need) for need in self.tasks[one][1]):
+                with pytest.raises(Made) as raised:
+                    self.expected(one)
+                found.append(raised.value.args)
+        return found
+
+    def ancestors(self, number: int) -> set[int]:
+        return {number}.union(*[self.ancestors(one) for one in self.tasks[number][1]])
+
+    def check(self, number: int) -> None:
+        future = self.futures[number]
+        before = self.ancestors(number)
+        if future.cancelled():
+            assert before & self.cancelled, "nobody has cancelled it"
+            return
+        error = future.exception(0)
+        if error is None:
+            assert future.result(0) == self.expected(number)
+        elif isinstance(error, Made):
+            assert error.args in self.failures(number)
+        else:
+            assert type(error) in (WorkerCrashedError, BrokenGraphError, TaskFailedError, Torn)
+            assert before & self.blamed, f"nothing has become of it that makes it {error!r}"
+
+    def teardown(self) -> None:
+        """The cluster does its work from now on: every task settles, and nothing is left."""
+        if not hasattr(self, "executor"):
+            return
+        for _ in range(100):
+            self.told()
+            for one in self.open():
+                if any(need.dead for need in one.needs):
+                    self.lost(one)
+                elif not one.ended:
+                    one.kept = None
+                    self.engine.run(one, lambda report: self.cluster.heard(pickle.dumps(report)))
+                    self.over(one, None)
+            fetches, self.engine.fetches = self.engine.fetches, []
+            for sent, done in fetches:
+                done(self.engine.run(sent, lambda _: None), None)
+            self.cluster.wake()
+        for number, future in self.futures.items():
+            assert future.done(), f"task {number} is lost"
+            self.check(number)
+        hearing, sending = self.cluster._hearing, self.cluster._sending
+        assert not hearing.batches
+        assert not hearing.facts
+        assert not hearing.returned
+        assert not hearing._fetching
+        assert all(future.done() for future in [*hearing._losses, *sending.suspects])
+        assert not sending.where
+        assert not sending.tickets
+        assert not sending.unsure
+        self.executor.shutdown(wait=False)
+
+
+TestClusterMachine = ClusterMachine.TestCase
+TestClusterMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(20))
+def test_soak(part: int) -> None:
+    soak(ClusterMachine, part, examples=300, steps=60)
