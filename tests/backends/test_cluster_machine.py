@@ -22,7 +22,7 @@ from graphfutures.backends.clusters.engine import Crash, Lost
 from graphfutures.backends.clusters.forming import TARGET
 from graphfutures.backends.clusters.hearing import LOSSES
 from graphfutures.backends.clusters.pump import Cluster
-from graphfutures.backends.clusters.work import LARGE, Kept, Report
+from graphfutures.backends.clusters.work import LARGE, STAYS, Kept, Report
 from graphfutures.backends.processes.messages import RAISED, SKIPPED
 from graphfutures.crashes import WorkerCrashedError
 from graphfutures.errors import BrokenGraphError, TaskFailedError
@@ -300,9 +300,11 @@ class ClusterMachine(RuleBasedStateMachine):
         sent = data.draw(st.sampled_from(self.runnable()))
         reports: list[Report] = []
         self.engine.run(sent, reports.append)
-        sent.kept = None
+        kept, sent.kept = sent.kept, None
         for report in reports:
-            number = data.draw(st.integers(0, len(report.outcomes)))
+            outcomes = report.outcomes  # what was handed on is told of with the end of whoever took it
+            ends = [n + 1 for n, (ticket, how, *_) in enumerate(outcomes) if how != STAYS or ticket in kept.values]
+            number = data.draw(st.sampled_from([0, *ends]))
             rest = report.outcomes[number:]
             part = report._replace(outcomes=report.outcomes[:number], running=rest[0][0] if rest else 0)
             self.cluster.heard(pickle.dumps(part))

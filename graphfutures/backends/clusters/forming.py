@@ -4,6 +4,9 @@ A cluster takes a millisecond or more for a task, whatever that does, so small o
 at a time, so what could run at once must not.  A task whose missing inputs are all in one batch that is being formed
 goes there, and finds them; one that needs several batches begins another one, which needs these.  What is not known to
 be quick goes alone.
+
+A large value stays in the worker for as long as its batch is needed, so a batch has one at most: what comes behind the
+task that makes it must be the only one that needs it, and is handed it.
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ class Batch:
     :param level: how many batches of those formed with it come before it, at least.
     """
 
-    __slots__ = ("hand", "handle", "level", "lost", "needs", "number", "open", "seconds", "start", "tasks", "told")
+    __slots__ = (
+        *("hand", "handle", "has_large", "level", "lost", "needs", "number", "open", "seconds", "start", "tail"),
+        *("tasks", "told"),
+    )
 
     def __init__(self, level: int) -> None:
         self.level = level
@@ -35,6 +41,9 @@ class Batch:
         self.seconds = 0.0
         #: whether others may join
         self.open = True
+        #: whether values of its tasks are large, and the last one, if its is
+        self.has_large = False
+        self.tail: GraphFuture[Any] | None = None
         #: of those that were sent, by tickets: the task and which of its attempts, as long as it was not heard of
         self.hand: dict[int, tuple[GraphFuture[Any], int]] = {}
         #: the batches whose values it needs
@@ -62,9 +71,17 @@ class Batch:
         keys = [future.key for future, _ in self.hand.values()]
         return keys[0] if len(keys) == 1 else f"{len(keys)} tasks ({keys[0] if keys else ''}, …)"
 
-    def add(self, task: GraphFuture[Any], seconds: float | None) -> None:
+    def takes(self, task: GraphFuture[Any]) -> bool:
+        """Whether a task may join."""
+        if self.tail is None or not self.open:
+            return self.open
+        return len(self.tail.dependents or ()) == 1 and self.tail in task.dependencies and not task.special
+
+    def add(self, task: GraphFuture[Any], seconds: float | None, *, large: bool = False) -> None:
         """One more task."""
         self.tasks.append(task)
+        self.tail = task if large else None
+        self.has_large = self.has_large or large
         if seconds is None:
             self.open = False
         else:
@@ -77,12 +94,14 @@ def formed(
     tasks: Sequence[GraphFuture[Any]],
     expected: Callable[[GraphFuture[Any]], float | None],
     threads: int,
+    is_large: Callable[[GraphFuture[Any]], bool],
 ) -> list[Batch]:
     """Batches of tasks, each after those whose values it needs.
 
     :param tasks: each after its inputs.
     :param expected: how many seconds a task takes, None if it is to go alone.
     :param threads: how many batches can run at once.
+    :param is_large: whether the value of a task is.
     """
     where: dict[int, Batch] = {}
     levels: dict[int, list[Batch]] = {}
@@ -97,7 +116,7 @@ def formed(
         return batch
 
     for task in tasks:
-        seconds = expected(task)
+        seconds, large = expected(task), is_large(task)
         inputs: dict[int, Batch] = {}
         level = 0
         if task.unmet:
@@ -110,19 +129,21 @@ def formed(
         if seconds is not None:
             if len(inputs) == 1 and _all_here(task, where):
                 (only,) = inputs.values()
-                batch = only if only.open else None
+                batch = only if only.takes(task) else None
+            elif large:
+                pass
             elif task.unmet:
-                among = [one for one in levels.get(level, ()) if one.open]
+                among = [one for one in levels.get(level, ()) if one.takes(task)]
                 if len(among) >= threads:
                     batch = min(among, key=_seconds_of)
-            elif seen * threads // ready == share and levels[0][-1].open:
+            elif seen * threads // ready == share and levels[0][-1].takes(task):
                 batch = levels[0][-1]
         if batch is None:
             batch = begun(level)
         if not task.unmet:
             share = seen * threads // ready
             seen += 1
-        batch.add(task, seconds)
+        batch.add(task, seconds, large=large)
         where[task.serial] = batch
     batches.sort(key=_level_of)
     return batches

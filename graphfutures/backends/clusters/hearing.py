@@ -98,11 +98,16 @@ class Hearing:
         worker = self._workers.setdefault(report.worker, len(self._workers))
         if report.running in batch.hand:
             batch.hand[report.running][0]._worker = worker
-        seconds = [
-            stop - start
-            for ticket, how, told, start, stop in report.outcomes
-            if ticket in batch.hand and self._outcome(batch, worker, ticket, how, told, start, stop)
-        ]
+        seconds: list[float] = []
+        large = ""  # the name of the task before, if its value has stayed there
+        for ticket, how, told, start, stop in report.outcomes:
+            if ticket not in batch.hand:
+                continue
+            if large:
+                self._pace.learn_handed(large, handed=how != SKIPPED)
+            large = batch.hand[ticket][0].name if how == STAYS else ""
+            if self._outcome(batch, worker, ticket, how, told, start, stop):
+                seconds.append(stop - start)
         if seconds:
             self._pace.learn_mean(sum(seconds) / len(seconds))
         self._unless_over(batch)
@@ -116,7 +121,7 @@ class Hearing:
         now, seconds = perf_counter(), stop - start
         if not batch.start <= start <= stop <= now:  # another clock
             start, stop = max(batch.start, now - seconds), now
-        self._pace.learn(future.name, None if how == STAYS else seconds)
+        self._pace.learn(future.name, seconds, large=how == STAYS)
         future._worker, future._started = worker, start
         record = record_of(future, worker, start, stop, good=how != RAISED)
         if how != STAYS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Final
 
 from graphfutures.backends.clusters.forming import MOST, TARGET
@@ -12,31 +13,53 @@ SHORT: Final = 2.0
 WEIGHT: Final = 0.3
 #: how many names are remembered
 NAMES: Final = 10_000
+#: how much more often the large values of a name could not be handed on than they were when its tasks go alone, and
+#: for how many seconds
+KEPT: Final = 3
+ALONE: Final = 10.0
 
 
 class Pace:
     """Of the tasks of one executor: by their names, as dask does it, and of all of them."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float | None] = {}  # None if their values are large
+        self._seconds: dict[str, float] = {}
+        self._large: dict[str, float] = {}  # those whose values are large, and until when they go alone
+        self._kept: dict[str, int] = {}  # how much more often these were not handed on than they were
         self._mean: float | None = None
 
     def of(self, name: str) -> float | None:
         """How many seconds a task of this name takes; None if that is not known, or it is to go alone."""
-        return self._seconds.get(name)
+        return None if self._large.get(name, 0.0) > perf_counter() else self._seconds.get(name)
 
-    def learn(self, name: str, seconds: float | None) -> None:
+    def is_large(self, name: str) -> bool:
+        """Whether the values of tasks of this name are large, as far as is known."""
+        return name in self._large
+
+    def learn(self, name: str, seconds: float, *, large: bool) -> None:
         """A task has ended.
 
-        :param seconds: that it took, None if its value is large.
+        :param seconds: that it took.
+        :param large: whether its value is.
         """
         if len(self._seconds) > NAMES:
             self._seconds.clear()
+            self._large.clear()
+            self._kept.clear()
         before = self._seconds.get(name, seconds)
-        if before is None or seconds is None:
-            self._seconds[name] = None
-        else:
-            self._seconds[name] = before + WEIGHT * (seconds - before)
+        self._seconds[name] = before + WEIGHT * (seconds - before)
+        if large:
+            self._large.setdefault(name, 0.0)
+
+    def learn_handed(self, name: str, *, handed: bool) -> None:
+        """A task has come along for the large value of another one, of this name.
+
+        :param handed: whether it was handed that; else somebody may still ask for it, and the task has come back.
+        """
+        kept = self._kept[name] = max(0, self._kept.get(name, 0) + (-1 if handed else 1))
+        if kept >= KEPT:
+            self._kept[name] = 0
+            self._large[name] = perf_counter() + ALONE
 
     def learn_mean(self, seconds: float) -> None:
         """Tasks have ended that took so many seconds each."""

@@ -220,7 +220,7 @@ class Cluster(Pumping):
         if not tasks:
             return False
         self._forming = [Batch.of(tasks)]
-        self._forming = formed(tasks, self._expected, self.max_workers)
+        self._forming = formed(tasks, self._expected, self.max_workers, self._is_large)
         del tasks  # when they are sent references to them are counted
         back: list[tuple[GraphFuture[Any], int]] = []
         for batch in self._forming:
@@ -246,9 +246,12 @@ class Cluster(Pumping):
     def _expected(self, task: GraphFuture[Any]) -> float | None:
         if task.special and (task.priority or task.resources or task.crash_retries is not None or task.wishes):
             return None
-        if task in self._sending.suspects:
+        if task in self._sending.suspects or (task.special and self._is_large(task)):
             return None
         return self._pace.of(task.name)
+
+    def _is_large(self, task: GraphFuture[Any]) -> bool:
+        return self._pace.is_large(task.name)
 
     # -- handing over -------------------------------------------------------------------------
 

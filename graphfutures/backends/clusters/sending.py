@@ -112,11 +112,11 @@ class Sending:
         values.needed.clear()
         packing.not_sent(functions)
         packing.forgotten.clear()
-        future = None  # type: ignore[assignment]  # from here on references are counted
+        future = batch.tail = None  # type: ignore[assignment]  # from here on references are counted
         batch.tasks.clear()
         sole = frozenset(ticket for future, _ in batch.hand.values() for ticket in self._sole(future))
-        if len(tasks) == 1 and batch.needs:
-            self.unsure[tasks[0][0]] = {*sole}
+        if batch.has_large or (len(tasks) == 1 and batch.needs):
+            self.unsure.update((ticket, {*sole}) for ticket in batch.hand)
         if tasks:
             parcel.name = labels[0][2] if len(labels) == 1 else f"{labels[0][2]}-and-{len(labels) - 1}-more"
             parcel.work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, BUDGET)

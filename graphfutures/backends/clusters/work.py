@@ -328,7 +328,8 @@ class Run:
         for one in kept:
             self._values.update(one.values)
         self._mine: dict[int, tuple[Any, Any]] = {}
-        self._size = 0
+        self._sizes: dict[int, int] = {}  # of large ones
+        self._handed = 0  # the ticket of the task whose value is handed on
         self._outcomes: list[tuple[int, Any, Any, float, float]] = []
         self._sending = Lock()
         self._run = uuid4().hex
@@ -349,6 +350,7 @@ class Run:
                 state.functions.setdefault(number, pickled)
         end = perf_counter() + work.budget
         stopped = False
+        withheld: list[tuple[int, Any, Any, float, float]] = []
         outer = here.task
         _reading.values, _reading.sole, _reading.loads = self._values, work.sole, state.namespace.loads
         _reading.asked = self._asked
@@ -363,16 +365,23 @@ class Run:
                 self._running = task[0]
                 outcome = self._attempt(task)
                 self._running = 0
-                self._outcomes.append(outcome)
-                if len(self._outcomes) == 1:
-                    teller.add(self)
-                stopped = outcome[1] == STAYS or perf_counter() > end
+                withheld.append(outcome)
+                stopped = perf_counter() > end
+                if outcome[1] == STAYS:
+                    self._handed = 0 if stopped else self._next_takes(task[0], work.tasks[position + 1 :])
+                    stopped = not self._handed
+                if not self._handed:
+                    # All at once: whoever has heard of the first must hear of the others, for which nothing was kept.
+                    self._outcomes += withheld
+                    withheld = []
+                    if len(self._outcomes) == 1:
+                        teller.add(self)
         finally:
             here.task = outer
             _reading.values, _reading.sole, _reading.loads, _reading.asked = {}, frozenset(), pickle.loads, _unknown
             teller.remove(self)
         self.tell()
-        return Kept(self._mine, self._size)
+        return Kept(self._mine, sum(self._sizes.get(ticket, 0) for ticket in self._mine))
 
     def tell(self, broken: bytes | None = None) -> None:
         """Tell of what has ended and was not told."""
@@ -383,10 +392,22 @@ class Run:
                 report = Report(self._work.number, self._run, self._me, self._running, outcomes, broken)
                 self._tell(pickle.dumps(report))
 
+    def _next_takes(self, ticket: int, rest: list[Any]) -> int:
+        """The ticket of a task, if its value is for the next one alone; it is not kept then."""
+        if not rest or len(rest[0]) < 4:
+            return 0
+        needs = [other for _, other in rest[0][3]]
+        if ticket not in needs or not (ticket in self._work.sole or self._asked(ticket)):
+            return 0
+        _reading.sole |= {ticket}
+        self._values[ticket] = self._mine.pop(ticket)
+        return ticket
+
     def _attempt(self, task: Any) -> tuple[int, Any, Any, float, float]:
         how: Any = SKIPPED
         outcome = None
         ticket, number = task[0], task[1]
+        handed, self._handed = self._handed, 0
         start = perf_counter()
         try:
             kwargs = None
@@ -398,6 +419,7 @@ class Run:
             if number is not None:
                 fn = self._state.function(number)
                 start = perf_counter()  # to import a module is no time of a task
+            self._values.pop(handed, None)
             value = fn(*args, **kwargs) if kwargs else fn(*args)
             stop = perf_counter()
             args = kwargs = None
@@ -405,6 +427,8 @@ class Run:
             how, outcome = self._kept(ticket, value, own)
         except HeldElsewhereError:
             stop = perf_counter()
+            if handed:
+                self._mine[handed] = self._values[handed]
         except BaseException as error:
             stop = perf_counter()
             how, outcome = RAISED, messages.raised(error.with_traceback(without_our_frames(error)))
@@ -421,7 +445,7 @@ class Run:
             pickled = files.Pickled(value, messages.dumped)
             size = pickled.size
             if size >= LARGE:
-                self._size += size
+                self._sizes[ticket] = size
                 if own and not self._apart:
                     self._mine[ticket] = STAYS, value
                     return STAYS, size
