@@ -517,6 +517,26 @@ def test_a_killer_among_quick_tasks_is_found(fresh, tmp_path):
                 assert future.result(0) is False
 
 
+@pytest.mark.long
+def test_workers_of_its_own_are_replaced_however_often_they_die(tmp_path):
+    with GraphExecutor(1, backend="dask") as executor:
+        for n in range(3):
+            error = executor.options(crash_retries=0).submit(die, tmp_path / str(n)).exception(3 * LIMIT)
+            assert isinstance(error, WorkerCrashedError)
+        assert executor.submit(abs, -1).result(3 * LIMIT) == 1
+
+
+def test_a_cluster_without_workers_is_told(monkeypatch, caplog):
+    monkeypatch.setattr("graphfutures.backends.clusters.dask.ALONE", 2.0)
+    one = distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0")
+    with one, GraphExecutor(backend=one) as executor:
+        future = executor.submit(abs, -1)
+        assert until(lambda: "no workers" in caplog.text)
+        assert not future.done()
+        one.scale(1)
+        assert future.result(LIMIT) == 1
+
+
 def test_a_value_outlives_workers_that_another_task_kills(tmp_path):
     cluster = Local(1)
     try:
