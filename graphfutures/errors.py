@@ -167,7 +167,14 @@ def inner_ended(inner: object, reason: BaseException | str) -> BrokenGraphError:
 
 def cluster_gone(reason: str) -> BrokenGraphError:
     """For pending futures when a cluster takes no more tasks."""
-    return BrokenGraphError(f"the cluster that runs the tasks cannot be reached any more: {reason}")
+    return BrokenGraphError(
+        f"the cluster that runs the tasks cannot be reached any more: {reason}; make a new executor"
+    )
+
+
+def value_lost_by_cluster() -> TaskFailedError:
+    """For a value that a cluster has lost, and did not make again."""
+    return TaskFailedError("the value was lost by the cluster, which has not made it again: submit its task anew")
 
 
 def lost_by_cluster(key: str, times: int) -> TaskFailedError:

@@ -22,7 +22,7 @@ from graphfutures.backends.clusters.engine import Crash, Lost
 from graphfutures.backends.clusters.forming import TARGET
 from graphfutures.backends.clusters.hearing import LOSSES
 from graphfutures.backends.clusters.pump import Cluster
-from graphfutures.backends.clusters.work import LARGE, STAYS, Kept, Report
+from graphfutures.backends.clusters.work import LARGE, MISSING, STAYS, Kept, Report
 from graphfutures.backends.processes.messages import RAISED, SKIPPED
 from graphfutures.crashes import WorkerCrashedError
 from graphfutures.errors import BrokenGraphError, TaskFailedError
@@ -58,6 +58,18 @@ def weight(value: Any) -> int:
     return int.from_bytes(value, "big") if isinstance(value, bytes) else value
 
 
+class Notes(work.Notes):
+    """See there: in memory."""
+
+    ticket = 0
+
+    def keep(self, ticket: int) -> None:
+        self.ticket = ticket
+
+    def kept(self) -> int:
+        return self.ticket
+
+
 class Sent:
     """A batch, as the engine has it.
 
@@ -69,6 +81,7 @@ class Sent:
         self.pickled = pickled
         self.needs = needs
         self.kept = kept
+        self.notes = Notes()
         self.dead = False  # whether it is given up, there
         self.ended = False  # whether its end was told
         #: of whom it may have values, and whether all of these had some when it was run
@@ -94,6 +107,7 @@ class Driven:
         self.sole_ones: set[int] = set()
         self.why: Exception | None = None
         self.closed = False
+        self.is_slow = False  # whether the time of a batch is always over
 
     def threads(self) -> int:
         return self.number
@@ -129,6 +143,9 @@ class Driven:
     def lost(self) -> Exception | None:
         return self.why
 
+    def forked(self) -> None:
+        """Nobody forks here."""
+
     def close(self) -> None:
         self.closed = True
 
@@ -138,17 +155,21 @@ class Driven:
             kept = [self.run(need, lambda _: None) for need in sent.needs]
             copies = [pickle.loads(pickle.dumps(one)) for one in kept]
             reports: list[Report] = []
-            sent.kept = work.run(
-                sent.pickled,
-                copies,
-                lambda report: reports.append(pickle.loads(report)),
-                asked=self.sole_ones.__contains__,
-            )
+            batch = work._read(sent.pickled)
+            if self.is_slow:
+                batch = batch._replace(budget=-1.0)
+
+            def told(report: bytes) -> None:
+                reports.append(pickle.loads(report))
+
+            asked = self.sole_ones.__contains__
+            sent.kept = work.Run(batch, copies, told, False, asked, sent.notes).whole()
+            assert sent.notes.ticket in (0, *sent.kept.values), "what was told is not there any more"
             # How long it has really taken, and when some of it was told, would be another thing each time.
             outcomes = [(*outcome[:3], 0.0, self.seconds) for report in reports for outcome in report.outcomes]
-            sent.whole = all(how not in (RAISED, SKIPPED) for _, how, *_ in outcomes)
+            sent.whole = all(how not in (RAISED, SKIPPED, MISSING) for _, how, *_ in outcomes)
             if all(need.whole for need in sent.needs):
-                assert outcomes[0][1] != SKIPPED, "the first one was sent without what it needs"
+                assert outcomes[0][1] != MISSING, "the first one was sent without what it needs"
             tell(reports[-1]._replace(outcomes=outcomes, running=0))
         return sent.kept
 
@@ -384,9 +405,10 @@ class ClusterMachine(RuleBasedStateMachine):
             done(self.engine.run(sent, lambda _: None), None)
         self.cluster.wake()
 
-    @rule(threads=st.integers(1, 3))
-    def resize(self, threads: int) -> None:
+    @rule(threads=st.integers(1, 3), slow=st.booleans())
+    def change(self, threads: int, slow: bool) -> None:
         self.engine.number = threads
+        self.engine.is_slow = slow
 
     @precondition(lambda self: len(self.tasks) > 12)
     @rule()

@@ -258,6 +258,63 @@ def test_arrays_are_handed_along_a_chain(executor, held, monkeypatch):
         assert len(sent) - before < 11, "some of them go together"
 
 
+def ones_slowly_if(path, kills):
+    if kills:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if path.exists():
+        time.sleep(0.8)
+    return np.ones(BIG)
+
+
+def test_what_was_told_is_made_again_however_long_that_takes(fresh, tmp_path):
+    slow = tmp_path / "slow"
+    with GraphExecutor(backend=fresh.client) as executor:
+        for _ in range(6):  # quick, as far as is known
+            last = executor.submit(inc, executor.submit(inc, executor.submit(ones_slowly_if, slow, False)))
+            assert last.result(LIMIT)[0] == 3
+        last = executor.submit(inc, executor.submit(inc, executor.submit(ones_slowly_if, slow, False)))
+        assert until(last.done)
+        total = executor.submit(np.sum, last)
+        assert total.result(LIMIT) == 3 * BIG
+        slow.touch()
+        for pid in set(fresh.client.run(os.getpid).values()):
+            os.kill(pid, signal.SIGKILL)
+        assert executor.submit(np.max, last).result(3 * LIMIT) == 3
+        assert last.result(LIMIT)[0] == 3
+
+
+def noted(topic, dask_scheduler=None):
+    return dask_scheduler.task_metadata.get(topic)
+
+
+def test_that_one_task_alone_needs_a_value_is_noted(executor, cluster):
+    engine = executor._hub.backend._engine
+    engine.sole(7)
+    assert until(lambda: cluster.client.run_on_scheduler(noted, engine._topic + "-sole") == {"7": True})
+
+
+def test_a_forked_child_leaves_the_cluster_alone():
+    script = run_script(
+        "import os, sys",
+        "from graphfutures import GraphExecutor",
+        "executor = GraphExecutor(1, backend='dask')",
+        "value = executor.submit(bytes, 100_000)",
+        "executor.submit(len, value).result(60)",
+        "for end in (sys.exit, os._exit):",
+        "    if (child := os.fork()) == 0:",
+        "        try:",
+        "            value.result()",
+        "        except Exception as error:",
+        "            print(type(error).__name__, 'forked' in str(error), flush=True)",
+        "        executor.shutdown()",
+        "        end(0)",
+        "    print(os.waitpid(child, 0)[1], flush=True)",
+        "print(executor.submit(len, value).result(60), len(value.result(60)))",
+        "executor.shutdown()",
+    )
+    assert script.stdout.split("\n")[:-1] == [*["BrokenGraphError True", "0"] * 2, "100000 100000"], script.stderr
+
+
 def fail_late(array):
     raise ValueError(array.sum())
 

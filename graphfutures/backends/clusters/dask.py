@@ -31,6 +31,7 @@ EVENTS: Final = 64_000_000
 REVIVALS: Final = 3
 #: bytes of a note of a value
 NOTE: Final = 300
+FORKED: Final = "this process was forked from the one that is connected to it"
 
 
 class Dask:
@@ -74,6 +75,7 @@ class Dask:
         self._topic = f"graphfutures-{uuid4().hex}"
         self._said = 0  # bytes of events and notes since they were forgotten
         self._closing = False
+        self._forked = False
         self._threads = workers if self._local is not None else sum(self._client.nthreads().values())
         self._client.subscribe_topic(self._topic, self._heard)
         if self._local is None:
@@ -116,10 +118,12 @@ class Dask:
 
     async def _note_sole(self, ticket: int) -> None:
         with suppress(Exception):
-            await self._client.set_metadata([self._topic + self._work.SOLE, str(ticket)], True, asynchronous=True)
+            await self._client.scheduler.set_metadata(keys=[self._topic + self._work.SOLE, str(ticket)], value=True)
 
     def fetch(self, handle: Any) -> Kept:
         """See ``Engine``."""
+        if self._forked:
+            raise errors.cluster_gone(FORKED)
         for attempt in range(REVIVALS + 1):
             try:
                 found: Kept = self._client.gather(handle)
@@ -165,8 +169,16 @@ class Dask:
             return None
         return errors.cluster_gone(f"the connection to its scheduler is lost, the client is {self._client.status!r}")
 
+    def forked(self) -> None:
+        """See ``Engine``."""
+        self._forked = True
+        if self._local is not None:
+            self._local.forked()
+
     def close(self) -> None:
         """See ``Engine``."""
+        if self._forked:
+            return
         self._closing = True
         with suppress(Exception):
             if self._client.status == "running":

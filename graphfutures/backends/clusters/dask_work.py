@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from graphfutures.backends.clusters import work
 PATIENCE: Final = 30
 #: what the notes are called of values that one task alone needs, after the topic
 SOLE: Final = "-sole"
+#: and those of what batches have kept
+KEPT: Final = "-kept"
 
 
 def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kept) -> work.Kept:
@@ -31,11 +34,36 @@ def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kep
     try:
         if runs is not None and _begun(worker, topic, name) >= runs:
             return work.refused(pickled, runs, tell)
-        return work.run(pickled, kept, tell, asked=partial(_is_sole, worker, topic))
+        notes = Notes(worker, [topic + KEPT, name])
+        return work.run(pickled, kept, tell, asked=partial(_is_sole, worker, topic), notes=notes)
     except Exception:
         raise
     except BaseException as error:  # which dask does not tell of
         raise RuntimeError(f"a batch of tasks ended with {error!r:.200}") from error
+
+
+class Notes(work.Notes):
+    """See ``work.Notes``: the scheduler has them.
+
+    :param worker: this one.
+    :param keys: of the batch.
+    """
+
+    def __init__(self, worker: Any, keys: list[str]) -> None:
+        self._worker = worker
+        self._keys = keys
+
+    def keep(self, ticket: int) -> None:
+        """See ``work.Notes``."""
+        with suppress(Exception):  # the scheduler is slow to answer
+            _done(self._worker, self._worker.scheduler.set_metadata(keys=self._keys, value=ticket))
+
+    def kept(self) -> int:
+        """See ``work.Notes``."""
+        try:
+            return int(_done(self._worker, self._worker.scheduler.get_metadata(keys=self._keys, default=0)))
+        except Exception:
+            return 0
 
 
 def _begun(worker: Any, topic: str, name: str) -> int:
@@ -66,6 +94,7 @@ def forget(topic: str, dask_scheduler: Any = None) -> None:
     """In the scheduler: forget the events of a topic, and what was noted beside them."""
     truncate(topic, dask_scheduler)
     dask_scheduler.task_metadata.pop(topic, None)
+    dask_scheduler.task_metadata.pop(topic + KEPT, None)
 
 
 def truncate(topic: str, dask_scheduler: Any = None) -> None:

@@ -49,6 +49,9 @@ class Engine(Protocol):
     def lost(self) -> Exception | None:
         """Why nothing will come of the cluster any more, None if it is well."""
 
+    def forked(self) -> None:
+        """This is a forked child: nobody here is connected to the cluster, which is not this process's to close."""
+
     def close(self) -> None:
         """It is not needed any more."""
 
@@ -57,7 +60,7 @@ class Crash(Exception):
     """The workers have died too often to which a batch was sent.
 
     :param attempts: how often.
-    :param begun: whether it is known to have been begun each time.
+    :param begun: whether it is known that they were running it.
     """
 
     def __init__(self, attempts: int, *, begun: bool = False) -> None:

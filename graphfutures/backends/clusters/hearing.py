@@ -5,6 +5,7 @@ A task is in the hand of one batch until one of these has been heard:
 ============================  ==================================================================================
 its worker tells an outcome   it has ended so; if its value stays there and is waited for, once that has come
 its worker has not begun it   goes back to the graph, which hands it over again
+its worker lacks an input     the same; if all its inputs have values, as if the cluster had lost it
 its worker may not begin it   fails: it was begun as often as it may be, and its workers have died
 its batch ends, untold        goes back: a value that it needs has gone, or its worker was replaced
 … as workers died of it       fails, if it was alone there or had begun; else goes back, to be sent alone from now on
@@ -33,7 +34,7 @@ from graphfutures.backends.clusters.forming import Batch
 from graphfutures.backends.clusters.pace import Pace
 from graphfutures.backends.clusters.sending import Sending
 from graphfutures.backends.clusters.values import There
-from graphfutures.backends.clusters.work import STAYS, Kept, Report
+from graphfutures.backends.clusters.work import MISSING, STAYS, Kept, Report
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.messages import RAISED, SKIPPED
 from graphfutures.backends.processes.reports import Reports
@@ -104,7 +105,7 @@ class Hearing:
             if ticket not in batch.hand:
                 continue
             if large:
-                self._pace.learn_handed(large, handed=how != SKIPPED)
+                self._pace.learn_handed(large, handed=how not in (SKIPPED, MISSING))
             large = batch.hand[ticket][0].name if how == STAYS else ""
             if self._outcome(batch, worker, ticket, how, told, start, stop):
                 seconds.append(stop - start)
@@ -117,6 +118,10 @@ class Hearing:
         future = batch.hand[ticket][0]
         if how == SKIPPED:
             self._back(batch, ticket)
+            return False
+        if how == MISSING:
+            self._revive_needs(batch)
+            self._is_lost(batch, ticket)
             return False
         now, seconds = perf_counter(), stop - start
         if not batch.start <= start <= stop <= now:  # another clock
@@ -144,7 +149,7 @@ class Hearing:
         """A value has come for which somebody waits, or has not."""
         if ticket not in batch.hand:
             return
-        if kept is None and isinstance(failure, (Lost, Crash)):
+        if isinstance(failure, (Lost, Crash)) or (kept is not None and ticket not in kept.values):
             self.ended(batch.number, Lost())
             return
         future = batch.hand[ticket][0]
@@ -170,10 +175,8 @@ class Hearing:
         if failure is None and self._fetching.issuperset(batch.hand):
             return  # the rest of it is on its way
         if isinstance(failure, Lost):
-            for need in batch.needs.values():
-                need.lost = True
-                self._engine.revive(need.handle)
-        innocent = isinstance(failure, Crash) and not failure.begun and (len(batch.hand) > 1 or not batch.told)
+            self._revive_needs(batch)
+        known = isinstance(failure, Crash) and len(batch.hand) == 1 and bool(failure.begun or batch.told)
         for ticket in [*batch.hand]:
             future = batch.hand[ticket][0]
             if failure is None:
@@ -181,16 +184,22 @@ class Hearing:
             elif isinstance(failure, Crash):
                 suspects = self._sending.suspects
                 crashes = failure.attempts + suspects.get(future, 0)
-                if innocent:  # whoever was to come after the one that is guilty has lost its worker as well
+                if known:
+                    self._fails(batch, ticket, worker_crashed(future.key, None, crashes))
+                else:  # whoever was to come after the one that is guilty has lost its worker as well
+                    LOGGER.warning("%s runs again, alone: %s workers have died that had it", future.key, crashes)
                     suspects[future] = crashes
                     self._back(batch, ticket)
-                else:
-                    self._fails(batch, ticket, worker_crashed(future.key, None, crashes))
             elif isinstance(failure, Lost):
                 self._is_lost(batch, ticket)
             else:
                 self._fails(batch, ticket, failure)
         self._unless_over(batch)
+
+    def _revive_needs(self, batch: Batch) -> None:
+        for need in batch.needs.values():
+            need.lost = True
+            self._engine.revive(need.handle)
 
     def _is_lost(self, batch: Batch, ticket: int) -> None:
         future = batch.hand[ticket][0]

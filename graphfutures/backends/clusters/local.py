@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from multiprocessing import process
 from typing import Any, Final
 
 from graphfutures import errors
@@ -52,6 +53,10 @@ class Local:
         self.address: str
         self.dashboard_link: str
         self.address, self.dashboard_link = found
+
+    def forked(self) -> None:
+        """In a forked child, which would end it at exit as a process of its own."""
+        process._children.discard(self._process)  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """End it, and wait for that."""

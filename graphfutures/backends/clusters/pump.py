@@ -118,6 +118,7 @@ class Cluster(Pumping):
         self._begin_pumping()
         self._notes.clear()
         self._hearing.batches.clear()
+        self._engine.forked()
         self._place = _place()
         self._broke = False
         self._hearing.over = errors.cluster_gone("it was connected before fork: make the executor anew here")

@@ -50,7 +50,7 @@ class Ray:
         first_again()  # Ray ends itself at exit, and the graph has to be drained before
         self._ray: Any = ray
         self._pump = pump
-        self._process = os.getpid()
+        self._forked = False
         self._topic = uuid4().hex
         self._threads = 1
         self._mailbox = connection.mailbox
@@ -84,9 +84,7 @@ class Ray:
                 own[resource] = amount
         run = self._connection.run.options(**options, resources=own)
         reports, kept = run.remote(self._connection.name, self._topic, pickled, *needs)
-        # Ray counts the deaths of workers that run it, so it has begun; which of its tasks has, if it has several, is
-        # not known.
-        crash = Crash(crashes + 1, begun="crash_retries" in wishes)
+        crash = Crash(crashes + 1, begun=True)  # Ray counts the deaths of workers that run it
         reports.future().add_done_callback(partial(self._over, number, kept, crash))
         return kept
 
@@ -100,7 +98,7 @@ class Ray:
 
     def fetch(self, handle: Any) -> Kept:
         """See ``Engine``."""
-        if not self._ray.is_initialized():
+        if self._forked or not self._ray.is_initialized():
             raise errors.cluster_gone(_ENDED)
         try:
             kept: Kept = self._ray.get(handle)
@@ -131,9 +129,13 @@ class Ray:
         """See ``Engine``."""
         return None if self._ray.is_initialized() else errors.cluster_gone(_ENDED)
 
+    def forked(self) -> None:
+        """See ``Engine``."""
+        self._forked = True
+
     def close(self) -> None:
         """See ``Engine``."""
-        if os.getpid() != self._process:  # what was forked off has no business with Ray
+        if self._forked:
             return
         self._calls.put(None)
         self._thread.join(END)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
+from graphfutures import errors
 from graphfutures.away import Away
 from graphfutures.backends.clusters.forming import Batch
 from graphfutures.backends.clusters.work import APART, LARGE, Kept, Need
@@ -31,7 +32,10 @@ class There(Away):
 
     def read(self) -> Any:
         """See ``Away``."""
-        return self.values.fetch(self.batch.handle).value(self.ticket)
+        kept = self.values.fetch(self.batch.handle)
+        if self.ticket not in kept.values:
+            raise errors.value_lost_by_cluster()
+        return kept.value(self.ticket)
 
 
 class Put(Away):

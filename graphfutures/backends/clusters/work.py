@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterable
+from math import inf
 from threading import Condition, Lock, Thread, get_ident, local
 from time import monotonic, perf_counter
 from typing import Any, Final, NamedTuple
@@ -27,6 +28,8 @@ from graphfutures.version import __version__
 STAYS: Final = "stays"
 #: likewise, as its pickle and large buffers: whoever reads it gets memory of its own
 APART: Final = "apart"
+#: the task has not run, since a value that it needs is not there
+MISSING: Final = "missing"
 #: bytes from which on a value does
 LARGE: Final = 16_384
 #: and from which on it takes longer to copy it than to ask whether that has to be
@@ -42,6 +45,17 @@ EXECUTORS: Final = 100
 Tell = Callable[[bytes], object]
 #: whether by now one task alone needs the value of another one, by the ticket of that
 Ask = Callable[[int], bool]
+
+
+class Notes:
+    """What runs of one batch know of each other: a cluster runs it again for its values, when these are lost."""
+
+    def keep(self, ticket: int) -> None:
+        """The large value of a task was kept, which is about to be told."""
+
+    def kept(self) -> int:
+        """The ticket of such a task, 0 if there is none."""
+        return 0
 
 
 class Work(NamedTuple):
@@ -316,10 +330,12 @@ class Run:
     :param tell: how its tasks have ended.
     :param apart: whether large values are kept apart.
     :param asked: see ``Ask``.
+    :param notes: of the batch.
     """
 
-    def __init__(self, work: Work, kept: Iterable[Kept], tell: Tell, apart: bool, asked: Ask) -> None:
+    def __init__(self, work: Work, kept: Iterable[Kept], tell: Tell, apart: bool, asked: Ask, notes: Notes) -> None:
         self._work = work
+        self._notes = notes
         self._tell = tell
         self._apart = apart
         self._asked = asked
@@ -366,10 +382,18 @@ class Run:
                 outcome = self._attempt(task)
                 self._running = 0
                 withheld.append(outcome)
-                stopped = perf_counter() > end
+                rest = work.tasks[position + 1 :]
+                # When it is run again it has to keep the same large value: so that one goes on however late it is, and
+                # what comes before one that was kept is run however long it takes.
                 if outcome[1] == STAYS:
-                    self._handed = 0 if stopped else self._next_takes(task[0], work.tasks[position + 1 :])
+                    self._handed = self._next_takes(task[0], rest)
                     stopped = not self._handed
+                    if stopped and len(work.tasks) > 1:
+                        self._notes.keep(task[0])
+                elif rest and perf_counter() > end:
+                    before = self._notes.kept()
+                    stopped = all(other[0] != before for other in rest)
+                    end = inf
                 if not self._handed:
                     # All at once: whoever has heard of the first must hear of the others, for which nothing was kept.
                     self._outcomes += withheld
@@ -397,14 +421,13 @@ class Run:
         if not rest or len(rest[0]) < 4:
             return 0
         needs = [other for _, other in rest[0][3]]
-        if ticket not in needs or not (ticket in self._work.sole or self._asked(ticket)):
+        if ticket not in needs or ticket not in self._work.sole:
             return 0
-        _reading.sole |= {ticket}
         self._values[ticket] = self._mine.pop(ticket)
         return ticket
 
     def _attempt(self, task: Any) -> tuple[int, Any, Any, float, float]:
-        how: Any = SKIPPED
+        how: Any = MISSING
         outcome = None
         ticket, number = task[0], task[1]
         handed, self._handed = self._handed, 0
@@ -465,7 +488,15 @@ def _me() -> Any:
     return node(), os.getpid(), get_ident()
 
 
-def run(pickled: bytes, kept: Iterable[Kept], tell: Tell, *, apart: bool = False, asked: Ask = _unknown) -> Kept:
+def run(
+    pickled: bytes,
+    kept: Iterable[Kept],
+    tell: Tell,
+    *,
+    apart: bool = False,
+    asked: Ask = _unknown,
+    notes: Notes = Notes(),  # noqa: B008  # which has nothing
+) -> Kept:
     """Run a batch, as one task of a cluster.
 
     :param pickled: a ``Work``.
@@ -473,9 +504,10 @@ def run(pickled: bytes, kept: Iterable[Kept], tell: Tell, *, apart: bool = False
     :param tell: how its tasks have ended.
     :param apart: whether large values are kept apart, since they go into a store at once.
     :param asked: see ``Ask``.
+    :param notes: of the batch.
     :raises RuntimeError: if another version of graphfutures has sent it.
     """
-    return Run(_read(pickled), kept, tell, apart, asked).whole()
+    return Run(_read(pickled), kept, tell, apart, asked, notes).whole()
 
 
 def refused(pickled: bytes, runs: int, tell: Tell) -> Kept:
