@@ -215,7 +215,10 @@ def main() -> int:
     start = time.perf_counter()
     if flags.by == "dask":
         with executor:
-            found = ask_dask(executor)
+            try:
+                found = ask_dask(executor)
+            except ImportError as error:
+                parser.error(f'{error}: pip install "dask[dataframe]"')
         for question, answer in found.items():
             print(f"{question:26}{show(answer)}{UNITS.get(question, '')}")
         return judge(compare(found, KNOWN), len(found))

@@ -114,7 +114,10 @@ def executor_elsewhere() -> TypeError:
 
 def executor_stays() -> TypeError:
     """For an executor that is to be pickled and has no worker processes."""
-    return TypeError("a GraphExecutor can be pickled only for its own worker processes, and this one has none")
+    return TypeError(
+        "a GraphExecutor can be pickled only for its own worker processes, and this one has none: "
+        "the function that you submit refers to it, or an argument does"
+    )
 
 
 def future_of_others(name: str) -> TypeError:
@@ -200,6 +203,30 @@ def no_extra(backend: str, extra: str, cause: BaseException) -> ImportError:
 def no_cluster(address: str, cause: BaseException) -> OSError:
     """For a cluster that does not answer."""
     return OSError(f"no cluster answers at {address}: {type(cause).__name__}: {_text(cause)}")
+
+
+def no_address(address: str) -> ValueError:
+    """For the address of a scheduler that cannot be one."""
+    return ValueError(f"{address!r} is no address of a scheduler: it must be like 'tcp://host:8786'")
+
+
+def client_closed(status: str) -> ValueError:
+    """For a client of a cluster that is not connected."""
+    return ValueError(
+        f"this client of a cluster is {status}: make a new one, and give it to the executor while it is open"
+    )
+
+
+def not_secure(address: str, cause: TypeError) -> TypeError:
+    """For a cluster that is to be reached by TLS, without what that needs."""
+    return TypeError(f"{address} needs security=distributed.Security(…), with its certificates: {_text(cause)}")
+
+
+def security_elsewhere(backend: object) -> ValueError:
+    """For ``security`` where there is no address of a cluster."""
+    return ValueError(
+        f"security is for the address of a cluster, as in backend='tls://host:8786', not for {backend!r:.80}"
+    )
 
 
 def no_attendant() -> BrokenGraphError:
@@ -323,7 +350,10 @@ def made_before_fork(key: str) -> BrokenGraphError:
 
 def unknown_backend(name: str, known: Iterable[str], source: str = "") -> ValueError:
     """For a backend name that is not in the table."""
-    return ValueError(f"unknown backend {name!r}{source}{_meant([name], known)}; known are: {', '.join(known)}")
+    addresses = "addresses of clusters like 'tcp://host:8786' or 'ray://host:10001'"
+    return ValueError(
+        f"unknown backend {name!r}{source}{_meant([name], known)}; known are: {', '.join(known)}, and {addresses}"
+    )
 
 
 def unknown_option(names: Iterable[str], known: Iterable[str]) -> TypeError:

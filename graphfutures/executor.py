@@ -176,6 +176,8 @@ class GraphExecutor(Overview):
         rest = max_tasks_per_child, max_shared_bytes, security
         request = Request(workers, name, initializer, initargs, max_workers, *rest)
         chosen = config.default_backend() if backend is None else backend
+        if security is not None and not (isinstance(chosen, str) and chosen.startswith(("tcp://", "tls://"))):
+            raise errors.security_elsewhere(chosen)
         hands = make(chosen, request)
         self._backend_name = ALIASES.get(chosen, chosen) if isinstance(chosen, str) else None
         self._options = None

@@ -77,7 +77,9 @@ def _running(hub: Hub, task: GraphFuture[Any]) -> str:
     if task._worker < 0:  # of a cluster, which chooses one
         if missing:
             return f"is waiting on {_missing(hub, missing)}"
-        return f"was handed to the cluster {seconds:.1f} s ago"
+        wishes = {**(task.wishes or {}), **(task.resources or {})} if task.special else {}
+        told = f", for a worker that fits {wishes}" if wishes else ""
+        return f"was handed to the cluster {seconds:.1f} s ago{told}"
     if missing:
         return f"was sent to worker {task._worker} {seconds:.1f} s ago, to run there after {missing[0].key}"
     runs = f"runs on worker {task._worker} since {seconds:.1f} s"

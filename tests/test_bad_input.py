@@ -45,6 +45,13 @@ CONSTRUCTOR = [
     ),
     ((), {"workers": 4}, TypeError, r"option 'workers' \(did you mean 'max_workers'\?\); known are: max_w[^(]*$"),
     ((), {"backend": ""}, ValueError, "unknown backend ''; known are: threads"),
+    (
+        (),
+        {"backend": "localhost:8786"},
+        ValueError,
+        "addresses of clusters like 'tcp://host:8786' or 'ray://host:10001'$",
+    ),
+    ((), {"security": 3}, ValueError, "^security is for the address of a cluster, .*, not for 'threads'$"),
     ((), {"backend": 3}, TypeError, "backend must be a name, a backend or an Executor, not 3; known names"),
     ((), {"backend": dict}, TypeError, "backend must be a name, a backend or an Executor"),
     ((), {"max_pending": 0}, ValueError, "^max_pending must be greater than 0$"),

@@ -156,6 +156,39 @@ def test_nobody_answers():
         GraphExecutor(backend=f"tcp://127.0.0.1:{port}")
 
 
+def test_somebody_else_listens(monkeypatch):
+    monkeypatch.setattr("graphfutures.backends.clusters.dask.CONNECT", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(OSError, match=f"no cluster answers at {address}: TimeoutError"):
+            GraphExecutor(backend=address)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1", "tcp://:8786", "tcp://host:abc", "tcp://host:0", "tls://host:99999"]
+)
+def test_what_is_no_address(address):
+    with pytest.raises(
+        ValueError, match=f"'{address}' is no address of a scheduler: it must be like 'tcp://host:8786'"
+    ):
+        GraphExecutor(backend=address)
+
+
+def test_a_client_that_is_closed(cluster):
+    client = distributed.Client(cluster.cluster.scheduler_address, set_as_default=False)
+    client.close()
+    with pytest.raises(ValueError, match="this client of a cluster is closed"):
+        GraphExecutor(backend=client)
+
+
+def test_security_that_is_none(cluster):
+    address = cluster.cluster.scheduler_address
+    with pytest.raises(TypeError, match=f"{address} needs security=distributed.Security"):
+        GraphExecutor(backend=address, security=3)
+    with pytest.raises(TypeError, match=r"needs security=distributed\.Security"):
+        GraphExecutor(backend=address.replace("tcp", "tls"))
+
+
 def test_a_running_cluster_is_left_running(cluster):
     address = cluster.cluster.scheduler_address
     for source in (address, cluster.client, cluster.cluster):

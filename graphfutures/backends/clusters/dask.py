@@ -43,6 +43,8 @@ class Dask:
     :param name: of the executor.
     :param security: for an address, see ``distributed.Client``.
     :raises ImportError: if distributed is not installed.
+    :raises ValueError: for a client that is closed, and for what is no address.
+    :raises TypeError: for ``security`` that the client does not take.
     :raises OSError: if nobody answers at the address.
     """
 
@@ -58,17 +60,21 @@ class Dask:
         self._killed: Any = KilledWorker
         self._local: Local | None = None
         self._own = not isinstance(source, Client)
+        if not self._own and source.status != "running":
+            raise errors.client_closed(source.status)
+        if isinstance(source, str):
+            _knock(source)
         if source is None:
             self._local = Local(workers, name, config.temp_dir())
             source = self._local.address
         if self._own:
             try:
-                if isinstance(source, str):
-                    _knock(source)
                 extra = {} if security is None else {"security": security}
                 source = Client(source, set_as_default=False, timeout=CONNECT, **extra)
             except (OSError, TimeoutError) as error:
                 raise errors.no_cluster(str(source), error) from error
+            except TypeError as error:
+                raise errors.not_secure(str(source), error) from error
         first_again()  # distributed ends itself at exit, and the graph has to be drained before
         self._client: Any = source
         self._pump = pump
@@ -238,10 +244,18 @@ class Dask:
 
 
 def _knock(address: str) -> None:
-    """See whether anybody listens at an address: a client that finds nobody leaves a thread behind.
+    """See whether a scheduler is at an address: a client that finds none leaves a thread behind, or waits for ever.
 
-    :raises OSError: if nobody does.
+    :raises ValueError: if it is no address.
+    :raises OSError: if nobody answers.
     """
-    host, _, port = address.partition("://")[2].rpartition(":")
-    if port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+    kind, _, place = address.partition("://")
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise errors.no_address(address)
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT) as connection:
+            if kind == "tcp" and not connection.recv(1):  # whoever is called speaks first
+                raise ConnectionError("it hangs up")
+    except OSError as error:
+        raise errors.no_cluster(address, error) from error
