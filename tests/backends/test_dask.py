@@ -508,6 +508,7 @@ def test_a_task_that_no_worker_fits_is_cancelled(executor):
     for options in ({"workers": "tcp://127.0.0.1:1"}, {"resources": {"no such thing": 1}}):
         never = executor.options(**options).submit(inc, 1)
         assert until(never.running)
+        assert "for a worker that fits {" in executor.explain(never)
         assert never.cancel()
         assert never.cancelled()
     assert executor.submit(inc, 1).result(LIMIT) == 2
