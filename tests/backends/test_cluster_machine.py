@@ -6,6 +6,7 @@ The pump is the real one, and so is what runs in a worker; the engine between th
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from patience import LIMIT
 from soaking import soak
 
 from graphfutures import GraphExecutor, GraphFuture
@@ -485,6 +487,100 @@ class ClusterMachine(RuleBasedStateMachine):
         assert not sending.tickets
         assert not sending.unsure
         self.executor.shutdown(wait=False)
+
+
+# -- what was found -------------------------------------------------------------------------------
+
+
+def made() -> tuple[Driven, Stepped, GraphExecutor]:
+    engine = Driven(1, 0.0)
+    cluster = Stepped(lambda _: engine, None, "made", None, ())
+    return engine, cluster, GraphExecutor(backend=cluster)
+
+
+@pytest.mark.parametrize(("failure", "told"), [(Crash(4), WorkerCrashedError), (None, TaskFailedError)])
+def test_what_ends_before_it_has_begun_is_not_sent_for_ever(failure: Any, told: type[Exception]) -> None:
+    engine, cluster, executor = made()
+    future = executor.submit(combine, 0, "small")
+    for _ in range(10):
+        if not future.done():
+            cluster.over(engine.sent[-1].number, failure)
+            cluster.wake()
+    assert type(future.exception(0)) is told
+    assert len(engine.sent) == 4
+    executor.shutdown()
+
+
+def test_what_may_not_begin_twice_does_not_if_the_cluster_loses_it() -> None:
+    engine, cluster, executor = made()
+    future = executor.options(crash_retries=0).submit(combine, 0, "small")
+    (sent,) = engine.sent
+    cluster.heard(pickle.dumps(Report(sent.number, "run", "worker", min(sent.tickets), [])))
+    cluster.over(sent.number, Lost())
+    cluster.wake()
+    assert isinstance(future.exception(0), TaskFailedError)
+    assert engine.sent == [sent]
+    executor.shutdown()
+
+
+def test_what_needs_something_that_could_not_be_sent_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, cluster, executor = made()
+
+    def refuse(*_: Any) -> Any:
+        raise Torn
+
+    gate = executor.submit(combine, 0, "small")  # behind which the others are sent in one turn
+    monkeypatch.setattr(engine, "send", refuse)
+    one, other = executor.submit(combine, 1, "small", gate), executor.submit(combine, 2, "small", gate)
+    both = executor.submit(combine, 3, "small", one, other)
+    engine.run(engine.sent[0], lambda report: cluster.heard(pickle.dumps(report)))
+    cluster.over(engine.sent[0].number, None)
+    cluster.wake()
+    assert gate.result(0) == 0
+    assert all(isinstance(future.exception(0), Torn) for future in (one, other, both))
+    executor.shutdown()
+
+
+GO = threading.Event()
+
+
+def wait_until_told(_: Any) -> bool:
+    return GO.wait(LIMIT)
+
+
+def shortened(value: Any) -> int:
+    return len(value)
+
+
+def grown(number: int) -> bytes:
+    return bytes(LARGE + number)
+
+
+def test_what_follows_a_value_that_is_handed_on_does_not_hold_back_its_end() -> None:
+    engine, cluster, executor = made()
+    for name, large in [("grown", True), ("shortened", False), ("wait_until_told", False)]:
+        cluster._pace.learn(name, 0.0, large=large)
+    cluster._pace.learn_mean(0.0)
+    first = executor.submit(combine, 1, "small")  # behind which they are sent in one turn
+    last = executor.submit(wait_until_told, executor.submit(shortened, executor.submit(grown, first)))
+    engine.run(engine.sent[0], lambda report: cluster.heard(pickle.dumps(report)))
+    cluster.over(engine.sent[0].number, None)
+    cluster.wake()
+    sent = engine.sent[-1]
+    assert len(sent.tickets) == 3
+    GO.clear()
+
+    def tell(report: bytes) -> None:
+        if len(pickle.loads(report).outcomes) == 2:
+            GO.set()
+        cluster.heard(report)
+
+    kept = [need.kept for need in sent.needs if need.kept is not None]
+    sent.kept = work.run(sent.pickled, kept, tell)
+    cluster.over(sent.number, None)
+    cluster.wake()
+    assert last.result(0) is True
+    executor.shutdown()
 
 
 TestClusterMachine = ClusterMachine.TestCase

@@ -171,6 +171,8 @@ class Dask:
 
     def lost(self) -> Exception | None:
         """See ``Engine``."""
+        if self._forked:
+            return errors.cluster_gone(FORKED)
         if self._client.status == "running":
             return None
         return errors.cluster_gone(f"the connection to its scheduler is lost, the client is {self._client.status!r}")

@@ -63,7 +63,7 @@ class Notes(work.Notes):
         try:
             return int(_done(self._worker, self._worker.scheduler.get_metadata(keys=self._keys, default=0)))
         except Exception:
-            return 0
+            return -1
 
 
 def _begun(worker: Any, topic: str, name: str) -> int:

@@ -127,9 +127,9 @@ def formed(
                     level = max(level, batch.level + 1)
         batch = None
         if seconds is not None:
-            if len(inputs) == 1 and _all_here(task, where):
-                (only,) = inputs.values()
-                batch = only if only.takes(task) else None
+            only = next(iter(inputs.values()), None)
+            if only is not None and len(inputs) == 1 and only.takes(task) and _all_here(task, where):
+                batch = only
             elif large:
                 pass
             elif task.unmet:

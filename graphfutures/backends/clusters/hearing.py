@@ -7,8 +7,8 @@ its worker tells an outcome   it has ended so; if its value stays there and is w
 its worker has not begun it   goes back to the graph, which hands it over again
 its worker lacks an input     the same; if all its inputs have values, as if the cluster had lost it
 its worker may not begin it   fails: it was begun as often as it may be, and its workers have died
-its batch ends, untold        goes back: a value that it needs has gone, or its worker was replaced
-… as workers died of it       fails, if it was alone there or had begun; else goes back, to be sent alone from now on
+its batch ends, untold        goes back, if what it needs has no value yet; else as if the cluster had lost it
+… as workers died of it       fails, if it was alone there and had begun, or CRASHES have; else goes back, to be alone
 … since the cluster lost it   goes back, LOSSES times at most; what it needs is made again
 … since dask or we failed     fails with that
 nobody wants it               goes back, where it is cancelled
@@ -45,8 +45,10 @@ from graphfutures.running import on_terms, record_of
 
 LOGGER = logging.getLogger("graphfutures")
 STDLIB_LOGGER = logging.getLogger("concurrent.futures")
-#: how often a batch is sent that the cluster loses
+#: how often a task is sent again that the cluster loses
 LOSSES: Final = 3
+#: how many workers die at most that have a task, alone, and are not known to have begun it
+CRASHES: Final = 16
 
 
 class Hearing:
@@ -81,14 +83,14 @@ class Hearing:
     def report(self, told: bytes) -> None:
         """A worker has told how tasks have ended."""
         report: Report = pickle.loads(told)
-        batch = self.batches.get(report.number)
-        if batch is None:
-            return
         if report.broken is not None:
             error = messages.error_of(report.broken)
             if self.over is None:
                 STDLIB_LOGGER.critical("Exception in initializer:", exc_info=error)
                 self.over = errors.initializer_failed(error)
+            return
+        batch = self.batches.get(report.number)
+        if batch is None:
             return
         if report.refused:
             self.ended(batch.number, Crash(report.refused, begun=True))
@@ -103,6 +105,7 @@ class Hearing:
         large = ""  # the name of the task before, if its value has stayed there
         for ticket, how, told, start, stop in report.outcomes:
             if ticket not in batch.hand:
+                large = ""
                 continue
             if large:
                 self._pace.learn_handed(large, handed=how not in (SKIPPED, MISSING))
@@ -179,19 +182,17 @@ class Hearing:
         known = isinstance(failure, Crash) and len(batch.hand) == 1 and bool(failure.begun or batch.told)
         for ticket in [*batch.hand]:
             future = batch.hand[ticket][0]
-            if failure is None:
-                self._back(batch, ticket)
+            if failure is None or isinstance(failure, Lost):
+                self._is_lost(batch, ticket)
             elif isinstance(failure, Crash):
                 suspects = self._sending.suspects
                 crashes = failure.attempts + suspects.get(future, 0)
-                if known:
+                if known or (len(batch.hand) == 1 and crashes >= CRASHES):
                     self._fails(batch, ticket, worker_crashed(future.key, None, crashes))
                 else:  # whoever was to come after the one that is guilty has lost its worker as well
                     LOGGER.warning("%s runs again, alone: %s workers have died that had it", future.key, crashes)
                     suspects[future] = crashes
                     self._back(batch, ticket)
-            elif isinstance(failure, Lost):
-                self._is_lost(batch, ticket)
             else:
                 self._fails(batch, ticket, failure)
         self._unless_over(batch)
@@ -204,6 +205,9 @@ class Hearing:
     def _is_lost(self, batch: Batch, ticket: int) -> None:
         future = batch.hand[ticket][0]
         if not future.unmet and future.state is RUNNING:  # else what it needs has failed, which is told by itself
+            if future.crash_retries == 0 and batch.told:
+                self._fails(batch, ticket, errors.lost_by_cluster(future.key, 1))
+                return
             losses = self._losses[future] = self._losses.get(future, 0) + 1
             if losses > LOSSES or self.over is not None:
                 self._fails(batch, ticket, errors.lost_by_cluster(future.key, losses))
@@ -227,6 +231,12 @@ class Hearing:
             for ticket in [*batch.hand]:
                 self._fails(batch, ticket, error)
             self._unless_over(batch)
+
+    def forget(self) -> None:
+        """This is a forked child: what was sent is another process's."""
+        for known in (self.batches, self.facts, self.returned, self._fetching):
+            known.clear()
+        self._sending.forget()
 
     # -- what becomes of a task ---------------------------------------------------------------
 

@@ -57,13 +57,16 @@ class Local:
     def forked(self) -> None:
         """In a forked child, which would end it at exit as a process of its own."""
         process._children.discard(self._process)  # type: ignore[attr-defined]
+        self._connection.close()  # else it lives as long as the child
 
     def close(self) -> None:
         """End it, and wait for that."""
+        with suppress(OSError):
+            self._connection.send(None)  # whoever was forked off may hold the other end as well
         self._connection.close()
         self._process.join(END)
         if self._process.is_alive():
-            self._process.kill()
+            self._process.terminate()
             self._process.join(END)
 
 

@@ -16,6 +16,8 @@ NAMES: Final = 10_000
 #: how much more often the large values of a name could not be handed on than they were when its tasks go alone, and
 #: for how many seconds
 KEPT: Final = 3
+#: how many values of a name must be small, one after the other, until its tasks are taken for such again
+SMALL: Final = 100
 ALONE: Final = 10.0
 
 
@@ -26,6 +28,7 @@ class Pace:
         self._seconds: dict[str, float] = {}
         self._large: dict[str, float] = {}  # those whose values are large, and until when they go alone
         self._kept: dict[str, int] = {}  # how much more often these were not handed on than they were
+        self._small: dict[str, int] = {}  # how many values of these have been small since one was large
         self._mean: float | None = None
 
     def of(self, name: str) -> float | None:
@@ -46,10 +49,16 @@ class Pace:
             self._seconds.clear()
             self._large.clear()
             self._kept.clear()
+            self._small.clear()
         before = self._seconds.get(name, seconds)
         self._seconds[name] = before + WEIGHT * (seconds - before)
         if large:
             self._large.setdefault(name, 0.0)
+            self._small[name] = 0
+        elif name in self._large:
+            self._small[name] += 1
+            if self._small[name] >= SMALL:
+                del self._large[name]
 
     def learn_handed(self, name: str, *, handed: bool) -> None:
         """A task has come along for the large value of another one, of this name.
@@ -57,7 +66,7 @@ class Pace:
         :param handed: whether it was handed that; else somebody may still ask for it, and the task has come back.
         """
         kept = self._kept[name] = max(0, self._kept.get(name, 0) + (-1 if handed else 1))
-        if kept >= KEPT:
+        if kept >= KEPT and name in self._large:
             self._kept[name] = 0
             self._large[name] = perf_counter() + ALONE
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange
-from graphfutures.backends.clusters.engine import Engine
+from graphfutures.backends.clusters.engine import Engine, Lost
 from graphfutures.backends.clusters.forming import Batch, formed
 from graphfutures.backends.clusters.hearing import Hearing
 from graphfutures.backends.clusters.pace import Pace
@@ -117,7 +117,8 @@ class Cluster(Pumping):
         """See ``Backend``: the threads that talk to the cluster are not here."""
         self._begin_pumping()
         self._notes.clear()
-        self._hearing.batches.clear()
+        self._hearing.forget()
+        self._forming = []
         self._engine.forked()
         self._place = _place()
         self._broke = False
@@ -151,7 +152,9 @@ class Cluster(Pumping):
         return LOOK if self._hearing.batches else -1.0
 
     def _end(self) -> None:
-        self._sending.values.hold()
+        with suppress(Exception):
+            if self._engine.lost() is None:
+                self._sending.values.hold()
         with suppress(Exception):
             self._engine.close()
 
@@ -265,6 +268,8 @@ class Cluster(Pumping):
         else:
             try:
                 pickled, needs = parcel.pickled(), [need.handle for need in batch.needs.values()]
+                if any(handle is None for handle in needs):
+                    raise Lost  # one of them could not be sent itself
                 batch.handle = self._engine.send(batch.number, parcel.name, pickled, needs, parcel.wishes)
             except Exception as error:
                 self.over(batch.number, error)

@@ -127,7 +127,7 @@ class Ray:
 
     def lost(self) -> Exception | None:
         """See ``Engine``."""
-        return None if self._ray.is_initialized() else errors.cluster_gone(_ENDED)
+        return errors.cluster_gone(_ENDED) if self._forked or not self._ray.is_initialized() else None
 
     def forked(self) -> None:
         """See ``Engine``."""
@@ -184,7 +184,10 @@ class Ray:
 
     def _take(self) -> None:
         self._taking = True
-        self._mailbox.take.remote(self._topic).future().add_done_callback(self._taken)
+        try:
+            self._mailbox.take.remote(self._topic).future().add_done_callback(self._taken)
+        except Exception:  # it is tried again at the next look
+            self._taking = False
 
     def _failed(self, number: int, kept: Any, crash: Crash, error: BaseException) -> None:
         with suppress(Exception):
@@ -193,14 +196,15 @@ class Ray:
 
     def _failure(self, error: BaseException, crash: Crash) -> BaseException | None:
         kinds = self._ray.exceptions
-        lost = kinds.ObjectLostError, kinds.NodeDiedError, kinds.LocalRayletDiedError
+        lost = kinds.ObjectLostError, kinds.LocalRayletDiedError
         if isinstance(error, kinds.RayTaskError):
             cause: BaseException = error.cause
             if isinstance(cause, lost):
                 return Lost()
             # what it needs has failed, of which is told there
-            return None if isinstance(cause, (kinds.WorkerCrashedError, kinds.TaskCancelledError)) else cause
-        if isinstance(error, (kinds.WorkerCrashedError, kinds.OutOfMemoryError)):
+            gone = kinds.WorkerCrashedError, kinds.NodeDiedError, kinds.TaskCancelledError
+            return None if isinstance(cause, gone) else cause
+        if isinstance(error, (kinds.WorkerCrashedError, kinds.OutOfMemoryError, kinds.NodeDiedError)):
             return crash
         return Lost() if isinstance(error, (*lost, kinds.TaskCancelledError)) else error
 

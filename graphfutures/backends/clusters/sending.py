@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable
 from itertools import count
+from math import inf
 from time import perf_counter
 from typing import Any, Final
 from uuid import uuid4
@@ -58,7 +59,7 @@ class Sending:
 
     def __init__(self, engine: Engine, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
         functions = Functions()
-        self.values = Values(engine.fetch, engine.put, functions.dumps, count(-1, -1).__next__)
+        self.values = Values(engine.fetch, engine.fetch_later, engine.put, functions.dumps, count(-1, -1).__next__)
         #: where a task is that was sent
         self.where: dict[int, Batch] = {}
         #: how many workers have died that may be a task's doing
@@ -119,8 +120,15 @@ class Sending:
             self.unsure.update((ticket, {*sole}) for ticket in batch.hand)
         if tasks:
             parcel.name = labels[0][2] if len(labels) == 1 else f"{labels[0][2]}-and-{len(labels) - 1}-more"
-            parcel.work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, BUDGET)
+            # Run again, it has to make the same large values, however long that takes.
+            budget = inf if batch.has_large else BUDGET
+            parcel.work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, budget)
         return parcel
+
+    def forget(self) -> None:
+        """This is a forked child: what was sent is another process's."""
+        for known in (self.where, self.unsure, self.tickets, self.suspects):
+            known.clear()
 
     def taken(self, batch: Batch, ticket: int) -> tuple[GraphFuture[Any], int]:
         """A task is not in a batch any more: it, and which of its attempts was."""

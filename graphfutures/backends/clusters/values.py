@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from functools import partial
+from logging import getLogger
+from queue import Empty, SimpleQueue
+from typing import Any, Final
 from weakref import WeakSet
 
 from graphfutures import errors
@@ -12,6 +16,10 @@ from graphfutures.backends.clusters.forming import Batch
 from graphfutures.backends.clusters.work import APART, LARGE, Kept, Need
 from graphfutures.backends.processes.files import Pickled
 from graphfutures.backends.processes.store import Sent
+
+LOGGER = getLogger("graphfutures")
+#: seconds to wait for the next value when the cluster is about to go
+HOLD: Final = 60.0
 
 
 class There(Away):
@@ -57,6 +65,7 @@ class Values:
     """Those of one executor.
 
     :param fetch: what a batch has kept.
+    :param fetch_later: the same, and calls what it is given then, with that and a failure.
     :param put: has something kept, and gives the handle of that.
     :param dumps: pickles what is put.
     :param ticket: gives the next one.
@@ -65,11 +74,13 @@ class Values:
     def __init__(
         self,
         fetch: Callable[[Any], Kept],
+        fetch_later: Callable[[Any, Callable[[Kept | None, BaseException | None], object]], object],
         put: Callable[[Kept], Any],
         dumps: Callable[..., bytes],
         ticket: Callable[[], int],
     ) -> None:
         self.fetch = fetch
+        self._fetch_later = fetch_later
         self._put = put
         self._dumps = dumps
         self._ticket = ticket
@@ -115,10 +126,30 @@ class Values:
         return self.own(there)
 
     def hold(self) -> None:
-        """The cluster is about to go: fetch what somebody still has a future of."""
+        """The cluster is about to go: fetch what somebody still has a future of, as long as anything comes."""
+        wanted: dict[Batch, list[There]] = {}
         for value in tuple(self._alive):
             if not value.is_read:
-                try:
-                    value.get()
-                except Exception:
-                    pass  # whoever asks for it is told
+                wanted.setdefault(value.batch, []).append(value)
+        came: SimpleQueue[tuple[list[There], Kept | None]] = SimpleQueue()
+        for batch, values in wanted.items():
+            self._fetch_later(batch.handle, partial(_came, came, values))
+        for _ in wanted:
+            try:
+                values, kept = came.get(timeout=HOLD)
+            except Empty:
+                LOGGER.warning("the cluster does not give back values that somebody may ask for: they are lost")
+                return
+            for value in values:
+                if kept is not None and value.ticket in kept.values:
+                    with suppress(Exception):  # whoever asks for it is told
+                        value._value = kept.value(value.ticket)
+
+
+def _came(
+    came: SimpleQueue[tuple[list[There], Kept | None]],
+    values: list[There],
+    kept: Kept | None,
+    _: BaseException | None,
+) -> None:
+    came.put((values, kept))

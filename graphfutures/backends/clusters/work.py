@@ -54,7 +54,7 @@ class Notes:
         """The large value of a task was kept, which is about to be told."""
 
     def kept(self) -> int:
-        """The ticket of such a task, 0 if there is none."""
+        """The ticket of such a task, 0 if there is none, below 0 if that is not known."""
         return 0
 
 
@@ -159,14 +159,16 @@ class _State:
                         self.failure = messages.raised(error)
             return self.failure
 
-    def function(self, number: int) -> Any:
+    def function(self, number: int, pickled: bytes) -> Any:
         """By its number, read when it is called for the first time."""
-        fn = self.functions[number]
-        if type(fn) is bytes:
+        fn = self.functions.get(number)
+        if fn is None:
             with self.lock:
-                fn = self.functions[number]
-                if type(fn) is bytes:
-                    fn = self.functions[number] = self.namespace.loads(fn)
+                fn = self.functions.get(number)
+                if fn is None:
+                    if len(self.functions) >= FUNCTIONS:
+                        self.functions.clear()
+                    fn = self.functions[number] = self.namespace.loads(pickled)
         return fn
 
 
@@ -351,6 +353,7 @@ class Run:
         self._run = uuid4().hex
         self._me = _me()
         self._running = 0
+        self._armed = False  # whether what has ended is about to be told
 
     def whole(self) -> Kept:
         """Run it, and tell of it."""
@@ -359,11 +362,6 @@ class Run:
         if broken is not None:
             self.tell(broken)
             return Kept({})
-        with state.lock:
-            if len(state.functions) > FUNCTIONS:
-                state.functions.clear()
-            for number, pickled in work.functions.items():
-                state.functions.setdefault(number, pickled)
         end = perf_counter() + work.budget
         stopped = False
         withheld: list[tuple[int, Any, Any, float, float]] = []
@@ -392,13 +390,14 @@ class Run:
                         self._notes.keep(task[0])
                 elif rest and perf_counter() > end:
                     before = self._notes.kept()
-                    stopped = all(other[0] != before for other in rest)
+                    stopped = before >= 0 and all(other[0] != before for other in rest)
                     end = inf
                 if not self._handed:
                     # All at once: whoever has heard of the first must hear of the others, for which nothing was kept.
                     self._outcomes += withheld
                     withheld = []
-                    if len(self._outcomes) == 1:
+                    if not self._armed:
+                        self._armed = True
                         teller.add(self)
         finally:
             here.task = outer
@@ -410,6 +409,7 @@ class Run:
     def tell(self, broken: bytes | None = None) -> None:
         """Tell of what has ended and was not told."""
         with self._sending:
+            self._armed = False  # before they are taken, so that what comes meanwhile is told as well
             outcomes = self._outcomes[:]
             del self._outcomes[: len(outcomes)]
             if outcomes or self._running or broken is not None:
@@ -440,7 +440,7 @@ class Run:
             else:
                 args = messages.with_held(task[2], task[3], needed) if len(task) == 4 else task[2]
             if number is not None:
-                fn = self._state.function(number)
+                fn = self._state.function(number, self._work.functions[number])
                 start = perf_counter()  # to import a module is no time of a task
             self._values.pop(handed, None)
             value = fn(*args, **kwargs) if kwargs else fn(*args)
