@@ -541,7 +541,7 @@ def test_what_needs_something_that_could_not_be_sent_is_not_sent(monkeypatch: py
     executor.shutdown()
 
 
-GO = threading.Event()
+BEGUN, GO = threading.Event(), threading.Event()
 
 
 def wait_until_told(_: Any) -> bool:
@@ -553,11 +553,14 @@ def shortened(value: Any) -> int:
 
 
 def grown(number: int) -> bytes:
+    assert BEGUN.wait(LIMIT)
     return bytes(LARGE + number)
 
 
 def test_what_follows_a_value_that_is_handed_on_does_not_hold_back_its_end() -> None:
     engine, cluster, executor = made()
+    BEGUN.clear()
+    GO.clear()
     for name, large in [("grown", True), ("shortened", False), ("wait_until_told", False)]:
         cluster._pace.learn(name, 0.0, large=large)
     cluster._pace.learn_mean(0.0)
@@ -568,9 +571,9 @@ def test_what_follows_a_value_that_is_handed_on_does_not_hold_back_its_end() -> 
     cluster.wake()
     sent = engine.sent[-1]
     assert len(sent.tickets) == 3
-    GO.clear()
 
     def tell(report: bytes) -> None:
+        BEGUN.set()  # it is told of by itself that the first one runs
         if len(pickle.loads(report).outcomes) == 2:
             GO.set()
         cluster.heard(report)
