@@ -386,8 +386,11 @@ class ClusterMachine(RuleBasedStateMachine):
     def lose_value(self, data: st.DataObject, dead: bool) -> None:
         """What was kept is gone with its worker; the cluster makes it again, or gives it up."""
         sent = data.draw(st.sampled_from(self.kept()))
-        sent.kept = None
-        sent.dead = (dead and sent.ended) or sent.is_put
+        if sent.is_put:
+            sent.dead = True  # for what is sent from now on; what was made of it can be made again
+        else:
+            sent.kept = None
+            sent.dead = dead and sent.ended
 
     @precondition(lambda self: self.engine.fetches)
     @rule(data=st.data(), how=st.sampled_from(["kept", "kept", "lost", "torn"]))
