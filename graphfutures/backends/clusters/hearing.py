@@ -204,12 +204,15 @@ class Hearing:
 
     def _is_lost(self, batch: Batch, ticket: int) -> None:
         future = batch.hand[ticket][0]
+        if self.over is not None:
+            self._fails(batch, ticket, self.over)
+            return
         if not future.unmet and future.state is RUNNING:  # else what it needs has failed, which is told by itself
             if future.crash_retries == 0 and batch.told:
                 self._fails(batch, ticket, errors.lost_by_cluster(future.key, 1))
                 return
             losses = self._losses[future] = self._losses.get(future, 0) + 1
-            if losses > LOSSES or self.over is not None:
+            if losses > LOSSES:
                 self._fails(batch, ticket, errors.lost_by_cluster(future.key, losses))
                 return
             LOGGER.warning("%s runs again: the cluster has lost it", future.key)
