@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -228,12 +228,16 @@ class Hearing:
             self._engine.withdraw(batch.handle)
         self._unless_over(batch)
 
-    def fail_all(self, error: Exception) -> None:
-        """Nothing more will be heard of what was sent."""
+    def fail_all(self, error: Exception, unsent: Iterable[GraphFuture[Any]]) -> None:
+        """Nothing more will be heard of what was sent.
+
+        :param unsent: tasks that were about to be, and fail as well.
+        """
         for batch in [*self.batches.values()]:
             for ticket in [*batch.hand]:
                 self._fails(batch, ticket, error)
             self._unless_over(batch)
+        self.facts += [_failed(task, task.attempt, perf_counter(), error) for task in unsent]
 
     def forget(self) -> None:
         """This is a forked child: what was sent is another process's."""
@@ -248,9 +252,7 @@ class Hearing:
 
     def _fails(self, batch: Batch, ticket: int, error: BaseException) -> None:
         """It has not raised this itself, and is not tried again for that."""
-        future, number = self._has_ended(batch, ticket)
-        record = record_of(future, 0, batch.start, perf_counter(), good=False)
-        self.facts.append((future, number, False, error, record))
+        self.facts.append(_failed(*self._has_ended(batch, ticket), batch.start, error))
 
     def _has_run(self, batch: Batch, ticket: int, good: bool, outcome: Any, record: Any) -> None:
         self.facts.append(on_terms((*self._has_ended(batch, ticket), good, outcome, record)))
@@ -270,3 +272,7 @@ class Hearing:
         if not batch.hand:
             self.batches.pop(batch.number, None)
             batch.needs.clear()
+
+
+def _failed(future: GraphFuture[Any], number: int, start: float, error: BaseException) -> Finished:
+    return future, number, False, error, record_of(future, 0, start, perf_counter(), good=False)

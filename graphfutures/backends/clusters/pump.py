@@ -31,7 +31,6 @@ from graphfutures.backends.processes.reports import let_go
 from graphfutures.backends.pumping import Pumping
 from graphfutures.core.graph import Place
 from graphfutures.futures import GraphFuture
-from graphfutures.running import record_of
 
 #: how many batches that wait for others each thread may have
 DEEP: Final = 8
@@ -183,11 +182,7 @@ class Cluster(Pumping):
 
     def _fail_all(self, hub: Exchange, error: Exception) -> bool | None:
         """Nothing can be handed over any more."""
-        self._hearing.fail_all(error)
-        now = perf_counter()
-        for task in [task for batch in self._forming for task in batch.tasks]:
-            record = record_of(task, 0, now, now, good=False)
-            self._hearing.facts.append((task, task.attempt, False, error, record))
+        self._hearing.fail_all(error, [task for batch in self._forming for task in batch.tasks])
         self._forming = []
         ended = self._told(hub, 0) is None
         if not self._broke:
