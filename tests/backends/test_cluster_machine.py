@@ -589,6 +589,35 @@ def test_what_follows_a_value_that_is_handed_on_does_not_hold_back_its_end() -> 
     executor.shutdown()
 
 
+@pytest.mark.parametrize("slow_first", [False, True])
+def test_a_chain_of_large_values_stops_by_time_and_is_made_again_as_it_was(slow_first: bool) -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", 0.0, large=True)
+    cluster._pace.learn_mean(0.0)
+    gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
+    last: Any = gate
+    for number in range(1, 6):
+        last = executor.submit(combine, number, "apart", last)
+    GO.set()
+    engine.run(engine.sent[0], lambda report: cluster.heard(pickle.dumps(report)))
+    cluster.over(engine.sent[0].number, None)
+    cluster.wake()
+    sent = engine.sent[1]
+    assert len(sent.tickets) == 5
+    runs = []
+    for is_slow in (slow_first, not slow_first):
+        engine.is_slow, sent.kept = is_slow, None
+        reports: list[Report] = []
+        kept = engine.run(sent, reports.append)
+        runs.append(([*kept.values], [how for report in reports for _, how, *_ in report.outcomes]))
+    assert runs[0] == runs[1]
+    assert runs[0][1] == ([STAYS] + 4 * [SKIPPED] if slow_first else 5 * [STAYS])
+    engine.why = BrokenGraphError("that is all")
+    cluster.wake()
+    assert last.done()
+    executor.shutdown()
+
+
 TestClusterMachine = ClusterMachine.TestCase
 TestClusterMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 

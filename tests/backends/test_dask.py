@@ -316,6 +316,32 @@ def test_what_was_told_is_made_again_however_long_that_takes(fresh, tmp_path):
         assert last.result(LIMIT)[0] == 3
 
 
+def inc_slowly_if(x, path):
+    if path.exists():
+        time.sleep(0.3)
+    return x + 1
+
+
+def test_a_chain_of_arrays_that_has_become_slow_ends_its_batch(executor, tmp_path, monkeypatch):
+    slow = tmp_path / "slow"
+    sent = []
+    submit = executor._hub.backend._engine.send
+    monkeypatch.setattr(executor._hub.backend._engine, "send", lambda *what: (sent.append(what), submit(*what))[1])
+
+    def chain():
+        last = executor.submit(np.ones, BIG)
+        for _ in range(8):
+            last = executor.submit(inc_slowly_if, last, slow)
+        return last.result(LIMIT)[0]
+
+    for _ in range(6):  # quick, as far as is known, and they go together
+        assert chain() == 9
+    slow.touch()
+    before = len(sent)
+    assert chain() == 9
+    assert len(sent) - before >= 5, "what takes 0.6 s together is all that goes together"
+
+
 def noted(topic, dask_scheduler=None):
     return dask_scheduler.task_metadata.get(topic)
 

@@ -141,6 +141,7 @@ class Ray:
         self._thread.join(END)
         with suppress(Exception):
             self._mailbox.leave.remote(self._topic)
+            self._connection.forget(self._topic)
         self._connection.left(self._ray)
 
     # -- in threads of Ray's ------------------------------------------------------------------
@@ -228,6 +229,7 @@ class _Connection:
         self.name = f"graphfutures-{uuid4().hex}"
         self.mailbox: Any = ray.remote(num_cpus=0, max_restarts=-1)(ray_work.Mailbox).options(name=self.name).remote()
         self.run: Any = ray.remote(ray_work.run)
+        self.forget = ray_work.forget
         self.worker = _worker(ray)
         self.users = 0
 

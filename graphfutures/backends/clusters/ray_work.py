@@ -5,11 +5,15 @@ from __future__ import annotations
 from asyncio import Queue
 from contextlib import suppress
 from threading import get_ident
-from typing import Any
+from typing import Any, Final
 
 import ray
+from ray.experimental import internal_kv
 
 from graphfutures.backends.clusters import work
+
+#: where Ray's scheduler has our notes
+NOTES: Final = b"graphfutures"
 
 
 def run(mailbox: str, topic: str, pickled: bytes, *kept: work.Kept) -> tuple[list[bytes], work.Kept]:
@@ -30,7 +34,35 @@ def run(mailbox: str, topic: str, pickled: bytes, *kept: work.Kept) -> tuple[lis
                 actor = _mailboxes.get(mailbox) or _mailboxes.setdefault(mailbox, ray.get_actor(mailbox))
                 actor.tell.options(num_returns=0).remote(topic, report)
 
-    return reports, work.run(pickled, kept, tell, apart=True)
+    notes = Notes(f"{topic}-{ray.get_runtime_context().get_task_id()}")
+    return reports, work.run(pickled, kept, tell, apart=True, notes=notes)
+
+
+class Notes(work.Notes):
+    """See ``work.Notes``: Ray has them beside its own.
+
+    :param key: of the batch, unlike any other.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+
+    def keep(self, ticket: int) -> None:
+        """See ``work.Notes``."""
+        with suppress(Exception):
+            internal_kv._internal_kv_put(self._key, str(ticket).encode(), namespace=NOTES)
+
+    def kept(self) -> int:
+        """See ``work.Notes``."""
+        try:
+            return int(internal_kv._internal_kv_get(self._key, namespace=NOTES) or 0)
+        except Exception:
+            return -1
+
+
+def forget(topic: str) -> None:
+    """Forget the notes of an executor."""
+    internal_kv._internal_kv_del(topic.encode(), del_by_prefix=True, namespace=NOTES)
 
 
 #: actors by name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable
 from itertools import count
-from math import inf
 from time import perf_counter
 from typing import Any, Final
 from uuid import uuid4
@@ -120,9 +119,7 @@ class Sending:
             self.unsure.update((ticket, {*sole}) for ticket in batch.hand)
         if tasks:
             parcel.name = labels[0][2] if len(labels) == 1 else f"{labels[0][2]}-and-{len(labels) - 1}-more"
-            # Run again, it has to make the same large values, however long that takes.
-            budget = inf if batch.has_large else BUDGET
-            parcel.work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, budget)
+            parcel.work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, BUDGET)
         return parcel
 
     def forget(self) -> None:

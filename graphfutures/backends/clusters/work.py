@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterable
-from math import inf
 from threading import Condition, Lock, Thread, get_ident, local
 from time import monotonic, perf_counter
 from typing import Any, Final, NamedTuple
@@ -354,6 +353,8 @@ class Run:
         self._me = _me()
         self._running = 0
         self._armed = False  # whether what has ended is about to be told
+        self._end = 0.0  # when no more is begun
+        self._before: int | None = None  # what an earlier run has kept, see ``Notes``, once it was asked for
 
     def whole(self) -> Kept:
         """Run it, and tell of it."""
@@ -362,7 +363,7 @@ class Run:
         if broken is not None:
             self.tell(broken)
             return Kept({})
-        end = perf_counter() + work.budget
+        self._end = perf_counter() + work.budget
         stopped = False
         withheld: list[tuple[int, Any, Any, float, float]] = []
         outer = here.task
@@ -377,21 +378,11 @@ class Run:
                     continue
                 here.task = Itself(*work.labels[position])
                 self._running = task[0]
+                handed = self._handed
                 outcome = self._attempt(task)
                 self._running = 0
                 withheld.append(outcome)
-                rest = work.tasks[position + 1 :]
-                # When it is run again it has to keep the same large value: so that one goes on however late it is, and
-                # what comes before one that was kept is run however long it takes.
-                if outcome[1] == STAYS:
-                    self._handed = self._next_takes(task[0], rest)
-                    stopped = not self._handed
-                    if stopped and len(work.tasks) > 1:
-                        self._notes.keep(task[0])
-                elif rest and perf_counter() > end:
-                    before = self._notes.kept()
-                    stopped = before >= 0 and all(other[0] != before for other in rest)
-                    end = inf
+                stopped = self._is_last(task[0], outcome[1], handed, work.tasks[position + 1 :])
                 if not self._handed:
                     # All at once: whoever has heard of the first must hear of the others, for which nothing was kept.
                     self._outcomes += withheld
@@ -416,6 +407,21 @@ class Run:
                 report = Report(self._work.number, self._run, self._me, self._running, outcomes, broken)
                 self._tell(pickle.dumps(report))
 
+    def _is_last(self, ticket: int, how: Any, handed: int, rest: list[Any]) -> bool:
+        """Whether no task is begun after this one.
+
+        :param handed: the ticket of the task whose value this one was handed, 0 if there is none.
+        """
+        kept = handed if how == MISSING else 0  # the large value that stays, of which a batch has one at most
+        if how == STAYS:
+            self._handed = self._next_takes(ticket, rest)
+            kept = 0 if self._handed else ticket
+        if kept and len(self._work.tasks) > 1:
+            self._notes.keep(kept)
+        if kept or self._handed:
+            return bool(kept)
+        return bool(rest) and perf_counter() > self._end and not self._must_go_on(rest)
+
     def _next_takes(self, ticket: int, rest: list[Any]) -> int:
         """The ticket of a task, if its value is for the next one alone; it is not kept then."""
         if not rest or len(rest[0]) < 4:
@@ -423,8 +429,16 @@ class Run:
         needs = [other for _, other in rest[0][3]]
         if ticket not in needs or ticket not in self._work.sole:
             return 0
+        if not self._must_go_on(rest) and (self._before == ticket or perf_counter() > self._end):
+            return 0
         self._values[ticket] = self._mine.pop(ticket)
         return ticket
+
+    def _must_go_on(self, rest: list[Any]) -> bool:
+        """Whether a run before this one has kept a value of those that come, so that others may count on that."""
+        if self._before is None:
+            self._before = self._notes.kept()
+        return self._before < 0 or any(task[0] == self._before for task in rest)
 
     def _attempt(self, task: Any) -> tuple[int, Any, Any, float, float]:
         how: Any = MISSING
