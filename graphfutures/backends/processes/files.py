@@ -12,6 +12,7 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from threading import Thread
 from typing import Any, Final, TypeAlias
 from weakref import WeakSet, getweakrefcount
 
@@ -113,7 +114,16 @@ def copied(buffer: Any) -> bytearray | mmap.mmap:
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(OSError):  # a system without them
         memory.madvise(mmap.MADV_HUGEPAGE)
-    memory[:] = buffer
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        memory[:] = buffer
+        return memory
+    # Without the GIL, and by two threads: more than the copying, it is new memory that takes its time.
+    to, of, half = numpy.frombuffer(memory, "u1"), numpy.frombuffer(buffer, "u1"), size // 2
+    other = Thread(target=numpy.copyto, args=(to[half:], of[half:]), daemon=True)
+    other.start()
+    numpy.copyto(to[:half], of[:half])
+    other.join()
     return memory
 
 
