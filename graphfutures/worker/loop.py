@@ -21,7 +21,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.files import ALONE, LARGE, Mapper, is_own, references
+from graphfutures.backends.processes.files import Mapper
 from graphfutures.backends.processes.messages import (
     GONE,
     PIECE,
@@ -38,6 +38,7 @@ from graphfutures.backends.processes.messages import (
     opened,
 )
 from graphfutures.backends.processes.namespace import Namespace
+from graphfutures.backends.processes.owning import ALONE, LARGE, is_own, is_own_frame, references
 from graphfutures.backends.processes.waiting import Messages
 from graphfutures.bells import Doorbell
 from graphfutures.current import here
@@ -82,7 +83,7 @@ class Worker(Doorbell):
         #: by the ticket of a task whose value was given to another one: the ticket of that, and outcomes that are not
         #: told before it has ended; put in and taken out in one step, since the watch may give back tasks at any moment
         self._withheld: dict[int, tuple[int, list[tuple[int, int, Any, float, float]]]] = {}
-        self._allowed: dict[int, bool] = {}  # answers to what was asked of values that have just been made
+        self._allowed: dict[int, int] = {}  # answers to what was asked of values that have just been made
         self._quick: set[Any] = set()  # numbers and names of functions that took no time when they were called last
         self._returned: deque[list[int]] = deque()  # answers to those who want tasks back
         self._reported: deque[tuple[int, list[int]]] = deque()  # what was told in each report that may not be heard of
@@ -92,7 +93,8 @@ class Worker(Doorbell):
         self._watched = False
         self._sending = threading.Lock()
         self._there = Messages(connection)
-        self._soon = False  # whether it had to wait less than ``AWAKE`` for the last message
+        #: whether it had to wait less than ``AWAKE`` for the last message, and what it has run since took no longer
+        self._soon = False
         self._hang_bell()
 
     def initialize(self, initializer: bytes | None, initargs: tuple[Any, ...]) -> bool:
@@ -281,12 +283,16 @@ class Worker(Doorbell):
                 self._mapper.next()
             value = fn(*args, **kwargs) if kwargs else fn(*args)
             stop = perf_counter()
+            if stop - start > AWAKE:  # others may need the processor
+                self._soon = False
             args = kwargs = None
             how = VALUE
             if type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
                 outcome = value
             else:
                 own = references(value) == ALONE and is_own(value)
+                if not own and references(value) == ALONE and is_own_frame(value):
+                    own, value = True, value.copy(deep=False)
                 how, outcome, taker = self._given_or_told(ticket, value, stop - start, own)
         except HeldElsewhereError:
             stop = perf_counter()
@@ -304,8 +310,8 @@ class Worker(Doorbell):
         chain = [*self._no_more_withheld(ticket), (ticket, how, None if how == GONE else outcome, start, stop)]
         if how == GONE:
             self._withheld[ticket] = taker, chain
-            if not self._takers(ticket)[0]:
-                self._tell_after_all([taker])  # it was dropped meanwhile
+            if taker not in self._takers(ticket)[0]:
+                self._tell_after_all([taker])  # it was given back meanwhile, and may be here again
         else:
             self._outcomes += chain
         if page is not None:
@@ -322,12 +328,12 @@ class Worker(Doorbell):
             return *self.running.told(given), 0
         takers, is_next = self._takers(ticket)
         if len(takers) < 2:
-            alone = self._is_alone(ticket, takers[0] if takers else 0, seconds)
+            taker = self._taker(ticket, takers[0] if takers else 0, seconds)
             takers, is_next = self._takers(ticket)  # one may have come, or gone
-            if alone and takers:
+            if takers == [taker]:
                 if not own and not is_next:
                     given.part()
-                return GONE, given, takers[0]
+                return GONE, given, taker
         how, outcome = self.running.told(given)
         if is_next and how == PUBLISHED:
             at_hand.clear()  # nobody has come for the last one if that task could not be read
@@ -340,10 +346,10 @@ class Worker(Doorbell):
         takers = [task[0] for task in queue if len(task) == 4 and any(other == ticket for _, other in task[3])]
         return takers, bool(takers) and takers[0] == queue[0][0]
 
-    def _is_alone(self, ticket: int, taker: int, seconds: float) -> bool:
-        """Whether one task alone needs the value of another one, and is here.
+    def _taker(self, ticket: int, taker: int, seconds: float) -> int:
+        """The ticket of the one task that needs the value of another one, 0 if others may need it as well.
 
-        :param taker: its ticket, 0 if it may still have to come.
+        :param taker: of the one that is here, 0 if it may still have to come.
         """
         self.send((messages.MINE, ticket, taker, seconds))
         self.listen(lambda: ticket in self._allowed)

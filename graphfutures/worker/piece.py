@@ -7,8 +7,8 @@ from collections import deque
 from time import perf_counter
 from typing import Any
 
-from graphfutures.backends.processes.files import LARGE
 from graphfutures.backends.processes.messages import BUDGET, PLAIN, RAISED, SIZED, raised
+from graphfutures.backends.processes.owning import LARGE
 
 
 class Run:

@@ -262,6 +262,87 @@ def test_memory_of_a_library(executor: GraphExecutor, inside: bool) -> None:
     assert known in ([], [1])
 
 
+def frame_of(number: float, kind: str) -> Any:
+    """A frame, memory of which somebody has as well."""
+    array = make(number, 0.1)
+    frame = pd.DataFrame({"a": array, "b": 0.0}, copy=kind != "over an array")
+    frame.index.name = "row"
+    text = frame.assign(t=pd.Series(["x"] * LENGTH))
+    had: dict[str, tuple[Any, Any]] = {
+        "nobody": (None, frame),
+        "frame": (frame, frame),
+        "copy of it": (frame.copy(deep=False), frame),
+        "column": (frame.a, frame),
+        "of a column": (frame, frame.a),
+        "values": (frame.a.values, frame),
+        "extension": (frame.a.array, frame),
+        "over an array": (array, frame),
+        "index": (frame.index, frame),
+        "with text": (frame, text),
+    }
+    known, found = had[kind]
+    KNOWN[:] = [known]
+    return found
+
+
+def changed_frame(found: Any) -> tuple[float, list[Any]]:
+    column = found if isinstance(found, pd.Series) else found["a"]
+    column.array[:] = column.array[0] + 1  # which pandas lets through to whoever shares the memory
+    column.index.name = found.index.name = "changed"
+    if isinstance(found, pd.DataFrame):
+        found.iloc[0, 0] = found.iloc[1, 0]
+    kept = [one for one in KNOWN if one is not None]
+    names = [
+        one.name if isinstance(one, pd.Index) else getattr(getattr(one, "index", None), "name", "row") for one in kept
+    ]
+    numbers = [
+        float((one["a"] if isinstance(one, pd.DataFrame) else one)[0]) for one in kept if not isinstance(one, pd.Index)
+    ]
+    return float(column.iloc[0]), [*names, *numbers]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("nobody", "frame", "copy of it", "column", "of a column", "values", "extension", "over an array", "index"),
+        "with text",
+    ],
+)
+def test_a_frame_that_its_maker_knows(executor: GraphExecutor, kind: str) -> None:
+    for number in range(3):
+        found, known = executor.submit(changed_frame, executor.submit(frame_of, number, kind)).result(LIMIT)
+        assert found == number + 1
+        if executor._hub.backend.max_workers == 1:  # type: ignore[attr-defined]
+            assert known in ([], ["row"], ["row", number])
+
+
+def more(frame: Any) -> Any:
+    return frame[frame.a >= 0].assign(a=frame.a + 1)
+
+
+def test_frames_are_handed_on_as_they_are(executor: GraphExecutor) -> None:
+    def chain() -> Any:
+        frame = executor.submit(lambda: pd.DataFrame({"a": make(0, 0.2), "t": ["x"] * LENGTH}))
+        for _ in range(30):
+            frame = executor.submit(more, frame)
+        return frame
+
+    last = chain()
+    assert value(last.result(LIMIT).a.values) == 30
+    assert last_number(executor, last) < 10, "values that nobody had a future of were written"
+
+
+def test_frames_that_several_need_are_changed_for_none(executor: GraphExecutor) -> None:
+    for number in range(5):
+        frame = executor.submit(frame_of, number, "nobody")
+        columns = [executor.submit(pd.DataFrame.get, frame, name) for name in ("a", "b", "a")]
+        users = [executor.submit(changed_frame, one) for one in (frame, columns[0], frame, columns[2])]
+        others = [executor.submit(value, executor.submit(getattr, one, "values")) for one in columns]
+        del frame, columns
+        assert [user.result(LIMIT)[0] for user in users] == [number + 1] * 4
+        assert [other.result(LIMIT) for other in others] == [number, 0, number]
+
+
 def wrapped(found: Any) -> Any:
     return {"array": found["array"] + 1, "strings": pd.Series(["x"] * LENGTH)}
 

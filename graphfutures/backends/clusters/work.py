@@ -18,6 +18,7 @@ from graphfutures import errors
 from graphfutures.backends.processes import files, messages
 from graphfutures.backends.processes.messages import PICKLED, PLAIN, RAISED, SIZED, SKIPPED, VALUE, HeldElsewhereError
 from graphfutures.backends.processes.namespace import Namespace
+from graphfutures.backends.processes.owning import ALONE, is_own, references
 from graphfutures.core.graph import Place
 from graphfutures.current import here
 from graphfutures.outcomes import without_our_frames
@@ -460,7 +461,7 @@ class Run:
             value = fn(*args, **kwargs) if kwargs else fn(*args)
             stop = perf_counter()
             args = kwargs = None
-            own = files.references(value) == files.ALONE and files.is_own(value)
+            own = references(value) == ALONE and is_own(value)
             how, outcome = self._kept(ticket, value, own)
         except HeldElsewhereError:
             stop = perf_counter()

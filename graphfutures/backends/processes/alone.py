@@ -34,6 +34,8 @@ def is_alone(hand: dict[int, tuple[GraphFuture[Any], int]], ticket: int, taker: 
     if hand[ticket][0].place is not hand[taker][0].place or hand[ticket][0]._watch is not None:
         return False
     del one
+    if any(one is not hand[taker][0] for one in hand[ticket][0].dependents or ()):
+        return False
     return _unknown(hand[ticket][0], hand[taker][0]) == _USUAL + _OF_EACH
 
 
@@ -60,6 +62,7 @@ def _is_plain(task: Any) -> bool:
 def _unknown(need: GraphFuture[Any], future: GraphFuture[Any]) -> int:
     """How many references there are to a future, less those of the task that needs it and others that are seen."""
     rest: Any = future._rest
+    before = sys.getrefcount(need)  # what is known may go meanwhile, and hide what is not
     known = _number(need, future.dependencies)
     if future._args is not future.dependencies:
         known += _number(need, future._args)
@@ -69,7 +72,7 @@ def _unknown(need: GraphFuture[Any], future: GraphFuture[Any]) -> int:
         known += _number(need, need.place.near)
     for other in {id(one): one for one in need.dependencies}.values():  # each once, however often it is an argument
         known += _number(need, other.dependents or ())
-    return sys.getrefcount(need) + getweakrefcount(need) - known
+    return max(before, sys.getrefcount(need)) + getweakrefcount(need) - known
 
 
 def _number(task: Any, tasks: Any) -> int:

@@ -297,7 +297,7 @@ class Attendant:
             elif word == messages.MINE:
                 ticket, taker, seconds = what
                 self._pace.learn(seconds)
-                self.send((messages.YOURS, ticket, self._is_alone(hub, ticket, taker)))
+                self.send((messages.YOURS, ticket, self._taker(hub, ticket, taker)))
             elif word == messages.PROGRESS:
                 pieces.take_progress(self._reports.read_now, self.hand[what[0]][0], *what[1:])
             elif word == messages.SUBMIT:
@@ -308,22 +308,22 @@ class Attendant:
             raise EOFError
         return facts, returned
 
-    def _is_alone(self, hub: Exchange, ticket: int, taker: int) -> bool:
-        """Whether nobody but one task needs the value of another one, which has just ended.
+    def _taker(self, hub: Exchange, ticket: int, taker: int) -> int:
+        """The ticket of the one task that needs the value of another one, which has just ended; 0 if others may.
 
-        :param taker: the ticket of that task, 0 if the worker has not got it.
+        :param taker: of the one that the worker has got, 0 if it has none.
         """
         if len(self._spent) >= LINKS or not self.nested.may_take:
-            return False
+            return 0
         if not taker and (self._left is None or self._left > 0):
             self.place.ahead = True
             batch = hub.exchange(self.place, (), 1)
             self.place.ahead = False
             taker = self.hand_over(hub, batch) if batch else 0
-        alone = is_alone(self.hand, ticket, taker)
-        if alone:
-            self._spent.add(ticket)
-        return alone
+        if not is_alone(self.hand, ticket, taker):
+            return 0
+        self._spent.add(ticket)
+        return taker
 
     def take_back(self, hub: Exchange, tickets: Sequence[int]) -> None:
         """The worker gives back these, since a task in it waits."""

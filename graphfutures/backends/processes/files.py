@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Thread
 from typing import Any, Final, TypeAlias
-from weakref import WeakSet, getweakrefcount
+
+from graphfutures.backends.processes.owning import ALONE, LARGE, mapped_files, references, shares_memory
 
 resource: Any
 try:
@@ -24,8 +25,6 @@ except ImportError:  # Windows
 
 #: a file system in memory, where there is one
 MEMORY: Final = "/dev/shm"
-#: bytes from which on a buffer is not copied into the pickle, and a pickle does not go into a message
-LARGE: Final = 131_072
 #: bytes: buffers begin at multiples of this, for vector instructions
 ALIGNED: Final = 64
 #: bytes from which on a copy is in memory of large pages: to fill it takes a quarter of the time
@@ -35,21 +34,6 @@ HUGE: Final = 4_194_304
 MAPS: Final = 8192
 PART: Final = 4
 
-
-def references(value: Any) -> int:
-    """How many there are to a value that its caller has in a variable."""
-    return sys.getrefcount(value)
-
-
-def _of_its_own() -> int:
-    value = object()
-    return references(value)
-
-
-#: how many there are to a value that nobody else has
-ALONE: Final = _of_its_own()
-#: those that are mapped
-_maps: WeakSet[mmap.mmap] = WeakSet()
 
 #: where a value is to be read: the path of its file, the size of that, where its buffers and its pickle begin and end
 Layout: TypeAlias = tuple[str, int, tuple[tuple[int, int], ...]]
@@ -94,7 +78,7 @@ class Pickled:
 
     def part(self) -> None:
         """Whatever happens to the value from now on does not change this: what somebody has is copied."""
-        self.buffers = [buffer if _is_alone(buffer) else copied(buffer) for buffer in self.buffers]
+        self.buffers = [copied(buffer) if shares_memory(buffer) else buffer for buffer in self.buffers]
 
     def value(self, loads: Callable[..., Any]) -> Any:
         """The value again, once.
@@ -125,43 +109,6 @@ def copied(buffer: Any) -> bytearray | mmap.mmap:
     numpy.copyto(to[:half], of[:half])
     other.join()
     return memory
-
-
-def is_array(value: Any) -> bool:
-    """Whether it is one of numpy's, and of no subclass, without numpy being imported for that."""
-    cls = type(value)
-    return cls.__name__ == "ndarray" and cls.__module__ == "numpy"
-
-
-def owns_memory(array: Any) -> bool:
-    """Whether an array has its memory from nobody else, be that another array or a library."""
-    return array.base is None and bool(array.flags.owndata)
-
-
-def is_own(value: Any) -> bool:
-    """Whether a value that nobody refers to but its caller may go on to another task as it is.
-
-    What is inside of most values may be somebody else's, as the memory of a view is.
-    """
-    if type(value) in (str, bytes):
-        return True  # it never changes
-    if not is_array(value) or getweakrefcount(value) or not owns_memory(value):
-        return False
-    return value.nbytes >= LARGE and not value.dtype.hasobject
-
-
-def _is_alone(buffer: Any) -> bool:
-    """Whether nobody else has the memory of an array, or of a view of one: each is known to the next one alone."""
-    if type(buffer) in (bytearray, mmap.mmap):
-        return True
-    owner = buffer.obj
-    while is_array(owner):
-        if references(owner) != ALONE + 1 or getweakrefcount(owner):
-            return False
-        if owns_memory(owner):
-            return True
-        owner = owner.base
-    return False
 
 
 def _places(parts: Sequence[Any]) -> tuple[tuple[int, int], ...]:
@@ -205,9 +152,9 @@ def mapped(layout: Layout) -> mmap.mmap | bytearray:
     :raises OSError: if it is gone.
     """
     with open(layout[0], "rb", buffering=0) as file:
-        if len(_maps) < _most():
+        if len(mapped_files) < _most():
             memory = mmap.mmap(file.fileno(), layout[1], access=mmap.ACCESS_COPY)
-            _maps.add(memory)
+            mapped_files.add(memory)
             return memory
         copy = bytearray(layout[1])
         left = memoryview(copy)

@@ -37,7 +37,7 @@ INSIDE: Final = "inside"
 OUTCOMES: Final = "outcomes"
 #: ``(GO, number, error)``: a wait has begun, or is over; or it would never be, which the pickled error says
 GO: Final = "go"
-#: ``(YOURS, ticket, alone)``: so it may, if nobody else will ever ask for the value
+#: ``(YOURS, ticket, taker)``: so it may, if nobody else will ever ask for the value; else ``taker`` is 0
 YOURS: Final = "yours"
 #: ``(ANSWER, number, outcome)``: to a question; a pickled pair, whether it could be answered, and the answer or error
 ANSWER: Final = "answer"
