@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
+from multiprocessing import Pipe
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.alone import is_alone
+from graphfutures.backends.processes.owning import LARGE
 from graphfutures.calls import EACH
 from graphfutures.core.graph import Place
 from graphfutures.core.states import DONE, RUNNING
 from graphfutures.futures import GraphFuture
+from graphfutures.worker import loop, running
 
 
 class Worker:
@@ -98,3 +104,35 @@ def test_what_has_gone_elsewhere() -> None:
     assert not is_alone(worker.hand, 2, 3)
     assert not is_alone(worker.hand, 2, 7)
     assert not is_alone(worker.hand, 7, 3)
+
+
+def test_a_taker_that_was_given_back_and_has_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept for its first attempt is told: the second one reads it, and tells of itself alone."""
+    monkeypatch.setattr(messages, "reader", [pickle.loads])  # the worker's own
+    monkeypatch.setattr(messages, "mapper", [*messages.mapper])
+    monkeypatch.setattr(running, "here_runs", [])
+    ours, theirs = Pipe()
+    worker = loop.Worker(theirs, None, "token", 1, [str(tmp_path)])
+    first, again = [(ticket, None, pickle.dumps((len, (messages.Held(1),), {})), [(0, 1)]) for ticket in (2, 3)]
+    worker._queue.append(first)
+    worker._allowed[1] = 2  # the answer has come
+
+    def no_more_withheld(taker: int) -> list[Any]:
+        if worker._queue and worker._queue[0] is first:
+            worker._queue.clear()
+            worker._tell_after_all([2])
+            worker._queue.append(again)
+        return withheld(taker)
+
+    withheld = worker._no_more_withheld
+    monkeypatch.setattr(worker, "_no_more_withheld", no_more_withheld)
+    try:
+        worker.attempt((1, None, pickle.dumps((bytes, (LARGE,), {}))))
+        assert [(ticket, how) for ticket, how, *_ in worker._outcomes] == [(1, messages.PUBLISHED)]
+        worker.attempt(worker._queue.popleft())
+        assert [(ticket, how) for ticket, how, *_ in worker._outcomes][-1] == (3, messages.VALUE)
+        assert worker._outcomes[-1][2] == LARGE
+    finally:
+        messages.kept.clear()
+        ours.close()
+        theirs.close()
