@@ -7,12 +7,17 @@ import pickle
 import sys
 from contextlib import suppress
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from cloudpickle import cloudpickle as _cloudpickle
 
 from graphfutures import errors
 from graphfutures.backends.processes.functions import VERSIONS
+
+#: what stands in every pickle in which there are functions by value
+_HOOKED: Final = _cloudpickle.__name__.encode()
+#: bytes of pickles in which that is looked for
+SHORT: Final = 100_000
 
 
 class Namespace:
@@ -38,9 +43,11 @@ class Namespace:
         :param buffers: that are not in the pickle.
         :raises Exception: what unpickling raises, with a note.
         """
-        unpickler = _Unpickler(io.BytesIO(pickled), buffers=buffers)
-        unpickler.hooks = {"_make_function": self._made, "_function_setstate": self._set}
         try:
+            if len(pickled) < SHORT and _HOOKED not in (pickled := bytes(pickled)):
+                return pickle.loads(pickled, buffers=buffers)  # which need not ask us for every name
+            unpickler = _Unpickler(io.BytesIO(pickled), buffers=buffers)
+            unpickler.hooks = {"_make_function": self._made, "_function_setstate": self._set}
             return unpickler.load()
         except Exception as error:
             with suppress(Exception):
