@@ -115,6 +115,26 @@ def test_arrays_stay_in_the_store(executor, monkeypatch):
     assert array.result(LIMIT)[0] == 10
 
 
+def test_what_a_batch_has_kept_is_noted_until_the_executor_ends():
+    from ray.experimental import internal_kv
+
+    from graphfutures.backends.clusters.ray_work import NOTES
+
+    def noted():
+        return internal_kv._internal_kv_list(topic, namespace=NOTES)
+
+    with GraphExecutor(backend="ray") as executor:
+        topic = executor._hub.backend._engine._topic.encode()
+        for _ in range(5):  # known to be quick, and that their values are large
+            last = executor.submit(np.ones, MEGABYTES)
+            for _ in range(5):
+                last = executor.submit(inc, last)
+            assert last.result(LIMIT)[0] == 6
+        assert noted()
+        assert all(int(internal_kv._internal_kv_get(key, namespace=NOTES)) > 0 for key in noted())
+    assert not noted()
+
+
 def test_who_asks_for_an_array_may_write_to_it(executor):
     array = executor.submit(np.zeros, MEGABYTES)
     changed = [executor.submit(one_more_everywhere, array) for _ in range(2)]
