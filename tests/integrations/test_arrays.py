@@ -316,6 +316,23 @@ def test_a_frame_that_its_maker_knows(executor: GraphExecutor, kind: str) -> Non
             assert known in ([], ["row"], ["row", number])
 
 
+def frame_over_an_index() -> Any:
+    array = make(3, 0.1)
+    KNOWN[:] = [array]
+    return pd.DataFrame({"a": array.copy()}, index=pd.Index(array, copy=False))
+
+
+def index_after_a_change(frame: Any) -> float:
+    for array in KNOWN:
+        np.add(array, 1, out=array)
+    return float(frame.index[0])
+
+
+def test_an_index_over_an_array_that_its_maker_knows(executor: GraphExecutor) -> None:
+    for _ in range(3):
+        assert executor.submit(index_after_a_change, executor.submit(frame_over_an_index)).result(LIMIT) == 3
+
+
 def more(frame: Any) -> Any:
     return frame[frame.a >= 0].assign(a=frame.a + 1)
 

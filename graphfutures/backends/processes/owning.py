@@ -53,9 +53,15 @@ def is_own_frame(value: Any) -> bool:
     try:
         blocks = value._mgr.blocks
         size = sum(block.values.nbytes for block in blocks)
-        return size >= LARGE and value.index.dtype != object and all(map(_is_own_block, blocks))
+        return size >= LARGE and _is_own_index(value.index) and all(map(_is_own_block, blocks))
     except Exception:  # that is not said in its documentation, and may change
         return False
+
+
+def _is_own_index(index: Any) -> bool:
+    if type(index).__name__ == "RangeIndex":
+        return True  # it has no memory
+    return index.dtype != object and not _shares(index._data)
 
 
 def _is_own_block(block: Any) -> bool:
