@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -615,6 +616,43 @@ def test_a_chain_of_large_values_stops_by_time_and_is_made_again_as_it_was(slow_
     engine.why = BrokenGraphError("that is all")
     cluster.wake()
     assert last.done()
+    executor.shutdown()
+
+
+@pytest.mark.parametrize("failure", [Lost(), Crash(4)])
+def test_a_value_that_was_handed_on_is_made_again_with_what_was_made_of_it(failure: Exception) -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn_mean(0.0)
+    cluster._pace.learn("combine", 0.0, large=True)
+    gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
+    last: Any = gate
+    for number in range(1, 4):
+        last = executor.submit(combine, number, "apart", last)
+    last.add_done_callback(lambda _: None)  # so that its value is fetched, which is lost meanwhile
+    GO.set()
+    engine.run(engine.sent[0], lambda report: cluster.heard(pickle.dumps(report)))
+    cluster.over(engine.sent[0].number, None)
+    cluster.wake()
+    sent = engine.sent[1]
+    assert len(sent.tickets) == 3
+    kept = engine.run(sent, lambda report: cluster.heard(pickle.dumps(report)))
+    assert len(kept.values) == 1
+    cluster.wake()
+    assert not last.done()
+    sent.kept, sent.dead = None, True
+    cluster.over(sent.number, failure)
+    cluster.wake()
+    for sent in engine.sent[2:]:
+        assert not any(need.dead for need in sent.needs)
+    for sent in islice(engine.sent, 2, None):  # which grows meanwhile
+        engine.run(sent, lambda report: cluster.heard(pickle.dumps(report)))
+        cluster.over(sent.number, None)
+        cluster.wake()
+        for where, done in engine.fetches[1:]:
+            done(engine.run(where, lambda _: None), None)
+        del engine.fetches[1:]
+        cluster.wake()
+    assert weight(last.result(0)) == weight(combine(3, "apart", combine(2, "apart", combine(1, "apart", True))))
     executor.shutdown()
 
 

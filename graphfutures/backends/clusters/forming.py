@@ -29,8 +29,8 @@ class Batch:
     """
 
     __slots__ = (
-        *("hand", "handle", "has_large", "level", "lost", "needs", "number", "open", "seconds", "start", "tail"),
-        *("tasks", "told"),
+        *("given", "hand", "handle", "has_large", "level", "lost", "needs", "number", "open", "seconds", "start"),
+        *("tail", "tasks", "told"),
     )
 
     def __init__(self, level: int) -> None:
@@ -46,6 +46,8 @@ class Batch:
         self.tail: GraphFuture[Any] | None = None
         #: of those that were sent, by tickets: the task and which of its attempts, as long as it was not heard of
         self.hand: dict[int, tuple[GraphFuture[Any], int]] = {}
+        #: by the ticket of a task in hand: those whose values went on to it, one by one, and their values and records
+        self.given: dict[int, list[tuple[int, Any, Any]]] = {}
         #: the batches whose values it needs
         self.needs: dict[int, Batch] = {}
         #: by which it is known here, and there
@@ -70,6 +72,16 @@ class Batch:
         """For people: those of its tasks that were not heard of."""
         keys = [future.key for future, _ in self.hand.values()]
         return keys[0] if len(keys) == 1 else f"{len(keys)} tasks ({keys[0] if keys else ''}, …)"
+
+    def hand_on(self, ticket: int, value: Any, record: Any, taker: int) -> None:
+        """A task has ended, and what it has made is nowhere but in what the next one has made of it."""
+        before = self.given.pop(ticket, [])
+        before.append((ticket, value, record))
+        self.given[taker] = before
+
+    def handed_on(self) -> set[int]:
+        """The tickets of such tasks."""
+        return {ticket for given in self.given.values() for ticket, *_ in given}
 
     def takes(self, task: GraphFuture[Any]) -> bool:
         """Whether a task may join."""

@@ -4,6 +4,7 @@ A task is in the hand of one batch until one of these has been heard:
 
 ============================  ==================================================================================
 its worker tells an outcome   it has ended so; if its value stays there and is waited for, once that has come
+… which it has handed on      it has ended once whoever took the value has; goes back with that one
 its worker has not begun it   goes back to the graph, which hands it over again
 its worker lacks an input     the same; if all its inputs have values, as if the cluster had lost it
 its worker may not begin it   fails: it was begun as often as it may be, and its workers have died
@@ -23,6 +24,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Iterable
+from itertools import zip_longest
 from time import perf_counter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -80,9 +82,9 @@ class Hearing:
 
     # -- what is told -------------------------------------------------------------------------
 
-    def report(self, told: bytes) -> None:
+    def report(self, pickled: bytes) -> None:
         """A worker has told how tasks have ended."""
-        report: Report = pickle.loads(told)
+        report: Report = pickle.loads(pickled)
         if report.broken is not None:
             error = messages.error_of(report.broken)
             if self.over is None:
@@ -102,22 +104,29 @@ class Hearing:
         if report.running in batch.hand:
             batch.hand[report.running][0]._worker = worker
         seconds: list[float] = []
-        large = ""  # the name of the task before, if its value has stayed there
-        for ticket, how, told, start, stop in report.outcomes:
+        told = report.outcomes
+        for (ticket, how, what, start, stop), after in zip_longest(told, told[1:]):
             if ticket not in batch.hand:
-                large = ""
                 continue
-            if large:
-                self._pace.learn_handed(large, handed=how not in (SKIPPED, MISSING))
-            large = batch.hand[ticket][0].name if how == STAYS else ""
-            if self._outcome(batch, worker, ticket, how, told, start, stop):
+            taker = 0
+            if how == STAYS and after is not None and after[0] in batch.hand:
+                # A batch keeps one large value at most, and ends with it: what has run after it was handed it.
+                is_handed = after[1] not in (SKIPPED, MISSING)
+                taker = after[0] if is_handed else 0
+                self._pace.learn_handed(batch.hand[ticket][0].name, handed=is_handed)
+            if self._outcome(batch, worker, ticket, how, what, start, stop, taker):
                 seconds.append(stop - start)
         if seconds:
             self._pace.learn_mean(sum(seconds) / len(seconds))
         self._unless_over(batch)
 
-    def _outcome(self, batch: Batch, worker: int, ticket: int, how: Any, told: Any, start: float, stop: float) -> bool:
-        """One of them; whether the task has run."""
+    def _outcome(
+        self, batch: Batch, worker: int, ticket: int, how: Any, told: Any, start: float, stop: float, taker: int
+    ) -> bool:
+        """One of them; whether the task has run.
+
+        :param taker: the ticket of the task to which its value was handed on, 0 if it was not.
+        """
         future = batch.hand[ticket][0]
         if how == SKIPPED:
             self._back(batch, ticket)
@@ -136,7 +145,9 @@ class Hearing:
             self._has_run(batch, ticket, *self._reports.outcome(future, how, told), record)
             return True
         value = self._sending.values.there(batch, ticket)
-        if future._watch is None and future.terms is None and future.crash_retries != 0:
+        if taker:
+            batch.hand_on(ticket, value, record, taker)
+        elif future._watch is None and future.terms is None and future.crash_retries != 0:
             self._has_run(batch, ticket, True, value, record)
         elif ticket not in self._fetching:
             self._fetching.add(ticket)
@@ -175,12 +186,14 @@ class Hearing:
         batch = self.batches.get(number)
         if batch is None:
             return
-        if failure is None and self._fetching.issuperset(batch.hand):
+        if failure is None and self._fetching.union(batch.handed_on()).issuperset(batch.hand):
             return  # the rest of it is on its way
         if isinstance(failure, Lost):
             self._revive_needs(batch)
         known = isinstance(failure, Crash) and len(batch.hand) == 1 and bool(failure.begun or batch.told)
         for ticket in [*batch.hand]:
+            if ticket not in batch.hand:
+                continue
             future = batch.hand[ticket][0]
             if failure is None or isinstance(failure, Lost):
                 self._is_lost(batch, ticket)
@@ -223,6 +236,7 @@ class Hearing:
         batch = self._sending.where.get(ticket)
         if batch is None or ticket not in batch.hand:
             return
+        self._has_handed(batch, ticket)
         self._back(batch, ticket)
         if not batch.hand:
             self._engine.withdraw(batch.handle)
@@ -248,6 +262,9 @@ class Hearing:
     # -- what becomes of a task ---------------------------------------------------------------
 
     def _back(self, batch: Batch, ticket: int) -> None:
+        for other, *_ in batch.given.pop(ticket, ()):
+            if other in batch.hand:  # the value is nowhere, since nobody else was to need it
+                self.returned.append(self._taken(batch, other))
         self.returned.append(self._taken(batch, ticket))
 
     def _fails(self, batch: Batch, ticket: int, error: BaseException) -> None:
@@ -257,7 +274,14 @@ class Hearing:
     def _has_run(self, batch: Batch, ticket: int, good: bool, outcome: Any, record: Any) -> None:
         self.facts.append(on_terms((*self._has_ended(batch, ticket), good, outcome, record)))
 
+    def _has_handed(self, batch: Batch, ticket: int) -> None:
+        """A task needs nothing any more, whose values were handed on to it."""
+        for other, value, record in batch.given.pop(ticket, ()):
+            if other in batch.hand:
+                self._has_run(batch, other, True, value, record)
+
     def _has_ended(self, batch: Batch, ticket: int) -> tuple[GraphFuture[Any], int]:
+        self._has_handed(batch, ticket)
         future, number = self._taken(batch, ticket)
         self._losses.pop(future, None)
         self._sending.suspects.pop(future, None)
