@@ -10,6 +10,7 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from functools import partial
 from operator import index
+from os import PathLike
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, Unpack
 from warnings import warn
@@ -18,15 +19,14 @@ from weakref import WeakSet
 from graphfutures import config, ending, errors
 from graphfutures.backends.base import Backend
 from graphfutures.backends.registry import ALIASES, BACKENDS, Request, make
-from graphfutures.core.states import DONE, READY, RUNNING, WAITING
 from graphfutures.current import here
 from graphfutures.door import Door, is_interrupt
-from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.history import REMEMBERED, Attempt, History
 from graphfutures.hub import Hub
 from graphfutures.lanes import Several
 from graphfutures.options import Options, counted, traits_of
+from graphfutures.overview import Overview
 from graphfutures.pieces import Mapped
 
 P = ParamSpec("P")
@@ -37,46 +37,8 @@ _numbers = itertools.count()
 _MAKING = config.lock_over_forks()
 
 
-class Overview(Door):
-    """What an executor and its views tell of their graph."""
-
-    def put(self, value: T) -> GraphFuture[T]:
-        """A future that has this value already; given to tasks, the value is not looked through."""
-        future: GraphFuture[T] = GraphFuture(self._hub, next(self._hub.serials), name="put")
-        hub = self._hub
-        held = [backend.hold for backend in (hub.lanes.values() or [hub.backend]) if hasattr(backend, "hold")]
-        future._outcome = held[0](value) if held else value
-        future.state = DONE
-        future._announce()
-        return future
-
-    def explain(self, future: GraphFuture[Any]) -> str:
-        """Why a future is not done, or how it ended, in a sentence.
-
-        :raises ValueError: for a future of another executor.
-        """
-        if not isinstance(future, GraphFuture) or future._owner is not self._hub:
-            raise ValueError(f"{future!r:.80} is not a future of this executor")
-        self._hub.catch_up()
-        return explain(self._hub, future)
-
-    def stats(self) -> dict[str, int]:
-        """How many tasks are waiting, ready and running now, and how many have ended how so far."""
-        hub = self._hub
-        hub.catch_up()
-        states = [task.state for task in tuple(hub.scheduler.unsettled)]
-        return {
-            "waiting": states.count(WAITING),
-            "ready": states.count(READY),
-            "running": states.count(RUNNING),
-            "done": hub.added - len(states) - hub.failed - hub.cancelled,
-            "failed": hub.failed,
-            "cancelled": hub.cancelled,
-        }
-
-    def attempts(self) -> list[Attempt]:
-        """The last 10,000 attempts, or all of them with ``record=True``."""
-        return self._hub.history.attempts()
+class Computer(Overview):
+    """What computes graphs of dask's."""
 
     def get(self, graph: Any, keys: Any, **keywords: Any) -> Any:
         """The values of some keys of a graph as dask writes it, computed here.
@@ -103,7 +65,7 @@ class Overview(Door):
         return self.get(graph, keys, **keywords)
 
 
-class GraphExecutor(Overview):
+class GraphExecutor(Computer):
     """A :class:`concurrent.futures.Executor` whose tasks may depend on each other.
 
     ``executor.submit(f, future)`` runs ``f`` with the value of ``future`` once that is there.  The first four
@@ -339,7 +301,8 @@ class GraphExecutor(Overview):
 
 
 # Python's own messages name a method by this, and nobody knows the classes that it is inherited from.
-for _method in ("submit", "map", "put", "explain", "stats", "attempts", "get", "__call__"):
+_OVERVIEW = ("explain", "stats", "attempts", "trace", "report", "visualize")
+for _method in ("submit", "map", "put", "get", "__call__", *_OVERVIEW):
     _inherited: Any = getattr(GraphExecutor, _method)
     _inherited.__qualname__, _inherited.__module__ = f"GraphExecutor.{_method}", __name__
 
@@ -359,7 +322,7 @@ def for_one_call(max_workers: int | None, backend: Executor) -> Iterator[GraphEx
         executor.shutdown(wait=not interrupted, cancel_futures=interrupted)
 
 
-class View(Overview):
+class View(Computer):
     """An executor on the graph of another one, whose tasks carry options."""
 
     _options: Mapping[str, Any]
@@ -486,6 +449,18 @@ class Strict(Executor):
     def stats(self) -> dict[str, int]:
         """See :meth:`GraphExecutor.stats`."""
         return self._door.stats()
+
+    def trace(self, path: str | PathLike[str]) -> None:
+        """See :meth:`GraphExecutor.trace`."""
+        self._door.trace(path)
+
+    def report(self, path: str | PathLike[str]) -> None:
+        """See :meth:`GraphExecutor.report`."""
+        self._door.report(path)
+
+    def visualize(self, path: str | PathLike[str] | None = None, **options: Any) -> Any:
+        """See :meth:`GraphExecutor.visualize`."""
+        return self._door.visualize(path, **options)
 
     def attempts(self) -> list[Attempt]:
         """See :meth:`GraphExecutor.attempts`."""
