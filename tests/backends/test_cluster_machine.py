@@ -66,10 +66,10 @@ class Notes(work.Notes):
 
     ticket = 0
 
-    def keep(self, ticket: int) -> None:
+    def end(self, ticket: int) -> None:
         self.ticket = ticket
 
-    def kept(self) -> int:
+    def ended(self) -> int:
         return self.ticket
 
 
@@ -85,6 +85,8 @@ class Sent:
         self.needs = needs
         self.kept = kept
         self.notes = Notes()
+        #: what it has kept when it was last run
+        self.promised: set[int] = set()
         self.dead = False  # whether it is given up, there
         self.ended = False  # whether its end was told
         #: of whom it may have values, and whether all of these had some when it was run
@@ -167,7 +169,8 @@ class Driven:
 
             asked = self.sole_ones.__contains__
             sent.kept = work.Run(batch, copies, told, False, asked, sent.notes).whole()
-            assert sent.notes.ticket in (0, *sent.kept.values), "what was told is not there any more"
+            assert sent.promised <= {*sent.kept.values}, "what others count on is not there any more"
+            sent.promised = {*sent.kept.values}
             # How long it has really taken, and when some of it was told, would be another thing each time.
             outcomes = [(*outcome[:3], 0.0, self.seconds) for report in reports for outcome in report.outcomes]
             sent.whole = all(how not in (RAISED, SKIPPED, MISSING) for _, how, *_ in outcomes)
@@ -616,6 +619,27 @@ def test_a_chain_of_large_values_stops_by_time_and_is_made_again_as_it_was(slow_
     engine.why = BrokenGraphError("that is all")
     cluster.wake()
     assert last.done()
+    executor.shutdown()
+
+
+def test_a_batch_that_is_made_again_slowly_has_all_that_it_had() -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", 0.0, large=False)
+    cluster._pace.learn_mean(0.0)
+    gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
+    last = [executor.submit(combine, number, "small", gate) for number in range(5)]
+    GO.set()
+    engine.run(engine.sent[0], lambda report: cluster.heard(pickle.dumps(report)))
+    cluster.over(engine.sent[0].number, None)
+    cluster.wake()
+    sent = engine.sent[1]
+    first = engine.run(sent, lambda report: cluster.heard(pickle.dumps(report)))
+    cluster.over(sent.number, None)
+    cluster.wake()
+    assert [future.result(0) for future in last] == [number + 2 for number in range(5)]
+    assert len(first.values) == 5, "they go together"
+    sent.kept, engine.is_slow = None, True
+    assert {*engine.run(sent, lambda _: None).values} == {*first.values}
     executor.shutdown()
 
 

@@ -115,7 +115,7 @@ def test_arrays_stay_in_the_store(executor, monkeypatch):
     assert array.result(LIMIT)[0] == 10
 
 
-def test_what_a_batch_has_kept_is_noted_until_the_executor_ends():
+def test_where_a_batch_has_ended_is_noted_until_the_executor_ends():
     from ray.experimental import internal_kv
 
     from graphfutures.backends.clusters.ray_work import NOTES

@@ -15,8 +15,8 @@ from graphfutures.backends.clusters import work
 PATIENCE: Final = 30
 #: what the notes are called of values that one task alone needs, after the topic
 SOLE: Final = "-sole"
-#: and those of what batches have kept
-KEPT: Final = "-kept"
+#: and those of where batches have ended
+ENDS: Final = "-ends"
 
 
 def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kept) -> work.Kept:
@@ -34,7 +34,7 @@ def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kep
     try:
         if runs is not None and _begun(worker, topic, name) >= runs:
             return work.refused(pickled, runs, tell)
-        notes = Notes(worker, [topic + KEPT, name])
+        notes = Notes(worker, [topic + ENDS, name])
         return work.run(pickled, kept, tell, asked=partial(_is_sole, worker, topic), notes=notes)
     except Exception:
         raise
@@ -53,12 +53,12 @@ class Notes(work.Notes):
         self._worker = worker
         self._keys = keys
 
-    def keep(self, ticket: int) -> None:
+    def end(self, ticket: int) -> None:
         """See ``work.Notes``."""
         with suppress(Exception):  # the scheduler is slow to answer
             _done(self._worker, self._worker.scheduler.set_metadata(keys=self._keys, value=ticket))
 
-    def kept(self) -> int:
+    def ended(self) -> int:
         """See ``work.Notes``."""
         try:
             return int(_done(self._worker, self._worker.scheduler.get_metadata(keys=self._keys, default=0)))
@@ -94,7 +94,7 @@ def forget(topic: str, dask_scheduler: Any = None) -> None:
     """In the scheduler: forget the events of a topic, and what was noted beside them."""
     truncate(topic, dask_scheduler)
     dask_scheduler.task_metadata.pop(topic, None)
-    dask_scheduler.task_metadata.pop(topic + KEPT, None)
+    dask_scheduler.task_metadata.pop(topic + ENDS, None)
 
 
 def truncate(topic: str, dask_scheduler: Any = None) -> None:

@@ -47,12 +47,12 @@ class Notes(work.Notes):
     def __init__(self, key: str) -> None:
         self._key = key.encode()
 
-    def keep(self, ticket: int) -> None:
+    def end(self, ticket: int) -> None:
         """See ``work.Notes``."""
         with suppress(Exception):
             internal_kv._internal_kv_put(self._key, str(ticket).encode(), namespace=NOTES)
 
-    def kept(self) -> int:
+    def ended(self) -> int:
         """See ``work.Notes``."""
         try:
             return int(internal_kv._internal_kv_get(self._key, namespace=NOTES) or 0)

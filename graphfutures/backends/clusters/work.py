@@ -50,11 +50,11 @@ Ask = Callable[[int], bool]
 class Notes:
     """What runs of one batch know of each other: a cluster runs it again for its values, when these are lost."""
 
-    def keep(self, ticket: int) -> None:
-        """The large value of a task was kept, which is about to be told."""
+    def end(self, ticket: int) -> None:
+        """A run ends with this task, whose outcome is about to be told."""
 
-    def kept(self) -> int:
-        """The ticket of such a task, 0 if there is none, below 0 if that is not known."""
+    def ended(self) -> int:
+        """The ticket of the task with which one has ended, 0 if none has, below 0 if that is not known."""
         return 0
 
 
@@ -355,7 +355,7 @@ class Run:
         self._running = 0
         self._armed = False  # whether what has ended is about to be told
         self._end = 0.0  # when no more is begun
-        self._before: int | None = None  # what an earlier run has kept, see ``Notes``, once it was asked for
+        self._before: int | None = None  # where an earlier run has ended, see ``Notes``, once that was asked for
 
     def whole(self) -> Kept:
         """Run it, and tell of it."""
@@ -365,7 +365,7 @@ class Run:
             self.tell(broken)
             return Kept({})
         self._end = perf_counter() + work.budget
-        stopped = False
+        stopped, whole = False, True
         withheld: list[tuple[int, Any, Any, float, float]] = []
         outer = here.task
         _reading.values, _reading.sole, _reading.loads = self._values, work.sole, state.namespace.loads
@@ -383,7 +383,11 @@ class Run:
                 outcome = self._attempt(task)
                 self._running = 0
                 withheld.append(outcome)
-                stopped = self._is_last(task[0], outcome[1], handed, work.tasks[position + 1 :])
+                stopped = not self._goes_on(position, outcome[1], handed)
+                if outcome[1] == MISSING:
+                    whole = False
+                elif stopped and whole and len(work.tasks) > 1:
+                    self._notes.end(task[0])
                 if not self._handed:
                     # All at once: whoever has heard of the first must hear of the others, for which nothing was kept.
                     self._outcomes += withheld
@@ -408,38 +412,36 @@ class Run:
                 report = Report(self._work.number, self._run, self._me, self._running, outcomes, broken)
                 self._tell(pickle.dumps(report))
 
-    def _is_last(self, ticket: int, how: Any, handed: int, rest: list[Any]) -> bool:
-        """Whether no task is begun after this one.
+    def _goes_on(self, position: int, how: Any, handed: int) -> bool:
+        """Whether another task is begun after this one; if it alone needs the large value, it is handed that.
 
         :param handed: the ticket of the task whose value this one was handed, 0 if there is none.
         """
-        kept = handed if how == MISSING else 0  # the large value that stays, of which a batch has one at most
         if how == STAYS:
-            self._handed = self._next_takes(ticket, rest)
-            kept = 0 if self._handed else ticket
-        if kept and len(self._work.tasks) > 1:
-            self._notes.keep(kept)
-        if kept or self._handed:
-            return bool(kept)
-        return bool(rest) and perf_counter() > self._end and not self._must_go_on(rest)
+            if not self._is_for_next(position) or self._ends_here(position):
+                return False
+            self._handed = ticket = self._work.tasks[position][0]
+            self._values[ticket] = self._mine.pop(ticket)
+            return True
+        if how == MISSING and handed:
+            return False  # that value stays then, and a batch keeps one large value at most
+        is_last = position + 1 == len(self._work.tasks)
+        return not is_last and (perf_counter() <= self._end or not self._ends_here(position))
 
-    def _next_takes(self, ticket: int, rest: list[Any]) -> int:
-        """The ticket of a task, if its value is for the next one alone; it is not kept then."""
-        if not rest or len(rest[0]) < 4:
-            return 0
-        needs = [other for _, other in rest[0][3]]
-        if ticket not in needs or ticket not in self._work.sole:
-            return 0
-        if not self._must_go_on(rest) and (self._before == ticket or perf_counter() > self._end):
-            return 0
-        self._values[ticket] = self._mine.pop(ticket)
-        return ticket
+    def _is_for_next(self, position: int) -> bool:
+        """Whether a value is for the next task alone."""
+        (ticket, *_), *rest = self._work.tasks[position : position + 2]
+        needs = rest[0][3] if rest and len(rest[0]) == 4 else ()
+        return ticket in self._work.sole and any(other == ticket for _, other in needs)
 
-    def _must_go_on(self, rest: list[Any]) -> bool:
-        """Whether a run before this one has kept a value of those that come, so that others may count on that."""
+    def _ends_here(self, position: int) -> bool:
+        """Whether the time is over; a run before this one has ended where this one is to end, as others count on it."""
         if self._before is None:
-            self._before = self._notes.kept()
-        return self._before < 0 or any(task[0] == self._before for task in rest)
+            self._before = self._notes.ended()
+        rest = [task[0] for task in self._work.tasks[position:]]
+        if self._before < 0 or self._before in rest[1:]:
+            return False
+        return self._before == rest[0] or perf_counter() > self._end
 
     def _attempt(self, task: Any) -> tuple[int, Any, Any, float, float]:
         how: Any = MISSING
