@@ -680,6 +680,27 @@ def test_a_value_that_was_handed_on_is_made_again_with_what_was_made_of_it(failu
     executor.shutdown()
 
 
+def test_what_was_taken_back_is_no_input_in_the_batch_that_it_was_in() -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn_mean(0.0)  # so that many are taken at once; of those that are not known each goes alone
+    chain = [executor.submit(combine, 0, "small")]
+    for number in range(1, 3):
+        chain.append(executor.submit(combine, number, "small", chain[-1]))
+    other = executor.submit(combine, 3, "small")
+    after = executor.submit(combine, 4, "small", other)
+    cluster.wake()
+    batches = {label[0]: sent for sent in engine.sent for label in work._read(sent.pickled).labels}
+    assert len(batches) == len(engine.sent) == 5
+    for future in (other, after, chain[0]):  # there is room for one then, and the other one is given back
+        cluster.over(batches[future.serial].number, Lost())
+    cluster.wake()
+    again = [label[0] for sent in engine.sent[5:] for label in work._read(sent.pickled).labels]
+    engine.why = BrokenGraphError("that is all")
+    cluster.wake()
+    executor.shutdown()
+    assert again == [other.serial, after.serial]
+
+
 TestClusterMachine = ClusterMachine.TestCase
 TestClusterMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 

@@ -91,7 +91,7 @@ class Sending:
                 continue
             ticket = task[0]
             others = [other for _, other in task[3]] if len(task) == 4 else ()
-            if 0 in others:  # what it waits for was not sent itself
+            if 0 in others or any(map(self._is_over, others)):  # what it waits for was not sent itself
                 parcel.early.append((future, number))
                 continue
             future._worker, future._started = UNKNOWN, batch.start
@@ -145,6 +145,11 @@ class Sending:
                     said.add(other)
                     found.append(other)
         return found
+
+    def _is_over(self, ticket: int) -> bool:
+        """Whether a task was taken back from the batch that it was sent in, of which that has not been heard."""
+        batch = self.where.get(ticket)
+        return batch is not None and batch.hand[ticket][0].attempt != batch.hand[ticket][1]
 
     def _note_wishes(self, wishes: dict[str, Any], future: GraphFuture[Any]) -> None:
         wishes.update(future.wishes or {})
