@@ -20,6 +20,7 @@ from graphfutures import config, ending, errors
 from graphfutures.backends.base import Backend
 from graphfutures.backends.registry import ALIASES, BACKENDS, Request, make
 from graphfutures.current import here
+from graphfutures.diagnostics.events import Subscriber, Subscription
 from graphfutures.door import Door, is_interrupt
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.history import REMEMBERED, Attempt, History
@@ -252,6 +253,8 @@ class GraphExecutor(Computer):
         inside = (task is not None and task._owner is hub) or hub.callbacks.inside() or hub.inside()
         if wait and not inside:
             hub.finish()
+            if hub.stream is not None:
+                hub.stream.catch_up()
 
     # -- ending -------------------------------------------------------------------------------
 
@@ -301,7 +304,7 @@ class GraphExecutor(Computer):
 
 
 # Python's own messages name a method by this, and nobody knows the classes that it is inherited from.
-_OVERVIEW = ("explain", "stats", "attempts", "trace", "report", "visualize")
+_OVERVIEW = ("explain", "stats", "attempts", "subscribe", "trace", "report", "visualize")
 for _method in ("submit", "map", "put", "get", "__call__", *_OVERVIEW):
     _inherited: Any = getattr(GraphExecutor, _method)
     _inherited.__qualname__, _inherited.__module__ = f"GraphExecutor.{_method}", __name__
@@ -449,6 +452,10 @@ class Strict(Executor):
     def stats(self) -> dict[str, int]:
         """See :meth:`GraphExecutor.stats`."""
         return self._door.stats()
+
+    def subscribe(self, subscriber: Subscriber) -> Subscription:
+        """See :meth:`GraphExecutor.subscribe`."""
+        return self._door.subscribe(subscriber)
 
     def trace(self, path: str | PathLike[str]) -> None:
         """See :meth:`GraphExecutor.trace`."""

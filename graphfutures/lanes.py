@@ -124,6 +124,10 @@ class Lane:
         """See ``Exchange``: the other lanes go on."""
         self._hub.lane_broke(self._name, error)
 
+    def noted(self, what: str, worker: int, size: int = 0) -> None:
+        """See ``Exchange``."""
+        self._hub.noted(what, worker, size)
+
 
 class Several:
     """The backends of one executor, as its hub knows them: what is asked of one is asked of all.

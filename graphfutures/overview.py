@@ -6,6 +6,7 @@ import os
 from typing import Any, TypeVar
 
 from graphfutures.core.states import DONE, READY, RUNNING, WAITING
+from graphfutures.diagnostics.events import Subscriber, Subscription, stream_of
 from graphfutures.diagnostics.snapshot import Pending, Snapshot
 from graphfutures.door import Door
 from graphfutures.explaining import explain
@@ -70,6 +71,15 @@ class Overview(Door):
         full = hub.history.maxlen is not None and len(attempts) >= hub.history.maxlen
         missing = max(0, ended - len({attempt.serial for attempt in attempts})) if full else 0
         return Snapshot(hub.name, self._max_workers, attempts, missing, pending)
+
+    def subscribe(self, subscriber: Subscriber) -> Subscription:
+        """Have what happens told as it happens.
+
+        :param subscriber: called with each :class:`Event <graphfutures.diagnostics.events.Event>`, in their order, in
+            a thread of its own, soon after it has happened; if it raises, that is logged, and it is told no more.
+        :return: to be closed, or used as a context manager; the end of the executor closes it as well.
+        """
+        return stream_of(self._hub).join(subscriber)
 
     def trace(self, path: str | os.PathLike[str]) -> None:
         """Write what ran when and where, for Perfetto (ui.perfetto.dev) or Chrome's ``about:tracing``.

@@ -141,11 +141,13 @@ def call_of(future: GraphFuture[Any]) -> tuple[Any, Any, dict[str, Any], Context
     return fn, tuple(args), kwargs, context
 
 
-def record_of(future: GraphFuture[Any], worker: int, start: float, stop: float | None = None, *, good: bool) -> Record:
+def record_of(
+    future: GraphFuture[Any], worker: int, start: float, stop: float | None = None, size: int = 0, *, good: bool
+) -> Record:
     """What is to be remembered of an attempt that ends, now unless it is said when, otherwise than by ``run``."""
     future._name = name = future.name
     stop = perf_counter() if stop is None else stop
-    return future.serial, name, worker, start, stop, 0, good, *labels(future.dependencies)
+    return future.serial, name, worker, start, stop, size, good, *labels(future.dependencies)
 
 
 def labels(needs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -123,6 +123,9 @@ class Exchange(Protocol):
     def broke(self, error: Exception) -> None:
         """The backend cannot go on: everything pending is settled with this error."""
 
+    def noted(self, what: str, worker: int, size: int = 0) -> None:
+        """For those who watch: what has become of a worker, or of a value that is so large."""
+
 
 class Backend(Protocol):
     """What the hub asks of a backend.  None of these may block."""

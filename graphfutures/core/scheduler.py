@@ -392,11 +392,14 @@ class Scheduler(Slots):
             for child in task.dependents or ():
                 if child.along and child.state is RUNNING and child.place is task.place:
                     stack.append(child)
-            if task.unmet:
-                task.state = WAITING
-            else:
-                task.state = READY
-                self._queue_of(task).push_continuation(task)
+            self._waits_again(task)
+
+    def _waits_again(self, task: Task) -> None:
+        if task.unmet:
+            task.state = WAITING
+        else:
+            task.state = READY
+            self._queue_of(task).push_continuation(task)
 
     # -- places ------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ from graphfutures.backends.clusters.sending import Sending
 from graphfutures.backends.clusters.values import There
 from graphfutures.backends.clusters.work import MISSING, STAYS, Kept, Report
 from graphfutures.backends.processes import messages
-from graphfutures.backends.processes.messages import RAISED, SKIPPED
+from graphfutures.backends.processes.messages import PICKLED, RAISED, SKIPPED
 from graphfutures.backends.processes.reports import Reports
 from graphfutures.core.states import RUNNING
 from graphfutures.crashes import worker_crashed
@@ -140,7 +140,8 @@ class Hearing:
             start, stop = max(batch.start, now - seconds), now
         self._pace.learn(future.name, seconds, large=how == STAYS)
         future._worker, future._started = worker, start
-        record = record_of(future, worker, start, stop, good=how != RAISED)
+        size = told if how == STAYS else len(told) if how == PICKLED else 0
+        record = record_of(future, worker, start, stop, size, good=how != RAISED)
         if how != STAYS:
             self._has_run(batch, ticket, *self._reports.outcome(future, how, told), record)
             return True

@@ -17,7 +17,7 @@ from graphfutures.backends.processes import messages, pieces
 from graphfutures.backends.processes.alone import is_alone
 from graphfutures.backends.processes.launch import start
 from graphfutures.backends.processes.locality import Leaving
-from graphfutures.backends.processes.messages import SKIPPED, VALUE
+from graphfutures.backends.processes.messages import PICKLED, PUBLISHED, SKIPPED, VALUE
 from graphfutures.backends.processes.nested import Nested
 from graphfutures.backends.processes.pace import MOST, Pace
 from graphfutures.backends.processes.packing import Packing, TooEarlyError
@@ -179,6 +179,7 @@ class Attendant:
             if waiting.wait(None):
                 word, what = pickle.loads(waiting.read())
                 if word == messages.READY:
+                    hub.noted("worker started", self.number)
                     return True
                 self.pool.initializer_failed(messages.error_of(what))
                 return False
@@ -374,7 +375,8 @@ class Attendant:
                 start, stop = now - (ended - began), now
             spent += stop - start
             future._worker, future._started = self.number, start
-            record = record_of(future, self.number, start, stop, good=good)
+            size = told[1] if how == PUBLISHED else len(told) if how == PICKLED else 0
+            record = record_of(future, self.number, start, stop, size, good=good)
             fact = future, number, good, outcome, record
             facts.append(fact if outcome is AT_ONCE else on_terms(fact))
         if self._page is not None:

@@ -92,7 +92,7 @@ class Processes(Serving):
 
     def _begin(self) -> None:
         self.functions = Functions()
-        self.store = Store(self.functions, self._max_shared_bytes, config.temp_dir())
+        self.store = Store(self.functions, self._max_shared_bytes, config.temp_dir(), self._note)
         #: by which it is known when it is pickled
         self.token = uuid4().hex
         self.attendants: dict[Attendant, threading.Thread] = {}
@@ -108,6 +108,11 @@ class Processes(Serving):
         #: whether nobody waits for anything any more
         self.halted = False
         _pools.add(self)
+
+    def _note(self, what: str, worker: int, size: int) -> None:
+        hub = self._reference()
+        if hub is not None:  # else the executor is gone, before its values
+            hub.noted(what, worker, size)
 
     def initializer(self) -> bytes | None:
         """The initializer as a worker reads it."""
@@ -343,6 +348,7 @@ class Processes(Serving):
         self.attendants.pop(attendant, None)
         if self.halted:
             return
+        hub.noted("worker died", attendant.number)
         blamed = {attendant.running, *attendant.nested.tickets()}
         attendant.nested.end(hub)
         self.leave_slot(attendant)

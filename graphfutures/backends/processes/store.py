@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from tempfile import gettempdir, mkdtemp
@@ -154,9 +155,13 @@ class Store:
     :param functions: pickles what is put.
     :param budget: bytes of shared memory at most, None for half of what is free.
     :param folder: for files, instead of the system's for temporary ones.
+    :param noted: is told of what is published and dropped, and of how many bytes.
     """
 
-    def __init__(self, functions: Functions, budget: int | None, folder: str | None) -> None:
+    def __init__(
+        self, functions: Functions, budget: int | None, folder: str | None, noted: Callable[[str, int, int], object]
+    ) -> None:
+        self._noted = noted
         self.putting = Lock()
         self._functions = functions
         self._budget = budget
@@ -222,6 +227,7 @@ class Store:
             self._changes.append(layout[1])
         found = Published(layout, self)
         self._alive.add(found)
+        self._noted("published", -1, layout[1])
         return found
 
     def own(self, outcome: Any) -> Any:
@@ -254,6 +260,7 @@ class Store:
             self._changes.append(-layout[1])
         with suppress(OSError):
             os.unlink(layout[0])
+        self._noted("dropped", -1, layout[1])
 
     def died(self, process: int) -> None:
         """A worker is dead: remove what it has written and never told of."""

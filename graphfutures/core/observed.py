@@ -1,0 +1,85 @@
+"""A scheduler that notes what it decides, as long as somebody watches.
+
+Nobody who does not watch pays for this: a scheduler becomes one of these when the first one does, and is plain again
+when the last one has gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from graphfutures.core.graph import Place, Task, Tasks
+from graphfutures.core.scheduler import Scheduler
+from graphfutures.core.states import NEW, READY, RUNNING, WAITING
+
+
+class Observed(Scheduler):
+    """Notes each change of a task's state, in order.
+
+    No step is taken quickly: those of the plain scheduler that do several things at once say that it is not usual, so
+    that the slow ones do the same one by one.
+    """
+
+    #: tasks and their states from then on, to be emptied by whoever holds the lock
+    changes: list[tuple[Task, str]]
+
+    def submitted(self, tasks: Iterable[Task]) -> None:
+        """See ``Scheduler``."""
+        for task in tasks:
+            self.changes.append((task, NEW))
+            super().submitted((task,))
+            if task.state is READY:
+                self.changes.append((task, READY))
+
+    def entered(self, task: Task, place: Place, batch: Tasks) -> bool:
+        """See ``Scheduler``."""
+        return False
+
+    def turned(self, task: Task, number: int, place: Place, batch: Tasks, again: bool = False) -> bool:
+        """See ``Scheduler``."""
+        return False
+
+    def handed_on(self, task: Task, number: int, place: Place, to: Task) -> bool:
+        """See ``Slots``."""
+        done = super().handed_on(task, number, place, to)
+        if done:
+            self.changes.append((to, to.state))
+        return done
+
+    def _begins(self, task: Task, place: Place) -> None:
+        super()._begins(task, place)
+        self.changes.append((task, task.state))
+
+    def _settle(self, task: Task) -> None:
+        self.changes.append((task, task.state))
+        super()._settle(task)
+
+    def _inputs_done(self, task: Task) -> None:
+        super()._inputs_done(task)
+        if task.state is READY:
+            self.changes.append((task, READY))
+
+    def _waits_again(self, task: Task) -> None:
+        super()._waits_again(task)
+        self.changes.append((task, task.state))
+
+    def joined(
+        self, task: Task, number: int, place: Place, dependencies: tuple[Task, ...], tolerated: tuple[Task, ...] = ()
+    ) -> bool:
+        """See ``Scheduler``."""
+        if task.attempt == number and task.state is RUNNING:
+            self.changes.append((task, WAITING))
+        return super().joined(task, number, place, dependencies, tolerated)
+
+
+def observe(scheduler: Scheduler) -> list[tuple[Task, str]]:
+    """Have a scheduler note what it decides from now on; what it has noted so far is taken."""
+    changes: list[tuple[Task, str]] = getattr(scheduler, "changes", [])
+    scheduler.__class__ = Observed
+    scheduler.changes = []  # type: ignore[attr-defined]
+    return changes
+
+
+def ignore(scheduler: Scheduler) -> None:
+    """Have it be plain again."""
+    scheduler.__class__ = Scheduler
