@@ -163,7 +163,9 @@ def test_explain_names_what_is_waited_for_inside(make, gate):
 
     waiting = executor.submit(outer)
     gate.arrived()
-    assert executor.explain(waiting).endswith(" and waits inside, its slot lent, for min-3, which is waiting")
+    first, below = executor.explain(waiting).splitlines()
+    assert first.endswith(" and waits inside, its slot lent, for min-3, which is waiting")
+    assert re.match(r"    min-3 is waiting on passage-2, which runs on worker \d since ", below)
     gate.open()
     assert waiting.result(LIMIT) == 7
 
