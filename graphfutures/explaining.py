@@ -82,6 +82,7 @@ class _Tree:
     def __init__(self) -> None:
         self._told: set[Any] = set()
         self._computing: dict[tuple[Hub, str], list[Any]] = {}
+        self._queues: set[tuple[Hub, str]] = set()  # of ready tasks, of which it is told what they wait for
 
     # -- one task -----------------------------------------------------------------------------
 
@@ -110,6 +111,9 @@ class _Tree:
         lane = task.lane
         workers = hub.lanes.get(lane, hub.backend).max_workers
         ahead = len(scheduler.lane(lane)) - 1
+        if (hub, lane) in self._queues:
+            return "a free worker, too"
+        self._queues.add((hub, lane))
         late: list[Any] = [one for one, _ in tuple(scheduler.overdue) if one.lane == lane]
         number = busy([*self._computing_in(hub, lane), *late], workers)
         where = f" of {lane}" if lane else ""
@@ -170,26 +174,28 @@ class _Tree:
             task, level = stack.pop()
             if self._is_told(task):
                 continue
+            passed, task = self._down(task, to_the_end=level == LEVELS)
+            if task in self._told:
+                continue
             self._told.add(task)
-            lines.append(_INDENT * level + self._line(task))
+            told = self._line(task, f"… {passed} more in a row, down to " if passed else "")
+            lines.append(_INDENT * level + told)
             left = self._left_below(task)
             if level < LEVELS:
                 stack.extend((need, level + 1) for need in reversed(left[:WIDTH]))
-            elif left:
-                lines.extend(_INDENT * (level + 1) + line for line in self._bottom(left[0]))
         more = len({id(task) for task, _ in stack if not self._is_told(task)})
         return [*lines, f"{_INDENT}… and {more} more"] if more else lines
 
-    def _line(self, task: Any) -> str:
-        where = ""
+    def _line(self, task: Any, way: str) -> str:
+        where = ", which" if way else ""
         if isinstance(task, External):
-            where = " of another executor"
+            where = f" of another executor{where}"
             sources = _holding_up(task)
             self._told.update(sources)
             task = sources[0] if sources else task
         hub = getattr(task, "_owner", None)
         told = self.sentence(hub, task) if isinstance(hub, Hub) else "has not settled"
-        return f"{task.key}{where} {told}"
+        return f"{way}{task.key}{where} {told}"
 
     def _is_told(self, task: Any) -> bool:
         """Whether nothing new would be said of a task: what holds it up is told."""
@@ -207,7 +213,8 @@ class _Tree:
         if needs and needs[0] not in self._told:
             first, inside = needs[0], task.state is RUNNING and next(_unmet(task), None) is None
             plain = isinstance(first, External) and not _holding_up(first)
-            if plain or (first.state is RUNNING and first._owner is task._owner and not inside):
+            queued = first.state is READY and (first._owner, first.lane) in self._queues
+            if plain or queued or (first.state is RUNNING and first._owner is task._owner and not inside):
                 self._told.add(first)
                 needs = [*_holding_up(first), *needs[1:]]
         return needs
@@ -220,16 +227,24 @@ class _Tree:
                 first.setdefault(one._worker if one._worker >= 0 else -one.serial, one)
         return list(first.values())
 
-    def _bottom(self, task: Any) -> list[str]:
-        """What really holds up a task at the end of a long chain."""
-        steps, seen = 0, {task}
-        while (needs := _holding_up(task, one=True)) and needs[0] not in seen:
-            task, steps = needs[0], steps + 1
-            seen.add(task)
-        if task in self._told:
-            return []
-        self._told.add(task)
-        return [f"… {steps} more, down to {self._line(task)}" if steps else self._line(task)]
+    def _down(self, task: Any, *, to_the_end: bool) -> tuple[int, Any]:
+        """From a task of a long chain to what really holds it up, and how many are passed on the way.
+
+        :param to_the_end: whether to go on where a task waits for several, by way of the first of them.
+        """
+        passed: list[Any] = []
+        seen = {task}
+        below = task
+        while below.state is WAITING and (needs := _holding_up(below)) and (to_the_end or len(needs) == 1):
+            passed.append(below)
+            below = needs[0]
+            if below in seen:
+                break
+            seen.add(below)
+        if len(passed) < 3:
+            return 0, task
+        self._told.update(passed)
+        return len(passed), below
 
 
 def _start(task: Any) -> float:
@@ -245,17 +260,13 @@ def _needs_inside(hub: Hub, task: Any) -> list[Any]:
     return [need for need in hub.waits.get(task, ()) if need.state not in SETTLED]
 
 
-def _holding_up(task: Any, *, one: bool = False) -> list[Any]:
-    """The tasks that have to settle before this one can go on.
-
-    :param one: whether the first of them is enough.
-    """
+def _holding_up(task: Any) -> list[Any]:
+    """The tasks that have to settle before this one can go on."""
     if isinstance(task, External):
         source = task.source
         ours = isinstance(source, GraphFuture) and isinstance(source._owner, Hub) and not source.done()
         return [source] if ours else []
-    needs = _unmet(task)
-    found = [need] if one and (need := next(needs, None)) is not None else list(needs)
+    found = list(_unmet(task))
     if not found and task.state is RUNNING and isinstance(task._owner, Hub):
         found = _needs_inside(task._owner, task)
     return found
