@@ -90,15 +90,16 @@ def _checked(futures: Any) -> list[Any]:
     if isinstance(futures, Future):
         raise TypeError("progress takes several futures: put this one into a list")
     try:
-        found = list(dict.fromkeys(futures))
+        iterator = iter(futures)
     except TypeError:
         raise TypeError(f"progress takes futures, a list of them for instance, not {futures!r:.80}") from None
+    found = list(iterator)
     for kind in set(map(type, found)):
         if not issubclass(kind, Future):
             if hasattr(kind, "_asyncio_future_blocking"):
                 raise errors.asyncio_future("what progress is given")
             raise TypeError(f"progress takes futures, but among these is an object of type {kind.__name__}")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _by_name(futures: list[Any]) -> list[tuple[str, list[Any]]]:
