@@ -184,6 +184,37 @@ def test_explain_what_waits_for_tokens(make, gate):
 
 
 @pytest.mark.asks(submits_run=False)
+def test_explain_what_holds_up_whom(make, gate, held):
+    executor = make(1)
+    running = executor.submit(gate.passage)
+    gate.arrived()
+    sides = [executor.submit(repr, running), executor.submit(repr, held)]
+    merge = executor.submit(len, sides)
+    executor.submit(len, "").cancel()  # by now all have been taken up
+    first, *below = executor.explain(merge).splitlines()
+    assert first.startswith(f"{merge.key} is waiting on {sides[0].key}, which ")
+    assert all(line.startswith("    ") for line in below)
+    assert any(running.key in line for line in [first, *below])
+    assert f"    {sides[1].key} is waiting on a Future of another executor" in below
+    gate.open()
+    held.set_result(1)
+    assert merge.result(LIMIT) == 2
+
+
+@pytest.mark.asks(submits_run=False)
+def test_slots_and_totals_are_counted(executor, case, gate):
+    running = occupied(executor, gate, case.workers)
+    assert executor.stats().slots == (executor._max_workers, case.workers, 0)
+    gate.open()
+    assert [future.result(LIMIT) for future in running] == [*range(case.workers)]
+    executor.shutdown()
+    stats = executor.stats()
+    assert (stats.slots.busy, stats.missing) == (0, 0)
+    assert stats.functions["passage"].attempts == case.workers
+    assert 0 <= stats.functions["passage"].mean <= stats.functions["passage"].longest
+
+
+@pytest.mark.asks(submits_run=False)
 def test_explain_what_is_to_be_tried_again(executor):
     again = executor.options(retries=1, backoff=3600).submit(fail, ValueError("bad"))
     assert until(lambda: "tried again" in executor.explain(again))
