@@ -20,6 +20,7 @@ from graphfutures import config, ending, errors
 from graphfutures.backends.base import Backend
 from graphfutures.backends.registry import ALIASES, BACKENDS, Request, make
 from graphfutures.current import here
+from graphfutures.diagnostics.totals import Stats
 from graphfutures.door import Door, is_interrupt
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.history import REMEMBERED, Attempt, History
@@ -446,7 +447,7 @@ class Strict(Executor):
         """See :meth:`GraphExecutor.explain`."""
         return self._door.explain(future)
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> Stats:
         """See :meth:`GraphExecutor.stats`."""
         return self._door.stats()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from time import perf_counter
 from typing import Any
 
@@ -169,22 +170,25 @@ class _Tree:
         needs = self._left_below(future)
         if future.state is READY and not _waits_for_tokens(future._owner, future):
             needs = self._in_the_way(future)
-        stack = [(need, 1) for need in reversed(needs)]
+        stack = [iter(needs)]  # one for each level
         while stack and len(lines) < LINES:
-            task, level = stack.pop()
+            task, level = next(stack[-1], None), len(stack)
+            if task is None:
+                stack.pop()
+                continue
             if self._is_told(task):
                 continue
             passed, task = self._down(task, to_the_end=level == LEVELS)
             if task in self._told:
                 continue
             self._told.add(task)
-            told = self._line(task, f"… {passed} more in a row, down to " if passed else "")
+            told = self._line(task, f"… {passed:,} more in a row, down to " if passed else "")
             lines.append(_INDENT * level + told)
             left = self._left_below(task)
             if level < LEVELS:
-                stack.extend((need, level + 1) for need in reversed(left[:WIDTH]))
-        more = len({id(task) for task, _ in stack if not self._is_told(task)})
-        return [*lines, f"{_INDENT}… and {more} more"] if more else lines
+                stack.append(iter(left[:WIDTH]))
+        more = len({task for task in chain(*stack) if not self._is_told(task)})
+        return [*lines, f"{_INDENT}… and {more:,} more"] if more else lines
 
     def _line(self, task: Any, way: str) -> str:
         where = ", which" if way else ""
@@ -199,11 +203,13 @@ class _Tree:
 
     def _is_told(self, task: Any) -> bool:
         """Whether nothing new would be said of a task: what holds it up is told."""
-        return task in self._told or (task.state is WAITING and not self._holds_new(task))
-
-    def _holds_new(self, task: Any) -> bool:
-        needs = _holding_up(task)
-        return not needs or any(need not in self._told for need in needs)
+        told = self._told
+        if task in told:
+            return True
+        if task.state is not WAITING or isinstance(task, External):
+            return False
+        needs = _unmet(task)
+        return next(needs, None) in told and all(need in told for need in needs)
 
     def _left_below(self, task: Any) -> list[Any]:
         """What holds a task up, without what the sentence about the task tells already."""

@@ -81,7 +81,7 @@ def test_a_long_chain_is_told_by_its_end(executor, gate):
         step = executor.options(name="step").submit(abs, step)
     assert told(executor, step) == [
         "step-30001 is waiting on step-30000, which is waiting",
-        "    … 29999 more in a row, down to load-1, which runs on worker 0 since …",
+        "    … 29,999 more in a row, down to load-1, which runs on worker 0 since …",
     ]
 
 
