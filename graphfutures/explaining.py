@@ -206,8 +206,6 @@ class _Tree:
         told = self._told
         if task in told:
             return True
-        if task.state is not WAITING or isinstance(task, External):
-            return False
         needs = _unmet(task)
         return next(needs, None) in told and all(need in told for need in needs)
 
@@ -241,7 +239,7 @@ class _Tree:
         passed: list[Any] = []
         seen = {task}
         below = task
-        while below.state is WAITING and (needs := _holding_up(below)) and (to_the_end or len(needs) == 1):
+        while (needs := list(_unmet(below))) and (to_the_end or len(needs) == 1):
             passed.append(below)
             below = needs[0]
             if below in seen:
