@@ -21,6 +21,7 @@ from graphfutures.backends.base import Backend
 from graphfutures.backends.registry import ALIASES, BACKENDS, Request, make
 from graphfutures.current import here
 from graphfutures.diagnostics.events import Subscriber, Subscription
+from graphfutures.diagnostics.totals import Stats
 from graphfutures.door import Door, is_interrupt
 from graphfutures.futures import GraphFuture, cancel_all
 from graphfutures.history import REMEMBERED, Attempt, History
@@ -449,7 +450,7 @@ class Strict(Executor):
         """See :meth:`GraphExecutor.explain`."""
         return self._door.explain(future)
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> Stats:
         """See :meth:`GraphExecutor.stats`."""
         return self._door.stats()
 

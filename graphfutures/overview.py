@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from graphfutures.core.states import DONE, READY, RUNNING, WAITING
 from graphfutures.diagnostics.events import Subscriber, Subscription, stream_of
 from graphfutures.diagnostics.snapshot import Pending, Snapshot
+from graphfutures.diagnostics.totals import Slots, Stats, busy
 from graphfutures.door import Door
 from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture
@@ -39,12 +40,18 @@ class Overview(Door):
         self._hub.catch_up()
         return explain(self._hub, future)
 
-    def stats(self) -> dict[str, int]:
-        """How many tasks are waiting, ready and running now, and how many have ended how so far."""
+    def stats(self) -> Stats:
+        """How many tasks are waiting, ready and running now, and how many have ended how so far.
+
+        :return: a dict; its attributes ``slots``, ``bytes``, ``functions`` and ``missing`` tell of slots, of values,
+            and of what is remembered of the tasks of each name.
+        """
         hub = self._hub
         hub.catch_up()
-        states = [task.state for task in tuple(hub.scheduler.unsettled)]
-        return {
+        scheduler, history = hub.scheduler, hub.history
+        unsettled = tuple(scheduler.unsettled)
+        states = [task.state for task in unsettled]
+        counts = {
             "waiting": states.count(WAITING),
             "ready": states.count(READY),
             "running": states.count(RUNNING),
@@ -52,6 +59,16 @@ class Overview(Door):
             "failed": hub.failed,
             "cancelled": hub.cancelled,
         }
+        running = [task for task in unsettled if task.state is RUNNING]
+        computing = [task for task in running if not scheduler.waits_inside(task)]
+        holding = [*computing, *(task for task, _ in tuple(scheduler.overdue))]
+        number = used = size = 0
+        for lane, backend in (hub.lanes or {"": hub.backend}).items():
+            number += backend.max_workers
+            used += busy([task for task in holding if task.lane == lane], backend.max_workers)
+            size += sum(backend.store._sizes.copy().values()) if hasattr(backend, "store") else 0
+        slots = Slots(number, used, len(running) - len(computing))
+        return Stats(counts, slots, size, tuple(history), history.maxlen is not None and len(history) >= history.maxlen)
 
     def attempts(self) -> list[Attempt]:
         """The last 10,000 attempts, or all of them with ``record=True``."""

@@ -163,7 +163,9 @@ def test_explain_names_what_is_waited_for_inside(make, gate):
 
     waiting = executor.submit(outer)
     gate.arrived()
-    assert executor.explain(waiting).endswith(" and waits inside, its slot lent, for min-3, which is waiting")
+    first, below = executor.explain(waiting).splitlines()
+    assert first.endswith(" and waits inside, its slot lent, for min-3, which is waiting")
+    assert re.match(r"    min-3 is waiting on passage-2, which runs on worker \d since ", below)
     gate.open()
     assert waiting.result(LIMIT) == 7
 
@@ -179,6 +181,37 @@ def test_explain_what_waits_for_tokens(make, gate):
     assert executor.explain(second) == f"{second.key} is ready and waits for tokens: 1 of gpu (0 free)"
     gate.open()
     assert (first.exception(LIMIT), second.result(LIMIT)) == (None, 1)
+
+
+@pytest.mark.asks(submits_run=False)
+def test_explain_what_holds_up_whom(make, gate, held):
+    executor = make(1)
+    running = executor.submit(gate.passage)
+    gate.arrived()
+    sides = [executor.submit(repr, running), executor.submit(repr, held)]
+    merge = executor.submit(len, sides)
+    executor.submit(len, "").cancel()  # by now all have been taken up
+    first, *below = executor.explain(merge).splitlines()
+    assert first.startswith(f"{merge.key} is waiting on {sides[0].key}, which ")
+    assert all(line.startswith("    ") for line in below)
+    assert any(running.key in line for line in [first, *below])
+    assert f"    {sides[1].key} is waiting on a Future of another executor" in below
+    gate.open()
+    held.set_result(1)
+    assert merge.result(LIMIT) == 2
+
+
+@pytest.mark.asks(submits_run=False)
+def test_slots_and_totals_are_counted(executor, case, gate):
+    running = occupied(executor, gate, case.workers)
+    assert executor.stats().slots == (executor._max_workers, case.workers, 0)
+    gate.open()
+    assert [future.result(LIMIT) for future in running] == [*range(case.workers)]
+    executor.shutdown()
+    stats = executor.stats()
+    assert (stats.slots.busy, stats.missing) == (0, 0)
+    assert stats.functions["passage"].attempts == case.workers
+    assert 0 <= stats.functions["passage"].mean <= stats.functions["passage"].longest
 
 
 @pytest.mark.asks(submits_run=False)

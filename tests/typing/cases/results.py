@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, assert_type
 
-from graphfutures import GraphExecutor, GraphFuture, allow_failure, as_completed, quote, unpack, value, wait
+from graphfutures import GraphExecutor, GraphFuture, allow_failure, as_completed, progress, quote, unpack, value, wait
 
 
 def double(x: int) -> int:
@@ -101,6 +101,12 @@ assert_type(executor.strict.put(1), GraphFuture[int])
 assert_type(urgent.strict.submit(double, 1), GraphFuture[int])
 assert_type(executor.strict.options(name="urgent").submit(double, value(number)), GraphFuture[int])
 
+# What is told of them: six counts, and more.
+counts: dict[str, int] = executor.stats()
+assert_type(executor.stats()["running"], int)
+assert_type(executor.strict.stats().slots.busy, int)
+assert_type(urgent.stats().functions["double"].mean, float)
+
 # Where a standard executor or future is taken.
 standard: Executor = executor
 strictly: Executor = executor.strict
@@ -112,6 +118,10 @@ for ended in as_completed([number, executor.submit(double, 2)]):
     assert_type(ended.result(), int)
 for word in as_completed(dict.fromkeys(words, "index")):
     assert_type(word.result(), str)
+for shown in progress(words):
+    assert_type(shown, GraphFuture[str])
+for mixed in progress([number, foreign]):
+    assert_type(mixed.result(), int)
 number.add_done_callback(lambda future: print(future.key, future.result() + 1))
 with GraphExecutor() as opened:
     assert_type(opened, GraphExecutor)
