@@ -14,6 +14,7 @@ from heapq import heappush, heapreplace
 from itertools import chain
 from os import PathLike
 
+from graphfutures.diagnostics.naming import without_tokens
 from graphfutures.diagnostics.replacing import replacing
 from graphfutures.diagnostics.snapshot import Snapshot
 
@@ -128,13 +129,13 @@ class _Trace:
 
     def slices(self) -> Iterator[str]:
         """One for each attempt, in the order in which they began."""
-        quoted: dict[str, str] = {}
+        quoted: dict[str, tuple[str, str]] = {}
         times = Counter(self._repeated())
         so_far: Counter[int] = Counter()
         for number in self._order:
             attempt = self._attempts[number]
             serial, name, size, good, needs = attempt.serial, attempt.name, attempt.size, attempt.good, attempt.needs
-            text = quoted.get(name) or quoted.setdefault(name, json.dumps(name)[1:-1])
+            label, text = quoted.get(name) or quoted.setdefault(name, _quoted(name))
             about = f'"key":"{text}-{serial}","seconds":{max(attempt.stop - attempt.start, 0.0):.9f}'
             if serial in times:
                 so_far[serial] += 1
@@ -146,7 +147,7 @@ class _Trace:
             start, length = self._starts[number], self._stops[number] - self._starts[number]
             kind = '"cat":"task"' if good else '"cat":"task,failed","cname":"terrible"'
             yield (
-                f'{{"ph":"X","name":"{text}{"" if good else " (failed)"}",{kind},"pid":1,"tid":{self._tid(number)},'
+                f'{{"ph":"X","name":"{label}{"" if good else " (failed)"}",{kind},"pid":1,"tid":{self._tid(number)},'
                 f'"ts":{_micro(start)},"dur":{_micro(length)},"args":{{{about}{"" if good else _FAILED}}}}}'
             )
 
@@ -198,6 +199,11 @@ class _Trace:
 
 
 _FAILED = ',"failed":true'
+
+
+def _quoted(name: str) -> tuple[str, str]:
+    """What a slice is called, without what would make each of a graph's tasks another function, and the whole name."""
+    return json.dumps(without_tokens(name))[1:-1], json.dumps(name)[1:-1]
 
 
 def _micro(nanoseconds: int) -> str:
