@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
@@ -19,19 +18,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     :raises OSError: if it cannot be written; what was there is as it was.
     """
     path = os.path.realpath(os.fspath(path))  # else a link would be replaced by a file
-    with suppress(OSError):
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device, which nothing is to take the place of
-            with _opened(path, "w") as file:
-                yield file
-            return
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device, which nothing is to take the place of
+        with _opened(path, "w") as file:
+            yield file
+        return
     beside = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
         with _opened(beside, "x", packed=path.endswith(".gz")) as file:
             yield file
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(beside)
+        if isinstance(error, OSError) and error.filename == beside:
+            error.filename = path  # by which its user knows it
         raise
 
 

@@ -144,8 +144,10 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path):
     path.write_text("old")
     with pytest.raises(AttributeError):
         write(Snapshot("x", 1, [attempt(1, 0, 1), None], 0, []), path)  # type: ignore[list-item]
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"trace\.json'$"):
         write(Snapshot("x", 1, [], 0, []), tmp_path / "missing" / "trace.json")
+    with pytest.raises(IsADirectoryError):
+        write(Snapshot("x", 1, [], 0, []), tmp_path)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["trace.json"]
 
