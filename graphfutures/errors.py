@@ -489,6 +489,29 @@ def missing_extra(what: str, *packages: str) -> ImportError:
     return ImportError(f"{what} needs {' and '.join(packages)}: pip install {' '.join(packages)}")
 
 
+def no_such_picture(path: str, endings: Iterable[str]) -> ValueError:
+    """For the file of a picture whose ending says nothing that we can write."""
+    return ValueError(f"a picture is written as {', '.join(endings)}, by what its name ends in, not {path!r:.200}")
+
+
+def no_such_value(name: str, value: object, known: Iterable[object]) -> ValueError:
+    """For an option of a picture."""
+    return ValueError(f"{name} must be {' or '.join(map(repr, known))}, not {value!r:.80}")
+
+
+def no_times() -> ValueError:
+    """For a picture by time of what has not run."""
+    return ValueError("color='time' is for what has run: executor.visualize(color='time')")
+
+
+def no_picture_of(thing: object) -> TypeError:
+    """For something that has no graph."""
+    return TypeError(
+        "visualize takes delayed objects, futures of this package, dask's collections and graphs that are mappings, "
+        f"also inside containers, not {thing!r:.80}"
+    )
+
+
 def contains_itself(kind: str) -> ValueError:
     """For a container that holds both itself and a future."""
     return ValueError(f"an argument holds a {kind} that contains itself and a future, so it cannot be rebuilt")

@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 from itertools import count
 from os import urandom
-from typing import Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from graphfutures import errors
 from graphfutures.calls import (
@@ -31,6 +31,9 @@ from graphfutures.graphs import Value, settled_value
 from graphfutures.integrations.dask import annotations_for, check_keywords, some_are_collections, traits_of
 from graphfutures.schedulers import checked, get
 from graphfutures.tokenizing import part_of, token_of
+
+if TYPE_CHECKING:
+    from graphfutures.diagnostics.pictures import Picture
 
 _numbers = count(1)
 #: so that keys of this process are of no other, nor of a forked child
@@ -258,18 +261,16 @@ class Delayed(Lazy):
         """
         return Delayed(self.key, None, (self.compute(**keywords),), {}, None, self._pure, self._nout)
 
-    def visualize(self, filename: str = "graph", **options: Any) -> Any:
-        """Draw its graph, by dask's means.
+    def visualize(self, filename: str | os.PathLike[str] | None = None, **options: Any) -> Picture:
+        """A picture of its graph.
 
-        :param filename: of the picture, its ending saying the format.
-        :param options: see ``dask.visualize``.
-        :raises ImportError: if dask or graphviz is missing.
+        :param filename: of the file, ``.svg``, ``.dot`` or ``.mmd`` (Mermaid); none is written without it.
+        :param options: see :func:`graphfutures.visualizing.visualize`, also for what is raised.
+        :return: the picture, which notebooks show.
         """
-        try:
-            draw: Any = import_module("dask.base").visualize_dsk
-        except ImportError as error:
-            raise errors.missing_extra("visualize", "dask", "graphviz") from error
-        return draw(self.__dask_graph__(), filename=filename, **options)
+        from graphfutures.visualizing import visualize
+
+        return visualize(self, filename=filename, **options)
 
     def begun_on(self, door: Door, others: list[Any]) -> list[Any]:
         """The futures of these on an executor, where they are given to ``submit``."""

@@ -87,12 +87,6 @@ def test_keywords_and_containers_in_arguments(scheduler):
     assert delayed([plus(1), 2]).compute(scheduler=scheduler) == [2, 2]
 
 
-def test_a_picture_needs_dask(monkeypatch):
-    monkeypatch.setitem(sys.modules, "dask.base", None)
-    with pytest.raises(ImportError, match="pip install dask graphviz"):
-        plus(1).visualize()
-
-
 def test_what_is_never_lazy():
     lazy = plus(1)
     assert isinstance(lazy, Delayed)
