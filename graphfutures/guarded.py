@@ -11,11 +11,9 @@ from _thread import RLock
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from time import perf_counter
 from typing import Any
 
 from graphfutures.core.graph import Place
-from graphfutures.core.observed import observe
 from graphfutures.core.rebuilding import rebuilt
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import NEW
@@ -34,8 +32,6 @@ class Guarded:
     #: whether it ends once it is drained, and whether it has ended
     closing = False
     ended = False
-    #: takes what changes, as long as somebody watches, see ``watch``
-    sink: Callable[[float, list[Any]], object] | None = None
     #: whether somebody has posted something, and gone since another had the lock
     knocked = False
 
@@ -113,6 +109,9 @@ class Guarded:
             self.added += len(posts)
         posts.clear()
 
+    def tell_watchers(self) -> None:
+        """See ``Observing``."""
+
     def _look_again(self) -> None:
         """Have whoever exchanges now not end with that, but see what else there is."""
         self.inbox.append((bool, ()))
@@ -135,28 +134,9 @@ class Guarded:
             # Of the posts that were being applied tasks may not come twice; the other facts may.
             rest = [post for post in posts if type(post) is tuple or (post.state is NEW and post not in old.unsettled)]
             self.added, posts[:] = self.added + len(posts) - len(rest), rest
-            self._tell_watchers()
+            self.tell_watchers()
             known: set[Any] = {*old.unsettled, *old.news, *started}.union(*self._untold.values())
             self.scheduler = rebuilt(old, [future for future in known if not future._settled], place, started)
             self._untold.clear()
             answers, self._answers = self._answers, []
         return answers
-
-    # -- for those who watch ------------------------------------------------------------------
-
-    def noted(self, what: str, worker: int, size: int = 0) -> None:
-        """Something has become of a worker, or of a value.
-
-        :param what: for those who watch, see ``diagnostics.events``.
-        :param worker: its number, -1 if it is not known.
-        :param size: of the value, in bytes.
-        """
-        if self.sink is not None:
-            self.sink(perf_counter(), [(None, (what, worker, size))])
-
-    def _tell_watchers(self) -> None:
-        """Under the lock: pass on what has changed."""
-        if self.sink is not None:
-            changes = observe(self.scheduler)
-            if changes:
-                self.sink(perf_counter(), changes)

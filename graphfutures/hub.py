@@ -10,15 +10,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from threading import main_thread
-from time import perf_counter, sleep
+from time import sleep
 from types import MappingProxyType
 from typing import Any
 
 from graphfutures import errors
 from graphfutures.attendants import Callbacks
-from graphfutures.backends.base import Backend, Finished, Record
+from graphfutures.backends.base import Backend, Finished
 from graphfutures.core.graph import Place, Task
-from graphfutures.core.observed import ignore, observe
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import CANCELLED, DONE, FAILED, READY, RUNNING, WAITING
 from graphfutures.current import here
@@ -54,8 +53,6 @@ class Hub(Facts):
     open_inside = True
     #: a weak reference to the executor
     door: Any = None
-    #: what its changes are told by, once somebody has watched
-    stream: Any = None
     #: what makes a door that is there when the executor is gone
     side_door: Any = None
     #: whether the end of the interpreter waits for it no more
@@ -81,14 +78,12 @@ class Hub(Facts):
     ) -> None:
         self.backend = backend
         self.name = name
-        self.history = history
-        self.remember = history.append
+        self._begin_observing(history)
         self.max_pending = max_pending
         # Each of these is looked at for every task, and found sooner here than in the class.
         self.refusal = None
         self.trouble = self.closing = self.ended = False
         self.lanes = _NO_LANES
-        self.sink = None
         self.wake = backend.wake
         self.interruptible = backend.capabilities.submits_run  # whether users' threads exchange, the main one too
         self.serials = count(1)
@@ -97,8 +92,7 @@ class Hub(Facts):
             self._admission = RLock()
 
     def _begin(self, resources: Mapping[str, float] | None) -> None:
-        hands = self.backend.capabilities
-        self._reset(Scheduler(batching=hands.batches, resources=resources))
+        self._reset(Scheduler(batching=self.backend.capabilities.batches, resources=resources))
         self._begin_facts()
         self._telling: dict[int, None] = {}  # the threads that have left the lock and are telling what has settled
         self.callbacks = Callbacks(self.name)
@@ -204,7 +198,7 @@ class Hub(Facts):
                     more = more or WAITING in states  # users' iterators come first, whose time is no task's
                 batch: list[Any] = scheduler.taken(place, want) if want and not more else _NONE
                 if self.sink is not None:
-                    self._tell_watchers()
+                    self.tell_watchers()
                 if not batch and self.closing and not scheduler.unsettled and not more:
                     self._end_unless_posted()
                 if scheduler.resumed:
@@ -390,29 +384,6 @@ class Hub(Facts):
         if self.inbox:
             self.ask(bool)
 
-    def watch(self, sink: Callable[[float, list[Any]], object] | None) -> None:
-        """Have what changes told, or no more.
-
-        :param sink: called under the lock, with the time and pairs: a task and its state from now on; or None and
-            either what is remembered of an attempt that has just returned, or what was ``noted``.
-        """
-        self.ask(self._watch, sink)
-
-    def _watch(self, sink: Callable[[float, list[Any]], object] | None) -> None:
-        self.sink = sink
-        if sink is None:
-            ignore(self.scheduler)
-            self.remember = self.history.append
-        else:
-            observe(self.scheduler)
-            self.remember = self._remember
-
-    def _remember(self, record: Record) -> None:
-        self.history.append(record)
-        if self.sink is not None:
-            self._tell_watchers()  # first, so that they hear it in order
-            self.sink(perf_counter(), [(None, record)])
-
     def call_back(self, future: GraphFuture[Any], callbacks: deque[Callable[[], object]]) -> None:
         """Run callbacks, in their order, where they delay nobody."""
         self.callbacks.add(future, callbacks)
@@ -507,8 +478,7 @@ class Hub(Facts):
         self.trouble = True
         self.closing = self.ended = self._end_told = False
         self._breaker = self._clerk = None
-        self._watch(None)  # whoever watched is in the other process
-        self.stream = None
+        self.unwatched()
         if self.max_pending is not None:
             self._admission = RLock()
         self._begin(self.resources)

@@ -21,7 +21,7 @@ from graphfutures.core.states import NEW, READY, RUNNING, SETTLED
 from graphfutures.current import here
 from graphfutures.externals import External
 from graphfutures.futures import GraphFuture
-from graphfutures.guarded import Guarded
+from graphfutures.observing import Observing
 from graphfutures.room import release_all
 from graphfutures.running import run
 
@@ -119,7 +119,7 @@ class Loan:
                 self.task.limit.go_on()
 
 
-class Lending(Guarded):
+class Lending(Observing):
     """The part of a hub that lends the slots of those who wait."""
 
     #: see ``Hub`` and ``Backend``

@@ -1,0 +1,79 @@
+"""A graph that is watched: what changes in it is passed on, and nobody pays for that who does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, TypeAlias
+
+from graphfutures.backends.base import Record
+from graphfutures.core.observed import ignore, observe
+from graphfutures.guarded import Guarded
+from graphfutures.history import History
+
+#: called with a time and pairs: a task and its state from then on; or None and either what is remembered of an attempt
+#: that has just returned, or what was ``noted``
+Sink: TypeAlias = Callable[[float, list[Any]], object]
+
+
+class Observing(Guarded):
+    """A graph whose attempts are remembered, and whose changes are told to whoever watches."""
+
+    #: what events are made by, once somebody has watched
+    stream: Any = None
+    #: takes what changes, as long as somebody watches
+    sink: Sink | None
+    #: remembers an attempt that has returned
+    remember: Callable[[Record], object]
+    ask: Callable[..., object]
+
+    def _begin_observing(self, history: History) -> None:
+        self.history = history
+        self.remember = history.append
+        self.sink = None
+
+    def watch(self, sink: Sink | None) -> None:
+        """Have what changes told, or no more.
+
+        :param sink: called under the lock.
+        """
+        self.ask(self._watch, sink)
+
+    def unwatched(self) -> None:
+        """This is a forked child: whoever watched is in the other process."""
+        self._watch(None)
+        self.stream = None
+
+    def noted(self, what: str, worker: int, size: int = 0) -> None:
+        """Something has become of a worker, or of a value.
+
+        :param what: see ``Event``.
+        :param worker: its number, -1 if it is not known.
+        :param size: of the value, in bytes.
+        """
+        if self.sink is not None:
+            self.sink(perf_counter(), [(None, (what, worker, size))])
+
+    # -- under the lock -----------------------------------------------------------------------
+
+    def tell_watchers(self) -> None:
+        """Pass on what has changed."""
+        if self.sink is not None:
+            changes = observe(self.scheduler)
+            if changes:
+                self.sink(perf_counter(), changes)
+
+    def _watch(self, sink: Sink | None) -> None:
+        self.sink = sink
+        if sink is None:
+            ignore(self.scheduler)
+            self.remember = self.history.append
+        else:
+            observe(self.scheduler)
+            self.remember = self._remember
+
+    def _remember(self, record: Record) -> None:
+        self.history.append(record)
+        if self.sink is not None:
+            self.tell_watchers()  # first, so that they hear it in order
+            self.sink(perf_counter(), [(None, record)])
