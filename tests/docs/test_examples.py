@@ -21,6 +21,7 @@ WITH_EXAMPLES = {
         "README.md",
         "architecture.md",
         "backends.md",
+        "diagnostics.md",
         "graphs.md",
         "index.md",
         "porting.md",
