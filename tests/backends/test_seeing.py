@@ -327,3 +327,24 @@ def test_explain_what_waits_for_one_whose_time_is_over(make, gate):
     assert late.key in executor.explain(ready)
     gate.open()
     assert ready.result(LIMIT) == 1
+
+
+# -- clocks
+
+
+def read_clock(*_):
+    return time.perf_counter()
+
+
+def test_the_clocks_of_workers_agree_within_a_millisecond(executor):
+    for _ in range(5):
+        before = time.perf_counter()
+        futures = [executor.submit(read_clock)]
+        futures += [executor.submit(read_clock, futures[-1]) for _ in range(3)]
+        clocks = {future.key: future.result(LIMIT) for future in futures}
+        after = time.perf_counter()
+        attempts = {attempt.key: attempt for attempt in executor.attempts()}
+        for key, clock in clocks.items():
+            attempt = attempts[key]
+            assert before <= attempt.start <= attempt.stop <= after
+            assert attempt.start - 0.001 <= clock <= attempt.stop + 0.001
