@@ -12,7 +12,7 @@ from graphfutures.diagnostics.totals import busy
 from graphfutures.externals import External
 from graphfutures.futures import GraphFuture
 from graphfutures.hub import Hub
-from graphfutures.outcomes import Inherited
+from graphfutures.outcomes import Inherited, shown
 
 #: the tree has so many lines and levels, and on all levels but the first so many lines below each task
 LINES = 8
@@ -42,28 +42,22 @@ def _ended(future: GraphFuture[Any]) -> str:
         return "was cancelled"
     failure = failure_here(future._outcome)
     if isinstance(failure, Inherited):
-        return f"failed without running, with {_shown(failure.root)} of {failure.note()}"
-    return f"failed with {_shown(failure)}"
-
-
-def _shown(error: BaseException) -> str:
-    try:
-        return f"{error!r:.200}"
-    except Exception:  # of its own __repr__
-        return f"{type(error).__name__}, which cannot be shown"
+        return f"failed without running, with {shown(failure.root)} of {failure.note()}"
+    return f"failed with {shown(failure)}"
 
 
 def _earlier(future: GraphFuture[Any]) -> list[str]:
     """What became of earlier attempts."""
     lines = []
     failures, terms = future.failures, future.terms
+    last = f", the last one with {future.last_failure}" if future.last_failure else ""
     if failures and future.state is FAILED:
-        lines.append(f"{failures} of its attempts had failed before")
+        lines.append(f"{failures} of its attempts had failed before{last}")
     elif failures and future.done():
-        lines.append(f"{failures} of its attempts had failed before that")
+        lines.append(f"{failures} of its attempts had failed before that{last}")
     elif failures and not _is_put_off(future):
         left = terms.retries - failures
-        lines.append(f"{failures} of its attempts have failed, and {left} more may follow this one")
+        lines.append(f"{failures} of its attempts have failed{last}; {left} more may follow this one")
     if future.crashes:
         lines.append(f"{future.crashes} of its attempts ended with their worker process")
     return lines

@@ -112,9 +112,11 @@ class GraphFuture(Task, Future[T], Generic[T]):
     _fn: Any
     _args: Any
     _rest: Rest | None
-    #: what few have: on what terms it runs, how many of its attempts have failed, what limits their time
+    #: what few have: on what terms it runs, how many of its attempts have failed and with what the last one, as text,
+    #: and what limits their time
     terms: Any = None
     failures = 0
+    last_failure = ""
     limit: Any = None
     #: how many workers it has killed, and after how many it is tried again, None for as many as usual
     crashes = 0

@@ -65,6 +65,14 @@ class Inherited:
         return error
 
 
+def shown(error: BaseException) -> str:
+    """An exception as text, whatever its own code does."""
+    try:
+        return f"{error!r:.200}"
+    except Exception:  # of its own __repr__
+        return f"{type(error).__name__}, which cannot be shown"
+
+
 # Asked past the class, whose own attributes and ``__setattr__`` may do anything.
 _ARGS: Any = BaseException.__dict__["args"]
 _CAUSE: Any = BaseException.__dict__["__cause__"]

@@ -14,6 +14,7 @@ from graphfutures.calls import EACH, Plan
 from graphfutures.core.states import RUNNING
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture
+from graphfutures.outcomes import shown
 
 LOGGER = getLogger("graphfutures")
 RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
@@ -84,7 +85,7 @@ def judged(fact: Finished, terms: Terms, call: tuple[Any, ...]) -> Finished:
         failures = future.failures + 1
         if failures > terms.retries or not _matches(terms.retry_on, outcome, future):
             return fact
-        future.failures = failures
+        future.failures, future.last_failure = failures, shown(outcome)
         delay = _delay(terms.backoff, failures, future) if terms.backoff else 0.0
         future._fn, future._args, future._rest, tolerated = call
         if tolerated:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 from graphfutures.away import failure_here
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, READY, RUNNING, WAITING
 from graphfutures.futures import GraphFuture
-from graphfutures.outcomes import Inherited
+from graphfutures.outcomes import Inherited, shown
 
 LOGGER = logging.getLogger("graphfutures")
 
@@ -58,7 +58,7 @@ class Event(NamedTuple):
     :param start: of the attempt, on that worker, on the same clock; 0.0 if it has not begun.
     :param stop: its end, 0.0 if it has not ended.
     :param size: of the value in bytes, 0 where it is not known.
-    :param error: what the task has failed with, as text.
+    :param error: what the task, or the attempt, has failed with, as text.
     """
 
     what: str
@@ -274,7 +274,7 @@ class Stories:
                 if story.record[6]:
                     return  # what it has returned holds futures, for which it waits
             if story.is_told:
-                self._tell(RETRIED, now, serial, story)
+                self._tell(RETRIED, now, serial, story, task.last_failure)
             story.since, story.is_told, story.record = 0.0, False, None
             if change is READY:
                 self._events.append(Event(IS_READY, now, serial, story.name, story.attempt))
@@ -304,7 +304,4 @@ def _told(task: Any) -> str:
     failure = failure_here(getattr(task, "_outcome", None))
     if isinstance(failure, Inherited):
         failure = failure.root
-    try:
-        return f"{failure!r:.200}" if failure is not None else ""
-    except Exception:  # of its own __repr__
-        return type(failure).__name__
+    return shown(failure) if failure is not None else ""

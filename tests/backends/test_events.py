@@ -110,6 +110,7 @@ def test_what_is_tried_again_is_told_of(executor):
         *("started", "retried", "started", "retried", "started", "failed"),
     ]
     assert [event.attempt for event in story if event.what == "started"] == [1, 2, 3]
+    assert all("ValueError('bad')" in event.error for event in story if event.what in ("retried", "failed"))
 
 
 def test_the_end_of_an_executor_tells_all(make):

@@ -182,19 +182,19 @@ def test_earlier_attempts_are_told(executor, gate):
     assert begun.wait(LIMIT)
     assert told(executor, future) == [
         "flaky-1 runs on worker 0 since …",
-        "    2 of its attempts have failed, and 3 more may follow this one",
+        "    2 of its attempts have failed, the last one with OSError('not yet'); 3 more may follow this one",
     ]
     gate.set()
     assert future.result(LIMIT) == 1
     assert told(executor, future) == [
         "flaky-1 is done: it returned a value of type int",
-        "    2 of its attempts had failed before that",
+        "    2 of its attempts had failed before that, the last one with OSError('not yet')",
     ]
     failed = executor.options(retries=2).submit(fail)
     assert isinstance(failed.exception(LIMIT), ValueError)
     assert told(executor, failed) == [
         "fail-2 failed with ValueError('bad')",
-        "    2 of its attempts had failed before",
+        "    2 of its attempts had failed before, the last one with ValueError('bad')",
     ]
 
 
