@@ -61,18 +61,6 @@ def weight(value: Any) -> int:
     return int.from_bytes(value, "big") if isinstance(value, bytes) else value
 
 
-class Notes(work.Notes):
-    """See there: in memory."""
-
-    ticket = 0
-
-    def end(self, ticket: int) -> None:
-        self.ticket = ticket
-
-    def ended(self) -> int:
-        return self.ticket
-
-
 class Sent:
     """A batch, as the engine has it.
 
@@ -84,7 +72,8 @@ class Sent:
         self.pickled = pickled
         self.needs = needs
         self.kept = kept
-        self.notes = Notes()
+        noted = [0]
+        self.notes = work.Notes(noted.append, lambda: noted[-1])
         #: what it has kept when it was last run
         self.promised: set[int] = set()
         self.dead = False  # whether it is given up, there

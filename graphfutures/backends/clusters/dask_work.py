@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -34,7 +33,7 @@ def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kep
     try:
         if runs is not None and _begun(worker, topic, name) >= runs:
             return work.refused(pickled, runs, tell)
-        notes = Notes(worker, [topic + ENDS, name])
+        notes = _notes(worker, [topic + ENDS, name])
         return work.run(pickled, kept, tell, asked=partial(_is_sole, worker, topic), notes=notes)
     except Exception:
         raise
@@ -42,28 +41,16 @@ def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kep
         raise RuntimeError(f"a batch of tasks ended with {error!r:.200}") from error
 
 
-class Notes(work.Notes):
-    """See ``work.Notes``: the scheduler has them.
+def _notes(worker: Any, keys: list[str]) -> work.Notes:
+    """Those of a batch, which the scheduler has."""
 
-    :param worker: this one.
-    :param keys: of the batch.
-    """
+    def write(ticket: int) -> None:
+        _done(worker, worker.scheduler.set_metadata(keys=keys, value=ticket))
 
-    def __init__(self, worker: Any, keys: list[str]) -> None:
-        self._worker = worker
-        self._keys = keys
+    def read() -> int:
+        return int(_done(worker, worker.scheduler.get_metadata(keys=keys, default=0)))
 
-    def end(self, ticket: int) -> None:
-        """See ``work.Notes``."""
-        with suppress(Exception):  # the scheduler is slow to answer
-            _done(self._worker, self._worker.scheduler.set_metadata(keys=self._keys, value=ticket))
-
-    def ended(self) -> int:
-        """See ``work.Notes``."""
-        try:
-            return int(_done(self._worker, self._worker.scheduler.get_metadata(keys=self._keys, default=0)))
-        except Exception:
-            return -1
+    return work.Notes(write, read)
 
 
 def _begun(worker: Any, topic: str, name: str) -> int:

@@ -34,30 +34,20 @@ def run(mailbox: str, topic: str, pickled: bytes, *kept: work.Kept) -> tuple[lis
                 actor = _mailboxes.get(mailbox) or _mailboxes.setdefault(mailbox, ray.get_actor(mailbox))
                 actor.tell.options(num_returns=0).remote(topic, report)
 
-    notes = Notes(f"{topic}-{ray.get_runtime_context().get_task_id()}")
+    notes = _notes(f"{topic}-{ray.get_runtime_context().get_task_id()}".encode())
     return reports, work.run(pickled, kept, tell, apart=True, notes=notes)
 
 
-class Notes(work.Notes):
-    """See ``work.Notes``: Ray has them beside its own.
+def _notes(key: bytes) -> work.Notes:
+    """Those of a batch, which Ray has beside its own."""
 
-    :param key: of the batch, unlike any other.
-    """
+    def write(ticket: int) -> None:
+        internal_kv._internal_kv_put(key, str(ticket).encode(), namespace=NOTES)
 
-    def __init__(self, key: str) -> None:
-        self._key = key.encode()
+    def read() -> int:
+        return int(internal_kv._internal_kv_get(key, namespace=NOTES) or 0)
 
-    def end(self, ticket: int) -> None:
-        """See ``work.Notes``."""
-        with suppress(Exception):
-            internal_kv._internal_kv_put(self._key, str(ticket).encode(), namespace=NOTES)
-
-    def ended(self) -> int:
-        """See ``work.Notes``."""
-        try:
-            return int(internal_kv._internal_kv_get(self._key, namespace=NOTES) or 0)
-        except Exception:
-            return -1
+    return work.Notes(write, read)
 
 
 def forget(topic: str) -> None:

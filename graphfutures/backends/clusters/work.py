@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from threading import Condition, Lock, Thread, get_ident, local
 from time import monotonic, perf_counter
 from typing import Any, Final, NamedTuple
@@ -48,14 +49,28 @@ Ask = Callable[[int], bool]
 
 
 class Notes:
-    """What runs of one batch know of each other: a cluster runs it again for its values, when these are lost."""
+    """What runs of one batch know of each other: a cluster runs it again for its values, when these are lost.
+
+    :param write: the ticket of a task to where later runs find it.
+    :param read: what was written last, 0 if nothing was.
+    """
+
+    def __init__(self, write: Callable[[int], object] | None = None, read: Callable[[], int] | None = None) -> None:
+        self._write = write
+        self._read = read
 
     def end(self, ticket: int) -> None:
         """A run ends with this task, whose outcome is about to be told."""
+        if self._write is not None:
+            with suppress(Exception):  # the scheduler is slow to answer
+                self._write(ticket)
 
     def ended(self) -> int:
         """The ticket of the task with which one has ended, 0 if none has, below 0 if that is not known."""
-        return 0
+        try:
+            return 0 if self._read is None else self._read()
+        except Exception:
+            return -1
 
 
 class Work(NamedTuple):
@@ -512,7 +527,7 @@ def run(
     *,
     apart: bool = False,
     asked: Ask = _unknown,
-    notes: Notes = Notes(),  # noqa: B008  # which has nothing
+    notes: Notes = Notes(),  # noqa: B008  # which never change
 ) -> Kept:
     """Run a batch, as one task of a cluster.
 
