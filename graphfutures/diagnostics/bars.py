@@ -1,0 +1,128 @@
+"""The bars of a task stream: one for each attempt, or for many where these are thinner than can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+#: what may name its tasks one by one, and has them shown so
+NAMES = 2_000
+OTHERS = "others"
+
+
+class Groups:
+    """Names that tasks are shown by: their own, as long as these are not too many.
+
+    :param most: how many there may be; then those that differ in a number at the end are one, then all others.
+    """
+
+    def __init__(self, most: int = NAMES) -> None:
+        self._most = most
+        #: each name, and the how many-th it is
+        self.found: dict[str, int] = {}
+
+    def of(self, name: str) -> str:
+        """The group of a task's name."""
+        found = self.found
+        if name in found:
+            return name
+        if len(found) < self._most:
+            found[name] = len(found)
+            return name
+        family = name.rstrip("0123456789").rstrip("-_ .") + "-…"
+        if family not in found:
+            if len(found) >= 2 * self._most:
+                family = OTHERS
+            found.setdefault(family, len(found))
+        return family
+
+
+class Bars:
+    """Attempts in, bars out; their number depends on the time that they span, not on how many attempts there are.
+
+    A bar is a list: worker, start, stop, name, how many attempts it stands for, how many of these failed.
+
+    :param width: of what can be seen, in seconds.
+    """
+
+    def __init__(self, width: float) -> None:
+        self.width = width
+        self._bars: list[list[Any]] = []
+        self._last: dict[int, list[Any]] = {}  # the last bar of each worker
+        self._cells: dict[int, tuple[list[Any], dict[str, float]]] = {}  # its short attempts, and what took how long
+
+    def add(self, attempts: Iterable[tuple[int, float, float, str, bool]]) -> None:
+        """Add attempts, those of a worker in their order: worker, start, stop, name, whether it was good."""
+        width = self.width
+        for worker, start, stop, name, good in attempts:
+            cell = self._cells.get(worker)
+            seconds = stop - start
+            if cell is not None:
+                bar, shares = cell
+                if seconds < width and 0 <= start - bar[1] < width:
+                    bar[2] = max(bar[2], stop)
+                    bar[4] += 1
+                    bar[5] += not good
+                    shares[name] = shares.get(name, 0.0) + seconds
+                    continue
+                self._close(worker)
+            bar = [worker, start, stop, name, 1, int(not good)]
+            if seconds < width:
+                self._cells[worker] = bar, {name: seconds}
+            else:
+                self._bars.append(bar)
+                self._last.pop(worker, None)
+
+    def _close(self, worker: int) -> None:
+        """The short attempts of about a width become a bar, named after what took most of it, or extend the last."""
+        bar, shares = self._cells.pop(worker)
+        bar[3] = max(shares, key=shares.__getitem__)
+        last = self._last.get(worker)
+        alike = last is not None and last[3] == bar[3] and bool(last[5]) == bool(bar[5])
+        if last is not None and alike and 0 <= bar[1] - last[2] < self.width:
+            last[2] = max(last[2], bar[2])
+            last[4] += bar[4]
+            last[5] += bar[5]
+        else:
+            self._last[worker] = bar
+            self._bars.append(bar)
+
+    def take(self) -> list[list[Any]]:
+        """All bars since the last time."""
+        for worker in tuple(self._cells):
+            self._close(worker)
+        self._last.clear()
+        taken, self._bars = self._bars, []
+        return taken
+
+
+class Levels:
+    """How many there were at once, over time: the mean in each of some stretches of equal length.
+
+    :param begin: of the first stretch.
+    :param wall: from there to the end of the last one, in seconds.
+    :param number: of them.
+    """
+
+    def __init__(self, begin: float, wall: float, number: int) -> None:
+        self._begin = begin
+        self._length = wall / number or 1.0
+        self._number = number
+        self._steps = [0.0] * (number + 2)  # what is added to all that follow
+        self._parts = [0.0] * (number + 2)  # what is added here alone
+
+    def add(self, start: float, stop: float) -> None:
+        """One was there from start to stop."""
+        first, last = [min(max((at - self._begin) / self._length, 0.0), float(self._number)) for at in (start, stop)]
+        for at, sign in ((first, 1.0), (last, -1.0)):
+            place = int(at)
+            self._parts[place] += sign * (place + 1 - at)
+            self._steps[place + 1] += sign
+
+    def means(self) -> list[float]:
+        """The mean in each stretch."""
+        level, found = 0.0, []
+        for place in range(self._number):
+            level += self._steps[place]
+            found.append(max(0.0, level + self._parts[place]))
+        return found
