@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graphfutures.arguments import allow_failure, quote, value
     from graphfutures.crashes import WorkerCrashedError
     from graphfutures.current import blocked, current_executor, current_task
+    from graphfutures.diagnostics.blocks import performance_report
     from graphfutures.errors import (
         BrokenGraphError,
         DeadlockError,
@@ -44,6 +45,7 @@ _HOMES = {
     **dict.fromkeys(("get", "set_options"), "schedulers"),
     "GraphFuture": "futures",
     "WorkerCrashedError": "crashes",
+    "performance_report": "diagnostics.blocks",
 }
 #: found as attributes, and not by ``import *``, which would hide a module of the standard library
 _MODULES = ("multiprocessing", "synchronous", "threaded")
@@ -72,6 +74,7 @@ __all__ = [
     "current_task",
     "delayed",
     "get",
+    "performance_report",
     "quote",
     "set_options",
     "unpack",

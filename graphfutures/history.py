@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple
 
+from graphfutures import config
 from graphfutures.backends.base import Record
 
 #: how many attempts are remembered unless all of them are
 REMEMBERED = 10_000
+#: held while one memory takes the place of another
+CHANGING = config.lock_over_forks()
 
 
 class Attempt(NamedTuple):
@@ -42,9 +45,51 @@ class Attempt(NamedTuple):
 class History(deque[Record]):
     """The last attempts of an executor, ``maxlen`` of them; neither a task nor a value is kept alive."""
 
+    #: those that came since the dashboard looked, if there is one
+    fresh: deque[Record] | None = None
+
     def attempts(self) -> list[Attempt]:
         """What is remembered, in the order in which it was reported."""
-        return [Attempt._make((*row[:7], _keys(row[7:]))) for row in tuple(self)]
+        fresh = tuple(self.fresh or ())
+        rows = tuple(self)
+        if fresh:
+            known = {id(row) for row in rows}  # some may have been moved meanwhile
+            rows += tuple(row for row in fresh if id(row) not in known)
+        return [Attempt._make((*row[:7], _keys(row[7:]))) for row in rows]
+
+    def look(self) -> tuple[Record, ...]:
+        """What has come since the last look."""
+        if self.fresh is None:
+            return ()
+        rows = tuple(self.fresh)
+        self.extend(rows)
+        for _ in rows:
+            self.fresh.popleft()
+        return rows
+
+
+def remember(hub: Any, most: int | None, *, fresh: bool | None = None) -> None:
+    """Have a hub remember so many attempts from now on, with those that it does already.
+
+    :param hub: the ``Hub`` of an executor.
+    :param most: how many, None for all.
+    :param fresh: whether somebody looks at those that are new; None for as it is.
+    """
+    with CHANGING:
+        old: History = hub.history
+        rows = tuple(old)
+        new = History(rows, most)
+        new.fresh = old.fresh if fresh is None else deque() if fresh else None
+        hub.history = new
+        hub.remember = new.append if new.fresh is None else new.fresh.append
+        late: list[Record] = []
+        for row in reversed(tuple(old)):
+            if rows and row is rows[-1]:
+                break
+            late.append(row)
+        if old.fresh is not None and new.fresh is not old.fresh:
+            late[:0] = reversed(tuple(old.fresh))
+        new.extend(reversed(late))
 
 
 def _keys(needs: tuple[Any, ...]) -> tuple[str, ...]:

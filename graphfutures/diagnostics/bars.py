@@ -62,6 +62,8 @@ class Bars:
                 if seconds < width and 0 <= start - bar[1] < width:
                     bar[2] = max(bar[2], stop)
                     bar[4] += 1
+                    if not good and not bar[5]:  # seen by itself, the first one at least
+                        self._bars.append([worker, start, stop, name, 1, 1])
                     bar[5] += not good
                     shares[name] = shares.get(name, 0.0) + seconds
                     continue
@@ -78,7 +80,7 @@ class Bars:
         bar, shares = self._cells.pop(worker)
         bar[3] = max(shares, key=shares.__getitem__)
         last = self._last.get(worker)
-        alike = last is not None and last[3] == bar[3] and bool(last[5]) == bool(bar[5])
+        alike = last is not None and last[3] == bar[3] and (last[5] == last[4]) == (bar[5] == bar[4])
         if last is not None and alike and 0 <= bar[1] - last[2] < self.width:
             last[2] = max(last[2], bar[2])
             last[4] += bar[4]

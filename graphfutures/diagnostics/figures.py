@@ -100,7 +100,7 @@ def draw_stream(workers: Sequence[str], *, follow: float | None = None) -> Drawn
     figure.ygrid.visible = False
     source = _source(*STREAM)
     figure.quad(
-        "start", "stop", "top", "bottom", source=source, fill_color="colour", line_color="white", line_width=0.3
+        *("start", "stop", "top", "bottom"), source=source, fill_color="colour", line_color="edge", line_width=0.3
     )
     _hover(
         figure,
@@ -128,7 +128,7 @@ def label_workers(stream: Drawn, workers: Sequence[str]) -> None:
     figure.yaxis.major_label_overrides = {row: clean(short(label)) for row, label in enumerate(workers)}
 
 
-STREAM = ("start", "stop", "top", "bottom", "colour", "name", "worker", "seconds", "number", "failed")
+STREAM = ("start", "stop", "top", "bottom", "colour", "edge", "name", "worker", "seconds", "number", "failed")
 
 
 def columns_of_stream(
@@ -148,12 +148,14 @@ def columns_of_stream(
     """
     both = (*handed, *bars)
     halves = [0.2] * len(handed) + [0.42] * len(bars)
+    fills = [HANDING] * len(handed) + [FAILED if bar[5] == bar[4] else colours[bar[3]] for bar in bars]
     return {
         "start": _numbers(bar[1] - begin for bar in both),
         "stop": _numbers(bar[2] - begin for bar in both),
         "top": _numbers((rows[bar[0]] - half for bar, half in zip(both, halves, strict=True)), "float32"),
         "bottom": _numbers((rows[bar[0]] + half for bar, half in zip(both, halves, strict=True)), "float32"),
-        "colour": [HANDING] * len(handed) + [FAILED if bar[5] else colours[bar[3]] for bar in bars],
+        "colour": fills,
+        "edge": [fill if fill in (FAILED, HANDING) else "#ffffff" for fill in fills],
         "name": ["handing over and transfer"] * len(handed) + [clean(bar[3]) for bar in bars],
         "worker": _numbers((bar[0] for bar in both), "int32"),
         "seconds": _numbers((bar[2] - bar[1] for bar in both), "float32"),
@@ -175,7 +177,11 @@ def draw_levels(*, pending: bool) -> Drawn:
     figure = _figure("Tasks at once", 190, y_range=DataRange1d(start=0, min_interval=1))
     figure.xaxis.axis_label = "seconds"
     names = {"running": RUNNING, "ready": "#d98c00"} | ({"waiting": "#999999"} if pending else {})
-    labels = {"running": "running", "ready": "ready, waiting for a worker", "waiting": "waiting for others"}
+    labels = {
+        "running": "running, or sent to a worker",
+        "ready": "ready, waiting for a worker",
+        "waiting": "waiting for others",
+    }
     source = _source("time", *names)
     for name, shade in names.items():
         figure.step(
@@ -307,9 +313,9 @@ def draw_graph() -> tuple[Drawn, Drawn]:
     )
     boxes = _source("x", "y", "name", "label", "colour", "number", "seconds")
     glyph = figure.rect(
-        "x", "y", 0.72, 0.7, source=boxes, fill_color="white", line_color="colour", line_width=2, border_radius=4
+        "x", "y", 0.72, 0.78, source=boxes, fill_color="white", line_color="colour", line_width=2, border_radius=4
     )
-    figure.text("x", "y", "label", source=boxes, text_align="center", text_baseline="middle", text_font_size="9pt")
+    figure.text("x", "y", "label", source=boxes, text_align="center", text_baseline="middle", text_font_size="8pt")
     _hover(figure, glyph, [("function", "@name"), ("attempts", "@number"), ("seconds", "@seconds{0.000}")])
     return Drawn(figure, boxes), Drawn(figure, lines)
 
@@ -334,7 +340,7 @@ def show_graph(
         "x": [places[name][0] for name in shown],
         "y": [-places[name][1] for name in shown],
         "name": [clean(name) for name in shown],
-        "label": [f"{clean(short(name, 14))} × {one.attempts:,}" for name, one in shown.items()],
+        "label": [f"{clean(short(name, 16))}\n× {one.attempts:,}" for name, one in shown.items()],
         "colour": [colours[name] for name in shown],
         "number": [one.attempts for one in shown.values()],
         "seconds": [one.seconds for one in shown.values()],
@@ -354,7 +360,7 @@ def show_graph(
     wide = max([x for x, _ in places.values()], default=0.0)
     high = [y for _, y in places.values()] or [0.0]
     figure = boxes.figure
-    figure.height = int(70 + min(34 * (max(high) - min(high) + 1), 560))
+    figure.height = int(70 + min(44 * (max(high) - min(high) + 1), 560))
     figure.x_range.start, figure.x_range.end = -0.5, max(wide + 0.5, 3.5)
     figure.y_range.start, figure.y_range.end = -max(high) - 0.6, -min(high) + 0.6
 
@@ -402,7 +408,8 @@ def draw_lines(title: str, label: str, *, follow: float | None = None) -> Drawn:
         figure.x_range = DataRange1d(follow="end", follow_interval=follow, range_padding=0)
     figure.yaxis.axis_label, figure.xaxis.axis_label = label, "seconds"
     source = _source("times", "values", "colour", "name")
-    glyph = figure.multi_line("times", "values", source=source, line_color="colour", line_width=2)
+    glyph = figure.multi_line("times", "values", source=source, line_color="colour", line_width=2, legend_field="name")
+    _legend(figure)
     _hover(figure, glyph, [("", "@name")])
     return Drawn(figure, source)
 

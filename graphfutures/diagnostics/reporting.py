@@ -188,9 +188,11 @@ def _grouped(snapshot: Snapshot, summary: Summary) -> tuple[Groups, list[Functio
 
 
 def _progress(snapshot: Snapshot, groups: Groups, functions: Sequence[Function]) -> dict[str, Counter[str]]:
-    progress: dict[str, Counter[str]] = {
-        one.name: Counter(done=one.attempts - one.failed, failed=one.failed) for one in functions
-    }
+    last = {attempt.serial: (groups.of(attempt.name), attempt.good) for attempt in snapshot.attempts}
+    progress: dict[str, Counter[str]] = {one.name: Counter() for one in functions}
     for pending in snapshot.pending:
+        last.pop(pending.serial, None)  # it is to be tried again
         progress.setdefault(groups.of(pending.name), Counter())[pending.state] += 1
+    for name, good in last.values():
+        progress[name]["done" if good else "failed"] += 1
     return progress
