@@ -100,7 +100,7 @@ def draw_stream(workers: Sequence[str], *, follow: float | None = None) -> Drawn
     figure.ygrid.visible = False
     source = _source(*STREAM)
     figure.quad(
-        *("start", "stop", "top", "bottom"), source=source, fill_color="colour", line_color="edge", line_width=0.3
+        *("start", "stop", "top", "bottom"), source=source, fill_color="colour", line_color="edge", line_width="thick"
     )
     _hover(
         figure,
@@ -128,7 +128,7 @@ def label_workers(stream: Drawn, workers: Sequence[str]) -> None:
     figure.yaxis.major_label_overrides = {row: clean(short(label)) for row, label in enumerate(workers)}
 
 
-STREAM = ("start", "stop", "top", "bottom", "colour", "edge", "name", "worker", "seconds", "number", "failed")
+STREAM = ("start", "stop", "top", "bottom", "colour", "edge", "thick", "name", "worker", "seconds", "number", "failed")
 
 
 def columns_of_stream(
@@ -155,6 +155,7 @@ def columns_of_stream(
         "top": _numbers((rows[bar[0]] - half for bar, half in zip(both, halves, strict=True)), "float32"),
         "bottom": _numbers((rows[bar[0]] + half for bar, half in zip(both, halves, strict=True)), "float32"),
         "colour": fills,
+        "thick": _numbers((1.5 if fill == FAILED else 0.3 for fill in fills), "float32"),
         "edge": [fill if fill in (FAILED, HANDING) else "#ffffff" for fill in fills],
         "name": ["handing over and transfer"] * len(handed) + [clean(bar[3]) for bar in bars],
         "worker": _numbers((bar[0] for bar in both), "int32"),
@@ -305,7 +306,9 @@ def _labels(names: Sequence[str]) -> list[str]:
 
 def draw_graph() -> tuple[Drawn, Drawn]:
     """Which functions need values of which: the boxes, and the lines between them."""
-    figure = _figure("Graph, a box for all tasks of a function", 160, "pan,wheel_zoom,reset")
+    figure = _figure(
+        "Graph, a box for all tasks of a function", 160, "pan,wheel_zoom,reset", x_range=(0, 4), y_range=(-1, 1)
+    )
     figure.axis.visible = figure.xgrid.visible = figure.ygrid.visible = False
     lines = _source("x0", "y0", "x1", "y1", "cx0", "cx1", "number", "thick")
     figure.bezier(

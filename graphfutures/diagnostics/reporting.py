@@ -60,7 +60,9 @@ def write_all(snapshots: Sequence[Snapshot], path: str | PathLike[str]) -> None:
         raise errors.needs_extra("a report", "dashboard", error) from error
     summaries = sorted([(summarize(one), one) for one in snapshots], key=lambda pair: -pair[0].work)
     shown = summaries[:SECTIONS]
-    script, divs = components([_drawn(summary, snapshot) for summary, snapshot in shown])
+    drawn = [_drawn(summary, snapshot) for summary, snapshot in shown if summary.attempts]
+    script, divs = components(drawn) if drawn else ("", ())
+    divs += ("",) * (len(shown) - len(divs))  # those in which nothing has run come last
     library = "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)
     sections = [
         f"<h2>{_text(summary.name)}</h2>\n{_words(summary)}\n{div}"

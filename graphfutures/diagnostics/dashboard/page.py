@@ -63,15 +63,16 @@ class Page:
         self._told: Any = Div(text="", width=figures.WIDTH)
         self._trouble: Any = Div(text="", width=figures.WIDTH)
         self._stream = figures.draw_stream([], follow=WINDOW)
+        first = [[0, 0.0, 0.0, "", 1, 0]]  # invisible: without anything Bokeh complains that it knows no range
+        self._stream.source.data = figures.columns_of_stream(first, [], {0: 0}, {"": "#ffffff"}, 0.0)
         self._levels = figures.draw_levels(pending=True)
         self._progress = figures.draw_progress()
         self._functions = figures.draw_functions()
         self._memory = figures.draw_lines("Memory of processes", "MB")
         self._cpu = figures.draw_lines("CPU of processes", "% of one CPU")
         self._held = figures.draw_lines("Values held in files and shared memory", "MB")
-        self._held.figure.visible = False
         self._graph = figures.draw_graph()
-        drawn = (self._stream, self._levels, self._progress, self._functions, self._memory, self._cpu, self._held)
+        drawn = (self._stream, self._levels, self._progress, self._functions, self._memory, self._cpu)
         self.root = column(self._told, *[one.figure for one in drawn], self._graph[0].figure, self._trouble)
 
     def tell(self) -> None:
@@ -98,7 +99,7 @@ class Page:
             bars = [bar for lower, bar in new if not lower]
             columns = figures.columns_of_stream(bars[-SHOWN:], handed[-SHOWN:], board.rows, colours, board.begin)
             self._stream.source.stream(columns, rollover=SHOWN)
-        times, *levels = zip(*board.levels, strict=True) if board.levels else ((), (), (), ())
+        times, *levels = zip(*(board.levels or [(0.0, 0, 0, 0)]), strict=True)
         self._levels.source.data = figures.columns_of_levels(
             times, **dict(zip(("running", "ready", "waiting"), levels, strict=True))
         )
@@ -111,12 +112,14 @@ class Page:
                     label: ([use[0] for use in used], [use[place] / unit for use in used])
                     for label, used in board.used.items()
                 }
+                or {"this process": ([0.0], [0.0])}
             )
         if board.held:
-            self._held.figure.visible = True
             self._held.source.data = figures.columns_of_lines(
                 {"values": ([time for time, _ in board.held], [held / 1e6 for _, held in board.held])}
             )
+            if self._held.figure not in self.root.children:
+                self.root.children = [*self.root.children[:-2], self._held.figure, *self.root.children[-2:]]
         if not self._looks % RARELY or board.ended:
             figures.show_graph(self._graph, functions, board.edges, colours)
         self._looks += 1
