@@ -179,7 +179,7 @@ def draw_levels(*, pending: bool) -> Drawn:
     figure.xaxis.axis_label = "seconds"
     names = {"running": RUNNING, "ready": "#d98c00"} | ({"waiting": "#999999"} if pending else {})
     labels = {
-        "running": "running, or sent to a worker",
+        "running": "running, or sent to a worker" if pending else "running",
         "ready": "ready, waiting for a worker",
         "waiting": "waiting for others",
     }
@@ -287,7 +287,7 @@ def show_rows(drawn: Drawn, columns: Columns) -> None:
     drawn.source.data = columns
     if figure.y_range.factors != labels:
         figure.y_range.factors = labels or [""]
-        figure.height = 105 + 20 * max(1, len(labels))
+        figure.height = (130 if figure.legend else 95) + 20 * max(1, len(labels))
 
 
 def _labels(names: Sequence[str]) -> list[str]:

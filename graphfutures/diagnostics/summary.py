@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,37 +25,38 @@ class Delay(NamedTuple):
 class Delays:
     """Tells the delay of each attempt, if the attempts come in the order in which they were reported.
 
-    :param most: of how many tasks the end is kept, None for all.
+    :param most: of how many tasks the end is kept at least, None for all.
     """
 
     def __init__(self, most: int | None = None) -> None:
         self._most = most
         self._ends: dict[Hashable, tuple[float, int]] = {}
+        self._older: dict[Hashable, tuple[float, int]] = {}
         self._free: dict[int, float] = {}
 
-    def before(self, worker: int, start: float, stop: float, needs: Iterable[Hashable]) -> Delay | None:
+    def before(self, worker: int, start: float, stop: float, needs: Sequence[Hashable]) -> Delay | None:
         """What came before an attempt; None if it had no inputs, or it is not known when they were there."""
         free = self._free.get(worker, start)
-        self._free[worker] = max(stop, self._free.get(worker, stop))
+        if stop > free or worker not in self._free:
+            self._free[worker] = stop
+        if not needs:
+            return None
         ready, moved = 0.0, False
-        found = False
         for need in needs:
-            end = self._ends.get(need)
+            end = self._ends.get(need) or self._older.get(need)
             if end is None:
                 return None
-            found = True
-            ready = max(ready, end[0])
+            if end[0] > ready:
+                ready = end[0]
             moved = moved or end[1] != worker
-        if not found:
-            return None
         free = min(free, start)  # a worker whose task waits inside runs others meanwhile
         return Delay(max(0.0, free - ready), max(0.0, start - max(ready, free)), moved)
 
     def ended(self, key: Hashable, worker: int, stop: float) -> None:
         """A task has a value."""
         self._ends[key] = stop, worker
-        if self._most is not None and len(self._ends) > self._most:
-            del self._ends[next(iter(self._ends))]
+        if self._most is not None and len(self._ends) >= self._most:
+            self._older, self._ends = self._ends, {}
 
 
 @dataclass
@@ -82,9 +83,11 @@ class Function:
     def add(self, seconds: float, delay: Delay | None, *, good: bool) -> None:
         """Add an attempt."""
         self.attempts += 1
-        self.failed += not good
+        if not good:
+            self.failed += 1
         self.seconds += seconds
-        self.longest = max(self.longest, seconds)
+        if seconds > self.longest:
+            self.longest = seconds
         if delay is not None:
             self.waited += delay.waited
             self.handed += delay.handed
@@ -148,8 +151,8 @@ class Summary:
         told = [
             f"{_count(self.attempts, 'attempt')} of {len(self.functions):,} function{_s(len(self.functions))} took "
             f"{_time(self.work)} of work, in {_time(self.wall)} on {_count(self.workers, 'worker')}.",
-            f"The critical path is {_time(self.critical)} long, over {_count(len(self.path), 'task')} that need each "
-            "other: no number of workers makes it shorter than that.",
+            f"The critical path is {_time(self.critical)} long, over {_count(len(self.path), 'task')}, each of "
+            "which needs the one before: no number of workers makes it shorter than that.",
             f"The speed-up possible on {_count(self.workers, 'worker')} is {self.possible:.2f}, and "
             f"{self.reached:.2f} was reached.",
             f"Slots were idle for {_time(self.idle)} in all. Ready tasks waited {_time(self.waited)} for busy workers, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 from graphfutures.diagnostics.bars import Bars, Groups
@@ -18,7 +19,7 @@ BARS = 6_000
 KEPT = 20_000
 #: moments of which levels, and what processes use, are kept
 MOMENTS = 600
-#: failed tasks of which it is known that they may be tried again
+#: failed tasks that are known, in case that they are tried again
 FAILURES = 50_000
 #: tasks of which the end is known
 ENDS = 50_000
@@ -42,9 +43,9 @@ class Board:
         #: whether a page was ever opened
         self.opened = False
         self.time = self.begin = 0.0
+        self._heard = monotonic()
         self.groups = Groups()
         self.functions: dict[str, Function] = {}
-        self.progress: dict[str, Counter[str]] = {}
         self.pending: dict[str, Counter[str]] = {}
         self.edges: Counter[tuple[str, str]] = Counter()
         self.rows: dict[int, int] = {}
@@ -58,7 +59,9 @@ class Board:
         self.used: dict[str, deque[tuple[float, float, float]]] = {}
         self.held: deque[tuple[float, float]] = deque(maxlen=MOMENTS)
         self.state: dict[str, Any] = {}
-        self.missed = self.attempts = self.failures = self.repeated = 0
+        self.missed = self.attempts = self.failures = 0
+        #: by function, how many failed attempts were followed by another one
+        self.repeated: Counter[str] = Counter()
         self.failed: deque[tuple[float, str, int]] = deque(maxlen=LISTED)
         self._again: dict[int, str] = {}
         self._delays = Delays(ENDS)
@@ -75,45 +78,48 @@ class Board:
             self.version += 1
 
     def _take(self, attempts: Sequence[tuple[Any, ...]]) -> None:
-        of = self.groups.of
+        found, functions, rows, again = self.groups.found, self.functions, self.rows, self._again
+        before, ended = self._delays.before, self._delays.ended
         bars, handed = [], []
         for row in attempts:
-            serial, label, worker, start, stop, _size, good = row[:7]
-            name = of(label)
-            needs = row[7::2]
-            delay = self._delays.before(worker, start, stop, needs)
-            function = self.functions.get(name)
+            serial, name, worker, start, stop, _size, good, *needs = row
+            if name not in found:
+                name = self.groups.of(name)
+            function = functions.get(name)
             if function is None:
-                function = self.functions[name] = Function(name)
-                self.progress[name] = Counter()
+                function = functions[name] = Function(name)
+            delay = before(worker, start, stop, needs[::2])
             function.add(stop - start, delay, good=good)
-            if self._again and serial in self._again:
-                self.repeated += 1
-                self.progress[self._again.pop(serial)]["failed"] -= 1
-            self.progress[name]["done" if good else "failed"] += 1
+            if again and serial in again:
+                self.repeated[again.pop(serial)] += 1
             if good:
-                self._delays.ended(serial, worker, stop)
+                ended(serial, worker, stop)
             else:
-                self.failures += 1
-                self.failed.append((stop - self.begin, f"{label}-{serial}", worker))
-                self._again[serial] = name
-                if len(self._again) > FAILURES:
-                    del self._again[next(iter(self._again))]
-            if worker not in self.rows:
-                self.rows[worker] = len(self.rows)
+                self._failed(row, name)
+            if worker not in rows:
+                rows[worker] = max(0, worker)
             bars.append((worker, start, stop, name, good))
-            if delay is not None and delay.handed > self._bars.width / 4:
-                handed.append((worker, start - delay.handed, start, "", True))
-            for number, need in zip(needs, row[8::2], strict=True):
-                if number:
-                    self.edges[of(need), name] += 1
+            if needs:
+                if delay is not None and delay.handed > self._bars.width / 4:
+                    handed.append((worker, start - delay.handed, start, "", True))
+                for number, need in zip(needs[::2], needs[1::2], strict=True):
+                    if number:
+                        self.edges[need if need in found else self.groups.of(need), name] += 1
         self.attempts += len(attempts)
         self._bars.add(bars)
         self._handed.add(handed)
 
+    def _failed(self, row: tuple[Any, ...], name: str) -> None:
+        serial, label, worker, _, stop = row[:5]
+        self.failures += 1
+        self.failed.append((stop - self.begin, f"{label}-{serial}", worker))
+        self._again[serial] = name
+        if len(self._again) > FAILURES:
+            self._again.clear()
+
     def _note(self, state: dict[str, Any]) -> None:
         self.state = state
-        self.time, self.begin = state["time"], state["begin"]
+        self.time, self.begin, self._heard = state["time"], state["begin"], monotonic()
         pending: dict[str, Counter[str]] = {}
         for (label, of_tasks), number in state["counts"]:
             pending.setdefault(self.groups.of(label), Counter())[of_tasks] += number
@@ -131,7 +137,8 @@ class Board:
     def use(self, label: str, memory: float, cpu: float) -> None:
         """A process uses so many bytes, and so many per cent of a CPU."""
         with self.lock:
-            self.used.setdefault(label, deque(maxlen=MOMENTS)).append((self.time, memory, cpu))
+            now = self.time + monotonic() - self._heard
+            self.used.setdefault(label, deque(maxlen=MOMENTS)).append((now, memory, cpu))
 
     def since(self, streamed: int) -> list[tuple[bool, list[Any]]]:
         """The bars that came after so many, as far as they are kept."""
@@ -141,4 +148,11 @@ class Board:
     def known(self) -> dict[str, Counter[str]]:
         """How many tasks of each function are in each state; those that have any pending first."""
         names = dict.fromkeys([*self.pending, *sorted(self.functions, key=lambda one: -self.functions[one].seconds)])
-        return {name: self.progress.get(name, Counter()) + self.pending.get(name, Counter()) for name in names}
+        known: dict[str, Counter[str]] = {}
+        for name in names:
+            states = known[name] = Counter(self.pending.get(name, {}))
+            function = self.functions.get(name)
+            if function is not None:
+                states["done"] = function.attempts - function.failed
+                states["failed"] = function.failed - self.repeated[name]
+        return known

@@ -27,8 +27,10 @@ from graphfutures.history import remember
 PERIOD = 0.5
 #: how many times as long as a look took the next one is waited for
 PATIENCE = 50
-#: attempts that are sent at once: their pickling holds the GIL
-CHUNK = 1_000
+#: attempts that are sent at once: to put them into bytes holds the GIL, for a millisecond
+CHUNK = 4_000
+#: bytes that the pipe takes, where that can be chosen: after each write the GIL is waited for, so few are best
+ROOM = 1 << 20
 #: attempts that are not sent because the dashboard's process cannot keep up
 MOST = 300_000
 #: functions whose tasks are counted
@@ -89,6 +91,7 @@ class Feed:
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is for the user's process
         )
+        _widen(self._process.stdin)
         try:
             hosts = os.environ.get("GRAPHFUTURES_DASHBOARD_HOSTS", "")
             backends = hub.lanes.values() or [hub.backend]
@@ -241,6 +244,13 @@ def link_of(port: int, token: str) -> str:
         return template.format_map({**os.environ, "port": port, "token": token})
     except (KeyError, ValueError, IndexError) as error:
         raise ValueError(f"GRAPHFUTURES_DASHBOARD_LINK is no template, {error!r}: {template!r}") from None
+
+
+def _widen(pipe: Any) -> None:
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, ROOM)
 
 
 def _plain(found: Any) -> Any:

@@ -89,9 +89,10 @@ class Page:
         colours = {name: figures.colour(number) for name, number in board.groups.found.items()}
         self._told.text = words(board)
         self._trouble.text = trouble(board)
-        if len(board.rows) != self._rows:
-            self._rows = len(board.rows)
-            figures.label_workers(self._stream, [f"worker {worker}" for worker in board.rows])
+        rows = max(board.rows.values(), default=0) + 1
+        if rows != self._rows:
+            self._rows = rows
+            figures.label_workers(self._stream, [f"worker {row}" for row in range(rows)])
         new = board.since(self._streamed)
         self._streamed = board.streamed
         if new:
@@ -150,7 +151,9 @@ def words(board: Board) -> str:
 
 def trouble(board: Board) -> str:
     """Failures and repetitions, as HTML."""
-    lines = [f"<b>{board.failures:,}</b> attempts have failed, <b>{board.repeated:,}</b> were followed by another one."]
+    lines = [
+        f"<b>{board.failures:,}</b> attempts have failed, <b>{board.repeated.total():,}</b> were followed by another one."
+    ]
     if board.missed:
         lines.append(f"<b>{board.missed:,}</b> attempts came too fast to be shown.")
     lines += [
