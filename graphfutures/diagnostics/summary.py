@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 from graphfutures.diagnostics.snapshot import Snapshot
@@ -36,8 +37,8 @@ class Delays:
 
     def before(self, worker: int, start: float, stop: float, needs: Sequence[Hashable]) -> Delay | None:
         """What came before an attempt; None if it had no inputs, or it is not known when they were there."""
-        free = self._free.get(worker, start)
-        if stop > free or worker not in self._free:
+        free = self._free.get(worker, -inf)  # one that has not run anything was free, or not there
+        if stop > free:
             self._free[worker] = stop
         if not needs:
             return None

@@ -97,12 +97,11 @@ class Feed:
             backends = hub.lanes.values() or [hub.backend]
             workers = sum(backend.max_workers for backend in backends)
             self._send({"name": hub.name, "port": port, "token": token, "hosts": hosts, "workers": workers})
-            answer = self._answer()
+            self.link: str | None = link_of(self._answer(), token)
         except BaseException:
             self._process.kill()
             self._bury()
             raise
-        self.link: str | None = link_of(answer, token)
         remember(hub, hub.history.maxlen, fresh=True)
         _feeds.add(self)
         self._thread = Thread(self._run, name=f"{hub.name}_dashboard")

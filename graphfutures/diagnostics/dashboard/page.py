@@ -151,9 +151,8 @@ def words(board: Board) -> str:
 
 def trouble(board: Board) -> str:
     """Failures and repetitions, as HTML."""
-    lines = [
-        f"<b>{board.failures:,}</b> attempts have failed, <b>{board.repeated.total():,}</b> were followed by another one."
-    ]
+    repeated = board.repeated.total()
+    lines = [f"<b>{board.failures:,}</b> attempts have failed, <b>{repeated:,}</b> of them were followed by another."]
     if board.missed:
         lines.append(f"<b>{board.missed:,}</b> attempts came too fast to be shown.")
     lines += [
