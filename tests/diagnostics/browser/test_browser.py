@@ -22,11 +22,23 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 EVIL = "</script><img src=x onerror=alert(1)>"
-#: what a tooltip shows; Bokeh keeps its figures in shadow roots, through which the locators of Playwright look
-TOOLTIP = ".bk-Tooltip"
+#: the texts of all tooltips, which are in shadow roots as all of Bokeh's
+TOOLTIPS = """() => {
+    const found = []
+    const look = (root) => {
+        for (const element of root.querySelectorAll('*')) {
+            if (element.shadowRoot) {
+                if (element.className.includes('bk-Tooltip')) found.push(element.shadowRoot.textContent)
+                look(element.shadowRoot)
+            }
+        }
+    }
+    look(document)
+    return found
+}"""
 MILLISECONDS = 1000 * LIMIT
 #: all models of a page by type, as plain lists
-SOURCES = """() => Bokeh.documents[0]._all_models.size === 0 ? [] : [...Bokeh.documents[0]._all_models.values()]
+SOURCES = """() => Bokeh.documents.length === 0 ? [] : [...Bokeh.documents[0]._all_models.values()]
     .filter((model) => model.type === 'ColumnDataSource')
     .map((model) => Object.fromEntries(Object.entries(model.data).map(([name, column]) => [name, [...column]])))"""
 
@@ -55,7 +67,7 @@ class Seen:
         for source in self.page.evaluate(SOURCES):
             if source.keys() >= {*names}:
                 return source
-        return dict.fromkeys(names, [])
+        return {name: [] for name in names}
 
     def shot(self, name):
         """Keep a picture of it."""
@@ -65,7 +77,7 @@ class Seen:
             self.page.screenshot(path=str(Path(folder) / name), full_page=True)
 
     def hover(self, figure, x, y):
-        """The text of the tooltip at a point of a figure, in parts of its frame."""
+        """The texts of the tooltips at a point of a figure, in parts of its frame."""
         where = self.page.locator(".bk-Figure").nth(figure).bounding_box()
         frame = self.page.evaluate(
             """(title) => {
@@ -76,9 +88,13 @@ class Seen:
             }""",
             figure,
         )
-        self.page.mouse.move(where["x"] + frame[0] + x * frame[2] - 3, where["y"] + frame[1] + y * frame[3])
-        self.page.mouse.move(where["x"] + frame[0] + x * frame[2], where["y"] + frame[1] + y * frame[3])
-        return self.page.locator(TOOLTIP).first.inner_text(timeout=MILLISECONDS)
+        at = where["x"] + frame[0] + x * frame[2], where["y"] + frame[1] + y * frame[3]
+        assert until(lambda: self._moved(*at) or self.page.evaluate(TOOLTIPS))
+        return "".join(self.page.evaluate(TOOLTIPS))
+
+    def _moved(self, x, y):
+        self.page.mouse.move(x - 2, y)
+        self.page.mouse.move(x, y)
 
 
 @pytest.fixture(scope="module")
