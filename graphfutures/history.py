@@ -47,6 +47,8 @@ class History(deque[Record]):
 
     #: those that came since the dashboard looked, if there is one
     fresh: deque[Record] | None = None
+    #: how many blocks that are reported on are the reason why all are remembered
+    blocks = 0
 
     def attempts(self) -> list[Attempt]:
         """What is remembered, in the order in which it was reported."""
@@ -80,6 +82,7 @@ def remember(hub: Any, most: int | None, *, fresh: bool | None = None) -> None:
         rows = tuple(old)
         new = History(rows, most)
         new.fresh = old.fresh if fresh is None else deque() if fresh else None
+        new.blocks = old.blocks
         hub.history = new
         hub.remember = new.append if new.fresh is None else new.fresh.append
         late: list[Record] = []

@@ -63,8 +63,6 @@ class Hub(Facts):
     trouble = False
     #: what shows it live, if anything does
     dashboard: Any = None
-    #: for how many blocks that are reported on all attempts are remembered, None if for other reasons or not
-    blocks: int | None = None
     #: whether workers have been told of the end
     _end_told = False
     #: held by whoever waits for room

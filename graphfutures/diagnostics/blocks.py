@@ -67,10 +67,10 @@ class performance_report:
             self._watched.append(executor)
             with CHANGING:
                 if hub.history.maxlen is not None:
-                    hub.blocks = 0
                     remember(hub, None)
-                if hub.blocks is not None:
-                    hub.blocks += 1
+                    hub.history.blocks = 1
+                elif hub.history.blocks:
+                    hub.history.blocks += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -93,10 +93,9 @@ class performance_report:
             for executor in self._watched:
                 hub = executor._hub
                 with CHANGING:
-                    if hub.blocks is not None:
-                        hub.blocks -= 1
-                        if not hub.blocks:
-                            hub.blocks = None
+                    if hub.history.blocks:
+                        hub.history.blocks -= 1
+                        if not hub.history.blocks:
                             remember(hub, REMEMBERED)
             self._watched.clear()
 

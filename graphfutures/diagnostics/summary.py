@@ -152,8 +152,8 @@ class Summary:
         told = [
             f"{_count(self.attempts, 'attempt')} of {len(self.functions):,} function{_s(len(self.functions))} took "
             f"{_time(self.work)} of work, in {_time(self.wall)} on {_count(self.workers, 'worker')}.",
-            f"The critical path is {_time(self.critical)} long, over {_count(len(self.path), 'task')}, each of "
-            "which needs the one before: no number of workers makes it shorter than that.",
+            f"The critical path is {_time(self.critical)} long, {_chain(len(self.path))}: no number of workers makes "
+            "it shorter than that.",
             f"The speed-up possible on {_count(self.workers, 'worker')} is {self.possible:.2f}, and "
             f"{self.reached:.2f} was reached.",
             f"Slots were idle for {_time(self.idle)} in all. Ready tasks waited {_time(self.waited)} for busy workers, "
@@ -227,7 +227,13 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{_s(number)}"
 
 
+def _chain(tasks: int) -> str:
+    return f"over {tasks:,} tasks, each of which needs the one before" if tasks > 1 else "which is one task"
+
+
 def _time(seconds: float) -> str:
+    if not seconds:
+        return "0 s"
     if seconds < 0.9995e-3:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 0.9995:

@@ -121,7 +121,7 @@ def test_nothing():
 def test_attempts_that_took_no_time():
     found = summarize(Snapshot("some", 2, [attempt(1, 5, 5)], 0, []))
     assert (found.possible, found.reached, found.idle) == (1, 1, 0)
-    assert "1 attempt of 1 function took 0 µs" in found.sentences()[0]
+    assert "1 attempt of 1 function took 0 s" in found.sentences()[0]
 
 
 def test_the_sentences_say_what_is_missing_and_what_failed():
