@@ -63,10 +63,11 @@ class History(deque[Record]):
         """What has come since the last look."""
         if self.fresh is None:
             return ()
-        rows = tuple(self.fresh)
-        self.extend(rows)
-        for _ in rows:
-            self.fresh.popleft()
+        with CHANGING:
+            rows = tuple(self.fresh)
+            self.extend(rows)
+            for _ in rows:
+                self.fresh.popleft()
         return rows
 
 

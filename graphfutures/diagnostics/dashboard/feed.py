@@ -66,7 +66,8 @@ def start(hub: Any, port: int) -> Feed:
     :raises OSError: if that cannot be.
     """
     feed = Feed(hub, port)
-    print(f"dashboard of {hub.name}: {feed.link}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:
+        print(f"dashboard of {hub.name}: {feed.link}", file=sys.stderr, flush=True)
     return feed
 
 
@@ -81,14 +82,15 @@ class Feed:
         self._begin = perf_counter()
         self._owner = os.getpid()
         token = secrets.token_urlsafe(24)
-        path = os.pathsep.join(dict.fromkeys(filter(None, sys.path)))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BOKEH_")}
+        environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, sys.path)))
         self._process = Popen(
             [sys.executable, "-P", "-m", "graphfutures.diagnostics.dashboard"],
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment,
             start_new_session=True,  # Ctrl-C is for the user's process
         )
         _widen(self._process.stdin)
