@@ -81,8 +81,7 @@ def grown_bytes(shown: bool, tasks: int) -> int:
         servers = [psutil.Process(child.pid) for child in psutil.Process().children() if _serves(child)]
         before = held() + sum(server.memory_info().rss for server in servers)
         run(executor, step, tasks)
-        history = executor._hub.history
-        while history.fresh:
+        while executor._hub.history.fresh:
             sleep(0.05)
         return held() + sum(server.memory_info().rss for server in servers) - before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from graphfutures import config
@@ -52,23 +53,20 @@ class History(deque[Record]):
 
     def attempts(self) -> list[Attempt]:
         """What is remembered, in the order in which it was reported."""
-        fresh = tuple(self.fresh or ())
-        rows = tuple(self)
-        if fresh:
-            known = {id(row) for row in rows}  # some may have been moved meanwhile
-            rows += tuple(row for row in fresh if id(row) not in known)
+        with CHANGING:
+            rows = tuple(self) + tuple(self.fresh or ())
         return [Attempt._make((*row[:7], _keys(row[7:]))) for row in rows]
 
-    def look(self) -> tuple[Record, ...]:
-        """What has come since the last look."""
-        if self.fresh is None:
+
+def look(hub: Any, most: int) -> tuple[Record, ...]:
+    """The first of what has come since somebody looked, so many at most; only one thread may do so."""
+    with CHANGING:
+        history: History = hub.history
+        if not history.fresh:
             return ()
-        with CHANGING:
-            rows = tuple(self.fresh)
-            self.extend(rows)
-            for _ in rows:
-                self.fresh.popleft()
-        return rows
+        rows = tuple(map(deque.popleft, repeat(history.fresh, min(most, len(history.fresh)))))
+        history.extend(rows)
+    return rows
 
 
 def remember(hub: Any, most: int | None, *, fresh: bool | None = None) -> None:

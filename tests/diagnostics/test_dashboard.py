@@ -206,6 +206,21 @@ def test_all_that_runs_is_told(executor, monkeypatch):
     assert len(executor.attempts()) == 10_000
 
 
+def test_what_cannot_be_sent_in_time_is_counted_and_remembered(executor, monkeypatch):
+    monkeypatch.setattr(feed, "MOST", 500)
+    monkeypatch.setattr(feed, "CHUNK", 100)
+    told = []
+    send = executor._hub.dashboard._send
+    monkeypatch.setattr(executor._hub.dashboard, "_send", lambda what: (send(what), told.append(what)))
+    for future in [executor.submit(abs, number) for number in range(30_000)]:
+        future.result(LIMIT)
+    executor.shutdown()
+    missed = sum(what["missed"] for what in told if type(what) is dict and "missed" in what)
+    assert missed > 0
+    assert missed + sum(len(what) for what in told if type(what) is tuple) <= 30_000
+    assert len(executor.attempts()) == 10_000
+
+
 def test_the_last_ten_thousand_are_remembered_at_any_time(executor):
     for future in [executor.submit(abs, number) for number in range(12_000)]:
         future.result(LIMIT)

@@ -21,7 +21,7 @@ from weakref import WeakSet
 from graphfutures.bells import Bell, Thread
 from graphfutures.config import LOGGER
 from graphfutures.diagnostics.blocks import check
-from graphfutures.history import remember
+from graphfutures.history import look, remember
 
 #: seconds between two looks
 PERIOD = 0.5
@@ -31,8 +31,8 @@ PATIENCE = 50
 CHUNK = 4_000
 #: bytes that the pipe takes, where that can be chosen: after each write the GIL is waited for, so few are best
 ROOM = 1 << 20
-#: attempts that are not sent because the dashboard's process cannot keep up
-MOST = 300_000
+#: attempts that may wait to be sent; what goes beyond that, since the dashboard's process cannot keep up, never is
+MOST = 100_000
 #: functions whose tasks are counted
 NAMES = 200
 #: seconds that the dashboard's process may take to end
@@ -191,16 +191,20 @@ class Feed:
             rest = rest[stdin.write(rest) or 0 :]
 
     def _send_rows(self) -> None:
-        rows = self._hub.history.look()
-        missed = max(0, len(rows) - MOST)
-        for place in range(missed, len(rows), CHUNK):
-            chunk = rows[place : place + CHUNK]
+        hub = self._hub
+        left = len(hub.history.fresh or ())
+        while left > 0:
+            missed = 0
+            while len(hub.history.fresh or ()) > MOST:
+                missed += len(look(hub, CHUNK))
+            if missed:
+                self._send({"missed": missed})
+            chunk = look(hub, CHUNK)
+            left -= missed + len(chunk)
             try:
                 self._send(chunk)
             except ValueError:  # a name is an instance of a subclass of str
                 self._send(tuple(tuple(map(_plain, row)) for row in chunk))
-        if missed:
-            self._send({"missed": missed})
 
     def _look(self) -> None:
         hub = self._hub
