@@ -49,7 +49,7 @@ def open_page(link: str | None) -> Iterator[None]:
         try:
             yield
         finally:
-            process.kill()
+            process.terminate()
             process.wait()
 
 
