@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
@@ -105,5 +104,7 @@ def check(what: str = "a report") -> None:
 
     :raises ImportError: if it is not.
     """
+    from importlib.util import find_spec
+
     if find_spec("bokeh") is None:
         raise errors.needs_extra(what, "dashboard", ModuleNotFoundError("No module named 'bokeh'"))

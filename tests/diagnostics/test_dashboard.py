@@ -20,7 +20,6 @@ from patience import LIMIT, until
 
 import graphfutures
 from graphfutures import GraphExecutor
-from graphfutures.diagnostics import blocks
 from graphfutures.diagnostics.dashboard import feed
 
 TOP = Path(graphfutures.__file__).parents[1]
@@ -176,7 +175,7 @@ def test_wrong_arguments(wrong, error):
 
 
 def test_without_bokeh_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(blocks, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ImportError, match=r"a dashboard needs .* pip install \"graphfutures\[dashboard\]\""):
         GraphExecutor(2, dashboard=True)
 

@@ -12,7 +12,6 @@ from patience import LIMIT
 
 import graphfutures
 from graphfutures import GraphExecutor, performance_report
-from graphfutures.diagnostics import blocks
 from graphfutures.history import Attempt
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -107,7 +106,7 @@ def test_without_bokeh_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "bokeh.embed", None)
     with pytest.raises(ImportError, match=r"a report needs .* pip install \"graphfutures\[dashboard\]\""):
         GraphExecutor(1).report(tmp_path / "report.html")
-    monkeypatch.setattr(blocks, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ImportError, match=r"graphfutures\[dashboard\]"), performance_report(tmp_path / "report.html"):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -7,10 +7,8 @@ twice a second this thread takes what has come, and sends it as it is.
 from __future__ import annotations
 
 import atexit
-import json
 import marshal
 import os
-import secrets
 import sys
 from collections import Counter
 from contextlib import suppress
@@ -75,13 +73,14 @@ class Feed:
     """Tells the dashboard's process of a hub."""
 
     def __init__(self, hub: Any, port: int) -> None:
+        from secrets import token_urlsafe
         from subprocess import PIPE, Popen
 
         self._hub = hub
         self._stopping = Bell()
         self._begin = perf_counter()
         self._owner = os.getpid()
-        token = secrets.token_urlsafe(24)
+        token = token_urlsafe(24)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BOKEH_")}
         environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, sys.path)))
         self._process = Popen(
@@ -111,6 +110,8 @@ class Feed:
 
     def _answer(self) -> int:
         """The port on which it is served."""
+        from json import loads
+
         stdout, stderr = self._process.stdout, self._process.stderr
         assert stdout is not None
         assert stderr is not None
@@ -118,7 +119,7 @@ class Feed:
         while not line.endswith(b"\n") and (more := stdout.read(1000)):
             line += more
         try:
-            answer = json.loads(line)
+            answer = loads(line)
         except ValueError:
             told = (stderr.read() or b"").decode(errors="replace").strip().splitlines()
             answer = {"error": told[-1] if told else "it has ended at once"}
