@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 #: what may name its tasks one by one, and has them shown so
@@ -37,10 +38,55 @@ class Groups:
         return family
 
 
+class Rows:
+    """Rows of a task stream: one for each worker, and those that were replaced share it with their successors.
+
+    :param number: how many workers there are at once, as far as none waits inside.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        #: which worker each row shows last, None for none yet
+        self.workers: list[int | None] = []
+        self._ends: list[float] = []
+        self._of: dict[int, int] = {}
+
+    def of(self, worker: int, start: float, stop: float) -> int:
+        """The row of an attempt."""
+        row = self._of.get(worker)
+        if row is None or self.workers[row] != worker:
+            row = self._of[worker] = self._place(worker, start)
+            self.workers[row] = worker
+        if stop > self._ends[row]:
+            self._ends[row] = stop
+        return row
+
+    def _place(self, worker: int, start: float) -> int:
+        if 0 <= worker < self._number:
+            while len(self.workers) <= worker:
+                self._append()
+            if self.workers[worker] is None:
+                return worker
+        if len(self.workers) >= self._number:
+            row = self._ends.index(min(self._ends))
+            if self._ends[row] <= start:
+                return row
+        return self._append()
+
+    def _append(self) -> int:
+        self.workers.append(None)
+        self._ends.append(-inf)
+        return len(self.workers) - 1
+
+    def labels(self) -> list[str]:
+        """What is written beside each row."""
+        return [f"worker {row if worker is None else worker}" for row, worker in enumerate(self.workers)]
+
+
 class Bars:
     """Attempts in, bars out; their number depends on the time that they span, not on how many attempts there are.
 
-    A bar is a list: worker, start, stop, name, how many attempts it stands for, how many of these failed.
+    A bar is a list: row, start, stop, name, how many attempts it stands for, how many of these failed, worker.
 
     :param width: of what can be seen, in seconds.
     """
@@ -48,14 +94,14 @@ class Bars:
     def __init__(self, width: float) -> None:
         self.width = width
         self._bars: list[list[Any]] = []
-        self._last: dict[int, list[Any]] = {}  # the last bar of each worker
+        self._last: dict[int, list[Any]] = {}  # the last bar of each row
         self._cells: dict[int, tuple[list[Any], dict[str, float]]] = {}  # its short attempts, and what took how long
 
-    def add(self, attempts: Iterable[tuple[int, float, float, str, bool]]) -> None:
-        """Add attempts, those of a worker in their order: worker, start, stop, name, whether it was good."""
+    def add(self, attempts: Iterable[tuple[int, float, float, str, bool, int]]) -> None:
+        """Add attempts, those of a row in their order: row, start, stop, name, whether it was good, worker."""
         width = self.width
-        for worker, start, stop, name, good in attempts:
-            cell = self._cells.get(worker)
+        for row, start, stop, name, good, worker in attempts:
+            cell = self._cells.get(row)
             seconds = stop - start
             if cell is not None:
                 bar, shares = cell
@@ -63,36 +109,36 @@ class Bars:
                     bar[2] = max(bar[2], stop)
                     bar[4] += 1
                     if not good and not bar[5]:  # seen by itself, the first one at least
-                        self._bars.append([worker, start, stop, name, 1, 1])
+                        self._bars.append([row, start, stop, name, 1, 1, worker])
                     bar[5] += not good
                     shares[name] = shares.get(name, 0.0) + seconds
                     continue
-                self._close(worker)
-            bar = [worker, start, stop, name, 1, int(not good)]
+                self._close(row)
+            bar = [row, start, stop, name, 1, int(not good), worker]
             if seconds < width:
-                self._cells[worker] = bar, {name: seconds}
+                self._cells[row] = bar, {name: seconds}
             else:
                 self._bars.append(bar)
-                self._last.pop(worker, None)
+                self._last.pop(row, None)
 
-    def _close(self, worker: int) -> None:
+    def _close(self, row: int) -> None:
         """The short attempts of about a width become a bar, named after what took most of it, or extend the last."""
-        bar, shares = self._cells.pop(worker)
+        bar, shares = self._cells.pop(row)
         bar[3] = max(shares, key=shares.__getitem__)
-        last = self._last.get(worker)
+        last = self._last.get(row)
         alike = last is not None and last[3] == bar[3] and (last[5] == last[4]) == (bar[5] == bar[4])
         if last is not None and alike and 0 <= bar[1] - last[2] < self.width:
             last[2] = max(last[2], bar[2])
             last[4] += bar[4]
             last[5] += bar[5]
         else:
-            self._last[worker] = bar
+            self._last[row] = bar
             self._bars.append(bar)
 
     def take(self) -> list[list[Any]]:
         """All bars since the last time."""
-        for worker in tuple(self._cells):
-            self._close(worker)
+        for row in tuple(self._cells):
+            self._close(row)
         self._last.clear()
         taken, self._bars = self._bars, []
         return taken

@@ -134,7 +134,6 @@ STREAM = ("start", "stop", "top", "bottom", "colour", "edge", "thick", "name", "
 def columns_of_stream(
     bars: Sequence[Sequence[Any]],
     handed: Sequence[Sequence[Any]],
-    rows: Mapping[int, int],
     colours: Mapping[str, str],
     begin: float,
 ) -> Columns:
@@ -142,7 +141,6 @@ def columns_of_stream(
 
     :param bars: as :class:`graphfutures.diagnostics.bars.Bars` gives them.
     :param handed: likewise, of times in which tasks were handed over; these are lower.
-    :param rows: where the bars of each worker are.
     :param colours: of names.
     :param begin: of the axis, on the clock of the bars.
     """
@@ -152,13 +150,13 @@ def columns_of_stream(
     return {
         "start": _numbers(bar[1] - begin for bar in both),
         "stop": _numbers(bar[2] - begin for bar in both),
-        "top": _numbers((rows[bar[0]] - half for bar, half in zip(both, halves, strict=True)), "float32"),
-        "bottom": _numbers((rows[bar[0]] + half for bar, half in zip(both, halves, strict=True)), "float32"),
+        "top": _numbers((bar[0] - half for bar, half in zip(both, halves, strict=True)), "float32"),
+        "bottom": _numbers((bar[0] + half for bar, half in zip(both, halves, strict=True)), "float32"),
         "colour": fills,
         "thick": _numbers((1.5 if fill == FAILED else 0.3 for fill in fills), "float32"),
         "edge": [fill if fill in (FAILED, HANDING) else "#ffffff" for fill in fills],
         "name": ["handing over and transfer"] * len(handed) + [clean(bar[3]) for bar in bars],
-        "worker": _numbers((bar[0] for bar in both), "int32"),
+        "worker": _numbers((bar[6] for bar in both), "int32"),
         "seconds": _numbers((bar[2] - bar[1] for bar in both), "float32"),
         "number": _numbers((bar[4] for bar in both), "int32"),
         "failed": _numbers((bar[5] for bar in both), "int32"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from graphfutures import errors
 from graphfutures.diagnostics import figures
-from graphfutures.diagnostics.bars import Bars, Groups, Levels
+from graphfutures.diagnostics.bars import Bars, Groups, Levels, Rows
 from graphfutures.diagnostics.snapshot import Snapshot
 from graphfutures.diagnostics.summary import Delays, Function, Summary, summarize
 
@@ -139,26 +139,26 @@ def _drawn(summary: Summary, snapshot: Snapshot) -> Any:
     attempts = snapshot.attempts
     groups, functions, edges = _grouped(snapshot, summary)
     colours = {name: figures.colour(number) for name, number in groups.found.items()}
-    workers = sorted({attempt.worker for attempt in attempts})
-    rows = {worker: row for row, worker in enumerate(workers)}
-    width = summary.wall / min(STRETCHES, max(200, BARS // max(1, len(workers))))
+    rows = Rows(summary.workers)
+    width = summary.wall / min(STRETCHES, max(200, BARS // summary.workers))
     bars, handed = Bars(width), Bars(width)
     stretches = 400
     running, ready = [Levels(summary.begin, summary.wall, stretches) for _ in range(2)]
     delays, of = Delays(), groups.of
     for serial, name, worker, start, stop, _, good, needs in attempts:
-        bars.add(((worker, start, stop, of(name), good),))
+        row = rows.of(worker, start, stop)
+        bars.add(((row, start, stop, of(name), good, worker),))
         running.add(start, stop)
         delay = delays.before(worker, start, stop, needs)
         if delay is not None:
             ready.add(start - delay.handed - delay.waited, start)
             if delay.handed > width / 4:
-                handed.add(((worker, start - delay.handed, start, "", True),))
+                handed.add(((row, start - delay.handed, start, "", True, worker),))
         if good:
             delays.ended(f"{name}-{serial}", worker, stop)
 
-    stream = figures.draw_stream([f"worker {worker}" for worker in workers])
-    stream.source.data = figures.columns_of_stream(bars.take(), handed.take(), rows, colours, summary.begin)
+    stream = figures.draw_stream(rows.labels())
+    stream.source.data = figures.columns_of_stream(bars.take(), handed.take(), colours, summary.begin)
     levels = figures.draw_levels(pending=False)
     times = [place * summary.wall / stretches for place in range(stretches)]
     levels.source.data = figures.columns_of_levels(times, running=running.means(), ready=ready.means())

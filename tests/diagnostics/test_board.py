@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-from graphfutures.diagnostics.dashboard.board import KEPT, Board
+from graphfutures.diagnostics.dashboard.board import KEPT, LINES, Board
+from graphfutures.diagnostics.dashboard.page import trouble, words
 
 
 def row(serial, name="load", *, worker=0, start=0.0, good=True, needs=()):
@@ -72,8 +71,23 @@ def test_what_was_missed_is_counted():
     assert board.missed == 7
 
 
-@pytest.mark.parametrize("worker", [-1, 0, 5])
-def test_each_worker_has_a_row(worker):
+def test_lines_of_processes_that_have_ended_go():
     board = Board("some", 2)
-    board.tell((row(1, worker=worker),))
-    assert board.rows == {worker: max(0, worker)}
+    for number in range(200):
+        board.tell(state(float(number)) | {"processes": {"this process": 1, f"worker {number}": number}})
+        board.use("this process", 1e6, 1.0)
+        board.use(f"worker {number}", 1e6, 1.0)
+    assert len(board.used) <= LINES + 1
+    assert {"this process", "worker 199"} <= board.used.keys()
+
+
+def test_words_are_escaped_and_count():
+    board = Board("<b>&", 2)
+    board.tell((row(1, "<i>", good=False),))
+    board.tell(state(2.0) | {"added": 5, "failed": 1, "died": 2})
+    assert "&lt;b&gt;&amp;" in words(board)
+    assert "<b>4</b> done, <b>1</b> failed" in words(board)
+    assert "<code>&lt;i&gt;-1</code> failed on worker 0" in trouble(board)
+    assert "<b>2</b> worker processes have died." in trouble(board)
+    board.ended = True
+    assert "<b>ended</b>" in words(board)

@@ -8,7 +8,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from graphfutures.diagnostics.bars import Bars, Groups
+from graphfutures.diagnostics.bars import Bars, Groups, Rows
 from graphfutures.diagnostics.summary import Delays, Function
 
 #: seconds that the task stream shows
@@ -19,6 +19,8 @@ BARS = 6_000
 KEPT = 20_000
 #: moments of which levels, and what processes use, are kept
 MOMENTS = 600
+#: processes, of those that have ended, whose use is kept
+LINES = 24
 #: failed tasks that are known, in case that they are tried again
 FAILURES = 50_000
 #: tasks of which the end is known
@@ -48,7 +50,7 @@ class Board:
         self.functions: dict[str, Function] = {}
         self.pending: dict[str, Counter[str]] = {}
         self.edges: Counter[tuple[str, str]] = Counter()
-        self.rows: dict[int, int] = {}
+        self.rows = Rows(workers)
         width = max(0.005, WINDOW * max(1, workers) / BARS)
         self._bars, self._handed = Bars(width), Bars(width)
         #: bars, and times of handing over, with their number among all
@@ -78,7 +80,7 @@ class Board:
             self.version += 1
 
     def _take(self, attempts: Sequence[tuple[Any, ...]]) -> None:
-        found, functions, rows, again = self.groups.found, self.functions, self.rows, self._again
+        found, functions, row_of, again = self.groups.found, self.functions, self.rows.of, self._again
         before, ended = self._delays.before, self._delays.ended
         bars, handed = [], []
         for row in attempts:
@@ -96,12 +98,11 @@ class Board:
                 ended(serial, worker, stop)
             else:
                 self._failed(row, name)
-            if worker not in rows:
-                rows[worker] = max(0, worker)
-            bars.append((worker, start, stop, name, good))
+            place = row_of(worker, start, stop)
+            bars.append((place, start, stop, name, good, worker))
             if needs:
                 if delay is not None and delay.handed > self._bars.width / 4:
-                    handed.append((worker, start - delay.handed, start, "", True))
+                    handed.append((place, start - delay.handed, start, "", True, worker))
                 for number, need in zip(needs[::2], needs[1::2], strict=True):
                     if number:
                         self.edges[need if need in found else self.groups.of(need), name] += 1
@@ -138,6 +139,9 @@ class Board:
         """A process uses so many bytes, and so many per cent of a CPU."""
         with self.lock:
             now = self.time + monotonic() - self._heard
+            if label not in self.used and len(self.used) >= LINES:
+                for gone in self.used.keys() - self.processes.keys():
+                    del self.used[gone]
             self.used.setdefault(label, deque(maxlen=MOMENTS)).append((now, memory, cpu))
 
     def since(self, streamed: int) -> list[tuple[bool, list[Any]]]:

@@ -239,6 +239,7 @@ class Feed:
                 "posted": len(hub.inbox),
                 "processes": processes,
                 "held": held,
+                "died": sum(getattr(backend, "deaths", 0) for backend in backends),
             }
         )
 

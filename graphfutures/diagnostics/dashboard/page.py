@@ -58,13 +58,13 @@ class Page:
         self._version = -1
         self._looks = 0
         self._streamed = 0
-        self._rows = -1
+        self._rows: list[str] = []
         self._ended = False
         self._told: Any = Div(text="", width=figures.WIDTH)
         self._trouble: Any = Div(text="", width=figures.WIDTH)
         self._stream = figures.draw_stream([], follow=WINDOW)
-        first = [[0, 0.0, 0.0, "", 1, 0]]  # invisible: without anything Bokeh complains that it knows no range
-        self._stream.source.data = figures.columns_of_stream(first, [], {0: 0}, {"": "#ffffff"}, 0.0)
+        first = [[0, 0.0, 0.0, "", 1, 0, 0]]  # invisible: without anything Bokeh complains that it knows no range
+        self._stream.source.data = figures.columns_of_stream(first, [], {"": "#ffffff"}, 0.0)
         self._levels = figures.draw_levels(pending=True)
         self._progress = figures.draw_progress()
         self._functions = figures.draw_functions()
@@ -89,16 +89,16 @@ class Page:
         colours = {name: figures.colour(number) for name, number in board.groups.found.items()}
         self._told.text = words(board)
         self._trouble.text = trouble(board)
-        rows = max(board.rows.values(), default=0) + 1
+        rows = board.rows.labels()
         if rows != self._rows:
             self._rows = rows
-            figures.label_workers(self._stream, [f"worker {row}" for row in range(rows)])
+            figures.label_workers(self._stream, rows)
         new = board.since(self._streamed)
         self._streamed = board.streamed
         if new:
             handed = [bar for lower, bar in new if lower]
             bars = [bar for lower, bar in new if not lower]
-            columns = figures.columns_of_stream(bars[-SHOWN:], handed[-SHOWN:], board.rows, colours, board.begin)
+            columns = figures.columns_of_stream(bars[-SHOWN:], handed[-SHOWN:], colours, board.begin)
             self._stream.source.stream(columns, rollover=SHOWN)
         times, *levels = zip(*(board.levels or [(0.0, 0, 0, 0)]), strict=True)
         self._levels.source.data = figures.columns_of_levels(
@@ -153,6 +153,9 @@ def trouble(board: Board) -> str:
     """Failures and repetitions, as HTML."""
     repeated = board.repeated.total()
     lines = [f"<b>{board.failures:,}</b> attempts have failed, <b>{repeated:,}</b> of them were followed by another."]
+    died = board.state.get("died")
+    if died:
+        lines.append(f"<b>{died:,}</b> worker process{'es have' if died > 1 else ' has'} died.")
     if board.missed:
         lines.append(f"<b>{board.missed:,}</b> attempts came too fast to be shown.")
     lines += [
