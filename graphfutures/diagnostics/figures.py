@@ -136,6 +136,7 @@ def columns_of_stream(
     handed: Sequence[Sequence[Any]],
     colours: Mapping[str, str],
     begin: float,
+    thin: float,
 ) -> Columns:
     """The columns of a task stream.
 
@@ -143,6 +144,7 @@ def columns_of_stream(
     :param handed: likewise, of times in which tasks were handed over; these are lower.
     :param colours: of names.
     :param begin: of the axis, on the clock of the bars.
+    :param thin: seconds that are about a pixel: where bars are not much more there is no room for a white edge.
     """
     both = (*handed, *bars)
     halves = [0.2] * len(handed) + [0.42] * len(bars)
@@ -153,8 +155,11 @@ def columns_of_stream(
         "top": _numbers((bar[0] - half for bar, half in zip(both, halves, strict=True)), "float32"),
         "bottom": _numbers((bar[0] + half for bar, half in zip(both, halves, strict=True)), "float32"),
         "colour": fills,
-        "thick": _numbers((1.5 if fill == FAILED else 0.3 for fill in fills), "float32"),
-        "edge": [fill if fill in (FAILED, HANDING) else "#ffffff" for fill in fills],
+        "thick": _numbers((1.5 if fill == FAILED else 0.5 for fill in fills), "float32"),
+        "edge": [
+            fill if fill == FAILED or bar[2] - bar[1] < 4 * thin else "#ffffff"
+            for fill, bar in zip(fills, both, strict=True)
+        ],
         "name": ["handing over and transfer"] * len(handed) + [clean(bar[3]) for bar in bars],
         "worker": _numbers((bar[6] for bar in both), "int32"),
         "seconds": _numbers((bar[2] - bar[1] for bar in both), "float32"),

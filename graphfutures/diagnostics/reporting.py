@@ -158,7 +158,7 @@ def _drawn(summary: Summary, snapshot: Snapshot) -> Any:
             delays.ended(f"{name}-{serial}", worker, stop)
 
     stream = figures.draw_stream(rows.labels())
-    stream.source.data = figures.columns_of_stream(bars.take(), handed.take(), colours, summary.begin)
+    stream.source.data = figures.columns_of_stream(bars.take(), handed.take(), colours, summary.begin, width)
     levels = figures.draw_levels(pending=False)
     times = [place * summary.wall / stretches for place in range(stretches)]
     levels.source.data = figures.columns_of_levels(times, running=running.means(), ready=ready.means())

@@ -51,8 +51,9 @@ class Board:
         self.pending: dict[str, Counter[str]] = {}
         self.edges: Counter[tuple[str, str]] = Counter()
         self.rows = Rows(workers)
-        width = max(0.005, WINDOW * max(1, workers) / BARS)
-        self._bars, self._handed = Bars(width), Bars(width)
+        #: seconds that are about as wide as can be seen
+        self.width = max(0.005, WINDOW * max(1, workers) / BARS)
+        self._bars, self._handed = Bars(self.width), Bars(self.width)
         #: bars, and times of handing over, with their number among all
         self.stream: deque[tuple[bool, list[Any]]] = deque(maxlen=KEPT)
         self.streamed = 0
@@ -101,7 +102,7 @@ class Board:
             place = row_of(worker, start, stop)
             bars.append((place, start, stop, name, good, worker))
             if needs:
-                if delay is not None and delay.handed > self._bars.width / 4:
+                if delay is not None and delay.handed > self.width / 4:
                     handed.append((place, start - delay.handed, start, "", True, worker))
                 for number, need in zip(needs[::2], needs[1::2], strict=True):
                     if number:

@@ -64,7 +64,7 @@ class Page:
         self._trouble: Any = Div(text="", width=figures.WIDTH)
         self._stream = figures.draw_stream([], follow=WINDOW)
         first = [[0, 0.0, 0.0, "", 1, 0, 0]]  # invisible: without anything Bokeh complains that it knows no range
-        self._stream.source.data = figures.columns_of_stream(first, [], {"": "#ffffff"}, 0.0)
+        self._stream.source.data = figures.columns_of_stream(first, [], {"": "#ffffff"}, 0.0, 0.0)
         self._levels = figures.draw_levels(pending=True)
         self._progress = figures.draw_progress()
         self._functions = figures.draw_functions()
@@ -98,7 +98,8 @@ class Page:
         if new:
             handed = [bar for lower, bar in new if lower]
             bars = [bar for lower, bar in new if not lower]
-            columns = figures.columns_of_stream(bars[-SHOWN:], handed[-SHOWN:], colours, board.begin)
+            both = bars[-SHOWN:], handed[-SHOWN:]
+            columns = figures.columns_of_stream(*both, colours, board.begin, board.width)
             self._stream.source.stream(columns, rollover=SHOWN)
         times, *levels = zip(*(board.levels or [(0.0, 0, 0, 0)]), strict=True)
         self._levels.source.data = figures.columns_of_levels(
