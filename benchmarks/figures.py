@@ -6,7 +6,7 @@ from functools import partial
 
 import loky
 
-from benchmarks import clusters, collections, graphs, memory, nested, processes, startup, threads, values
+from benchmarks import clusters, collections, dashboard, graphs, memory, nested, processes, startup, threads, values
 from benchmarks.measure import Figure, Side
 from benchmarks.steps import MakeExecutor
 from graphfutures import GraphExecutor
@@ -311,5 +311,41 @@ FIGURES: list[Figure] = [
         values.pairs,
         values.better_peer,
         1.0,
+    ),
+    Figure(
+        "dashboard_cpu",
+        "200,000 tasks of 100 µs, a page open: CPU time of the user's process with / without",
+        partial(dashboard.in_fresh, "cpu", "on", 200_000),
+        partial(dashboard.in_fresh, "cpu", "off", 200_000),
+        1.10,
+        "ms",
+        "bokeh",
+    ),
+    Figure(
+        "dashboard_memory",
+        "1,000,000 no-ops, a page open: what both processes hold more afterwards",
+        partial(dashboard.in_fresh, "memory", "on", 1_000_000),
+        None,
+        100e6,
+        "MB",
+        "bokeh",
+    ),
+    Figure(
+        "report",
+        "report of 100,000 tasks: seconds",
+        partial(dashboard.in_fresh, "report", "seconds", 100_000),
+        None,
+        5.0,
+        "ms",
+        "bokeh",
+    ),
+    Figure(
+        "report_size",
+        "report of 100,000 tasks: bytes",
+        partial(dashboard.in_fresh, "report", "bytes", 100_000),
+        None,
+        5e6,
+        "MB",
+        "bokeh",
     ),
 ]

@@ -4,6 +4,7 @@
     python examples/flights.py --backend processes
     python examples/flights.py --backend dask
     python examples/flights.py --with dask
+    python examples/flights.py --dashboard --report flights.html
 
 Each month is loaded once, whatever the number of questions. A question is answered for every month, and the
 months' answers are combined two by two. Nobody waits in between: `submit` takes futures as arguments, also
@@ -20,12 +21,13 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from graphfutures import GraphExecutor, GraphFuture, as_completed
+from graphfutures import GraphExecutor, GraphFuture, as_completed, performance_report
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -206,9 +208,21 @@ def main() -> int:
     parser.add_argument(
         "--with", choices=["dask"], dest="by", help="ask a dask DataFrame, computed by the same backend"
     )
+    parser.add_argument("--dashboard", action="store_true", help="show it live in a browser: the link is printed")
+    parser.add_argument("--report", metavar="FILE", help="write where the time went, as HTML")
     flags = parser.parse_args()
+    with ExitStack() as around:
+        if flags.report:
+            try:
+                around.enter_context(performance_report(flags.report))
+            except (ImportError, OSError) as error:  # OSError: no such folder
+                parser.error(str(error))
+        return answer(parser, flags)
+
+
+def answer(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> int:
     try:
-        executor = GraphExecutor(flags.workers, backend=flags.backend)
+        executor = GraphExecutor(flags.workers, backend=flags.backend, dashboard=flags.dashboard)
     except (ValueError, ImportError, OSError) as error:  # OSError: no cluster answers
         parser.error(str(error))
 
@@ -229,8 +243,8 @@ def main() -> int:
         for future in as_completed(questions):
             seconds = time.perf_counter() - start
             question = questions[future]
-            answer = show(future.result()) + UNITS.get(question, "")
-            print(f"{seconds:5.2f} s  {question:26}{answer}", flush=True)
+            shown = show(future.result()) + UNITS.get(question, "")
+            print(f"{seconds:5.2f} s  {question:26}{shown}", flush=True)
 
     return judge(wrong.result(), len(answers))
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graphfutures.arguments import allow_failure, quote, value
     from graphfutures.crashes import WorkerCrashedError
     from graphfutures.current import blocked, current_executor, current_task
+    from graphfutures.diagnostics.blocks import performance_report
     from graphfutures.diagnostics.progress import progress
     from graphfutures.errors import (
         BrokenGraphError,
@@ -46,6 +47,7 @@ _HOMES = {
     "GraphFuture": "futures",
     "WorkerCrashedError": "crashes",
     "progress": "diagnostics.progress",
+    "performance_report": "diagnostics.blocks",
 }
 #: found as attributes, and not by ``import *``, which would hide a module of the standard library
 _MODULES = ("multiprocessing", "synchronous", "threaded")
@@ -74,6 +76,7 @@ __all__ = [
     "current_task",
     "delayed",
     "get",
+    "performance_report",
     "progress",
     "quote",
     "set_options",

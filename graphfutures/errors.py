@@ -194,9 +194,13 @@ def other_version(sent: str, here: str) -> RuntimeError:
 
 def no_extra(backend: str, extra: str, cause: BaseException) -> ImportError:
     """For a backend whose packages are not installed."""
+    return needs_extra(f"backend {backend!r}", extra, cause)
+
+
+def needs_extra(what: str, extra: str, cause: BaseException) -> ImportError:
+    """For whatever needs the packages of an extra, which are not installed."""
     return ImportError(
-        f"backend {backend!r} needs packages that are not installed ({_text(cause)}): "
-        f'pip install "graphfutures[{extra}]"'
+        f'{what} needs packages that are not installed ({_text(cause)}): pip install "graphfutures[{extra}]"'
     )
 
 

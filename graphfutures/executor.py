@@ -20,6 +20,8 @@ from graphfutures import config, ending, errors
 from graphfutures.backends.base import Backend
 from graphfutures.backends.registry import ALIASES, BACKENDS, Request, make
 from graphfutures.current import here
+from graphfutures.diagnostics import blocks
+from graphfutures.diagnostics.dashboard import feed
 from graphfutures.diagnostics.events import Subscriber, Subscription
 from graphfutures.diagnostics.totals import Stats
 from graphfutures.door import Door, is_interrupt
@@ -87,6 +89,8 @@ class GraphExecutor(Computer):
     :param backends: further backends for tasks with the option ``backend``: how many workers each has, by name, or a
         backend or executor, by a name of your own.
     :param record: remember all attempts, not only the last 10,000.
+    :param dashboard: show live what the executor does, in a browser: True, or the number of a port of this machine; the
+        link is printed to stderr.
     :param mp_context: only loky's, for worker processes.
     :param max_tasks_per_child: for worker processes; without effect on threads.
     :param max_shared_bytes: how many bytes of values worker processes may keep in shared memory, by default half of
@@ -94,8 +98,8 @@ class GraphExecutor(Computer):
     :param security: for the address of a cluster, a ``distributed.Security`` or what its client takes for one.
     :raises ValueError: for an unknown backend, and for numbers below 1.
     :raises TypeError: for an argument of the wrong type, or an unknown option.
-    :raises ImportError: for a backend whose packages are not installed.
-    :raises OSError: for the address of a cluster where nobody answers.
+    :raises ImportError: for a backend whose packages are not installed, and for ``dashboard`` without Bokeh.
+    :raises OSError: for the address of a cluster where nobody answers, and a dashboard that cannot be started.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class GraphExecutor(Computer):
         resources: Mapping[str, float] | None = None,
         backends: Mapping[str, int | Backend | Executor] | None = None,
         record: bool = False,
+        dashboard: bool | int = False,
         mp_context: Any = None,
         max_tasks_per_child: int | None = None,
         max_shared_bytes: int | None = None,
@@ -135,6 +140,7 @@ class GraphExecutor(Computer):
             )
         if backend is None and thread_name_prefix in BACKENDS:
             warn(errors.named_like_a_backend(thread_name_prefix), stacklevel=2)
+        port = feed.port_of(dashboard)
         name = thread_name_prefix or f"GraphExecutor-{next(_numbers)}"
         workers = config.default_max_workers() if max_workers is None else _above_zero("max_workers", max_workers)
         rest = max_tasks_per_child, max_shared_bytes, security
@@ -157,6 +163,13 @@ class GraphExecutor(Computer):
         # An executor that is dropped still finishes its work; then its threads leave.
         hub.door = weakref.ref(self, partial(_dropped, weakref.ref(hub)))
         hub.side_door = Door
+        if port is not None:
+            try:
+                hub.dashboard = feed.start(hub, port)
+            except BaseException:
+                hub.release()
+                raise
+        blocks.noted(self)
 
     def _add_lane(self, lane: str, what: Any) -> None:
         if not isinstance(lane, str):
@@ -256,6 +269,8 @@ class GraphExecutor(Computer):
             hub.finish()
             if hub.stream is not None:
                 hub.stream.catch_up()
+            if hub.dashboard is not None:
+                hub.dashboard.stop()
 
     # -- ending -------------------------------------------------------------------------------
 
@@ -289,9 +304,10 @@ class GraphExecutor(Computer):
 
     @property
     def dashboard_link(self) -> str | None:
-        """The address of the dashboard of the cluster that runs the tasks, None if there is none."""
+        """The link of the dashboard, else of that of the cluster that runs the tasks; None if there is none."""
         backends = self._hub.lanes.values() or [self._hub.backend]
-        links = [getattr(backend, "dashboard_link", None) for backend in backends]
+        links = [self._hub.dashboard and self._hub.dashboard.link]
+        links += [getattr(backend, "dashboard_link", None) for backend in backends]
         return next(filter(None, links), None)
 
     @property

@@ -39,6 +39,8 @@ class Facts(Lending):
     trouble: bool
     failed: int
     cancelled: int
+    #: how many attempts ran out of time
+    late = 0
     apply: Callable[[], None]
     take_back: Callable[[GraphFuture[Any]], None]
     #: why the backend cannot go on, and the same of some lanes
@@ -144,11 +146,13 @@ class Facts(Lending):
                 return False, None
             outcome = errors.deadlock(future.key, [getattr(task, "key", "a future") for task in way])
         self.trouble = True
+        self.late += type(outcome) is errors.TaskTimeoutError
         return self.scheduler.failed(future, number, place), outcome
 
     def _expired(self, future: GraphFuture[Any], number: int, seconds: float) -> None:
         if self.scheduler.expired(future, number):
             self.trouble = True
+            self.late += 1
             future._outcome = errors.timed_out(future.key, seconds)
 
     def _due(self, future: GraphFuture[Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeAlias
 
 from graphfutures.backends.base import Record
 from graphfutures.core.observed import ignore, observe
 from graphfutures.guarded import Guarded
-from graphfutures.history import History
+from graphfutures.history import CHANGING, History
 
 #: called with a time and pairs: a task and its state from then on; or None and either what is remembered of an attempt
 #: that has just returned, or what was ``noted``
@@ -21,6 +22,8 @@ class Observing(Guarded):
 
     #: what events are made by, once somebody has watched
     stream: Any = None
+    #: what shows it live, if anything does
+    dashboard: Any = None
     #: takes what changes, as long as somebody watches
     sink: Sink | None
     #: remembers an attempt that has returned
@@ -28,9 +31,14 @@ class Observing(Guarded):
     ask: Callable[..., object]
 
     def _begin_observing(self, history: History) -> None:
-        self.history = history
-        self.remember = history.append
         self.sink = None
+        self.remember_in(history)
+
+    def remember_in(self, history: History) -> None:
+        """Remember attempts there from now on."""
+        self.history = history
+        append = history.append if history.fresh is None else history.fresh.append
+        self.remember = append if self.sink is None else partial(self._remember, append)
 
     def watch(self, sink: Sink | None) -> None:
         """Have what changes told, or no more.
@@ -67,13 +75,13 @@ class Observing(Guarded):
         self.sink = sink
         if sink is None:
             ignore(self.scheduler)
-            self.remember = self.history.append
         else:
             observe(self.scheduler)
-            self.remember = self._remember
+        with CHANGING:
+            self.remember_in(self.history)
 
-    def _remember(self, record: Record) -> None:
-        self.history.append(record)
+    def _remember(self, append: Callable[[Record], object], record: Record) -> None:
+        append(record)
         if self.sink is not None:
             self.tell_watchers()  # first, so that they hear it in order
             self.sink(perf_counter(), [(None, record)])

@@ -66,7 +66,7 @@ class Overview(Door):
         for lane, backend in (hub.lanes or {"": hub.backend}).items():
             number += backend.max_workers
             used += busy([task for task in holding if task.lane == lane], backend.max_workers)
-            size += sum(backend.store._sizes.copy().values()) if hasattr(backend, "store") else 0
+            size += backend.store.held if hasattr(backend, "store") else 0
         slots = Slots(number, used, len(running) - len(computing))
         return Stats(counts, slots, size, tuple(history), history.maxlen is not None and len(history) >= history.maxlen)
 

@@ -1,4 +1,4 @@
-"""Bars that say how many of some futures are done: one for each name, drawn beside whatever else the program does.
+"""Bars that say how many of some futures are done: one for each function, drawn beside whatever else the program does.
 
 A thread looks at the futures about ten times a second.  No callback is added to them: one of ours has a value fetched
 from wherever it is before it is called.
@@ -22,11 +22,12 @@ from weakref import WeakSet
 from graphfutures import errors
 from graphfutures.bells import Bell, Thread
 from graphfutures.core.states import FAILED
+from graphfutures.diagnostics.naming import function_of
 from graphfutures.futures import GraphFuture
 
 LOGGER = getLogger("graphfutures")
 F = TypeVar("F", bound="Future[Any]")
-#: so many names have a bar each, all others one together
+#: so many functions have a bar each, all others one together
 NAMES: Final = 10
 #: characters of a name at most
 LONG: Final = 30
@@ -45,7 +46,7 @@ def progress(futures: Iterable[F], *, file: TextIO | None = None, mininterval: f
     draws in the background until all are done, and delays nobody, neither the program nor its end.
 
     The bars are those of `tqdm <https://tqdm.github.io>`_ where that is installed and a terminal or a notebook shows
-    them, else one line of text.  There is one for each name, and one for all others if there are more than ten.
+    them, else one line of text.  There is one for each function, and one for all others if there are more than ten.
 
     :param futures: of ours, of others, of several executors; each counts once.
     :param file: to write to, by default ``sys.stderr``; a notebook shows its own bars unless one is given.
@@ -110,11 +111,14 @@ def _by_name(futures: list[Any]) -> list[tuple[str, list[Any]]]:
             named[name].append(future)
         except KeyError:
             named[name] = [future]
-    if len(named) <= NAMES:
-        return list(named.items())
-    most = set(sorted(named, key=lambda name: -len(named[name]))[:NAMES])
-    others = list(chain.from_iterable(some for name, some in named.items() if name not in most))
-    return [*((name, some) for name, some in named.items() if name in most), ("others", others)]
+    functions: dict[str, list[Any]] = {}
+    for name, some in named.items():
+        functions.setdefault(function_of(name), []).extend(some)
+    if len(functions) <= NAMES:
+        return list(functions.items())
+    most = set(sorted(functions, key=lambda name: -len(functions[name]))[:NAMES])
+    others = list(chain.from_iterable(some for name, some in functions.items() if name not in most))
+    return [*((name, some) for name, some in functions.items() if name in most), ("others", others)]
 
 
 class _Group:

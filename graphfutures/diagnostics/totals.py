@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from graphfutures.backends.base import Record
+from graphfutures.diagnostics.naming import function_of
 
 
 class Slots(NamedTuple):
@@ -23,7 +24,7 @@ class Slots(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What is remembered of the tasks of one name.
+    """What is remembered of the tasks of one function.
 
     :param attempts: how many have returned.
     :param failed: how many of those without a value.
@@ -72,12 +73,16 @@ class Stats(dict[str, int]):
 
     @cached_property
     def functions(self) -> dict[str, Totals]:
-        """By the name of the tasks, what is remembered of their attempts; those first that took longest together."""
+        """By function, what is remembered of the attempts of its tasks; those first that took longest together.
+
+        Tasks are of one function whose names differ by numbers at their end only, or by tokens, as dask's keys do.
+        """
         sums: dict[str, list[Any]] = {}
         for _, name, _, start, stop, size, good, *_ in self._records:
-            found = sums.get(name)
+            function = function_of(name)
+            found = sums.get(function)
             if found is None:
-                found = sums[name] = [0, 0, 0.0, 0.0, 0]
+                found = sums[function] = [0, 0, 0.0, 0.0, 0]
             seconds = stop - start
             found[0] += 1
             found[1] += not good

@@ -25,8 +25,10 @@ CLUSTERS = {
     **{f"{name}_on_dask": "distributed" for name in ("tree", "chain", "sleeps", "chain_values", "tree_values")},
     "tree_on_ray": "ray",
 }
-NEEDS = {**dict.fromkeys(DASK_ROWS, "dask"), **COLLECTIONS, **VALUES, **CLUSTERS}
-NO_PEER = {"long_list", "nested_threads", "delay_processes"}
+SEEN = ("dashboard_memory", "report", "report_size")
+DASHBOARD = dict.fromkeys(("dashboard_cpu", *SEEN), "bokeh")
+NEEDS = {**dict.fromkeys(DASK_ROWS, "dask"), **COLLECTIONS, **VALUES, **CLUSTERS, **DASHBOARD}
+NO_PEER = {"long_list", "nested_threads", "delay_processes", *SEEN}
 
 
 def benchmarks(*arguments: str, first_on_path: Path | None = None) -> subprocess.CompletedProcess[str]:

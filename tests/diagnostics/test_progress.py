@@ -145,12 +145,12 @@ def test_losses_are_counted(executor):
 
 def test_names_beyond_ten_are_summed_up(executor):
     file = io.StringIO()
-    futures = [executor.options(name=f"rare-{n}").submit(abs, n) for n in range(30)]
-    futures += [executor.options(name=f"often-{n}").submit(abs, n) for n in range(10) for _ in range(2)]
+    futures = [executor.options(name=f"rare{n}").submit(abs, n) for n in range(30)]
+    futures += [executor.options(name=f"often{n}").submit(abs, n) for n in range(10) for _ in range(2)]
     list(progress(futures, file=file))
     assert "rare" not in file.getvalue()
-    assert file.getvalue().startswith("50/50: often-0 2/2, often-1 2/2, ")
-    assert ", often-9 2/2, others 30/30, " in file.getvalue()
+    assert file.getvalue().startswith("50/50: often0 2/2, often1 2/2, ")
+    assert ", often9 2/2, others 30/30, " in file.getvalue()
 
 
 def test_a_name_is_not_obeyed_by_the_terminal(executor):

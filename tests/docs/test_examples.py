@@ -13,15 +13,14 @@ import graphfutures
 
 ROOT = Path(__file__).parents[2]
 RUNNER = Path(__file__).with_name("run_examples.py")
-#: tests/integrations runs these, which need dask
-ELSEWHERE = {"clusters.md", "seed_notebook.md"}
+#: tests/integrations and tests/diagnostics run these, which need dask or Bokeh
+ELSEWHERE = {"clusters.md", "diagnostics.md", "seed_notebook.md"}
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in ELSEWHERE)]
 WITH_EXAMPLES = {
     *(
         "README.md",
         "architecture.md",
         "backends.md",
-        "diagnostics.md",
         "graphs.md",
         "index.md",
         "porting.md",

@@ -69,6 +69,23 @@ def test_every_answer_is_right_on_a_cluster(backend: str, package: str) -> None:
     assert answers(done.stdout) == ANSWERS  # what a cluster writes to stderr is its own affair
 
 
+@pytest.mark.parametrize("flag", ["--report", "--dashboard"])
+def test_it_can_be_seen(flag: str, tmp_path: Path) -> None:
+    report = tmp_path / "flights.html"
+    done = run("--workers", "2", *([flag, str(report)] if flag == "--report" else [flag]))
+    if find_spec("bokeh") is None:
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].endswith('pip install "graphfutures[dashboard]"')
+        return
+    assert answers(done.stdout) == ANSWERS
+    if flag == "--report":
+        assert_all_answered(done)
+        assert "The critical path is" in report.read_text(encoding="utf-8")
+    else:
+        assert done.stderr.startswith("dashboard of GraphExecutor-0: http://127.0.0.1:")
+        assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(("backend", "package"), [("dask", "distributed"), ("ray", "ray")])
 def test_a_cluster_whose_packages_are_missing_is_explained_in_one_line(backend: str, package: str) -> None:
     if find_spec(package) is not None:

@@ -103,6 +103,8 @@ class Processes(Serving):
         self._staffing = RLock()
         self._numbers = count()
         self._stillborn = 0
+        #: how many have died by themselves
+        self.deaths = 0
         self._stranded = False  # whether there is work, and no thread could be started for it
         self._over: Exception | None = None  # why no worker is of any use
         #: whether nobody waits for anything any more
@@ -348,6 +350,7 @@ class Processes(Serving):
         self.attendants.pop(attendant, None)
         if self.halted:
             return
+        self.deaths += not attendant.stopped
         hub.noted("worker died", attendant.number)
         blamed = {attendant.running, *attendant.nested.tickets()}
         attendant.nested.end(hub)

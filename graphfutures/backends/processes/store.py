@@ -213,6 +213,11 @@ class Store:
         """Whether there are values in files."""
         return bool(self._sizes)
 
+    @property
+    def held(self) -> int:
+        """Bytes in files."""
+        return sum(tuple(self._sizes.values()))
+
     def room(self) -> int:
         """How many more bytes may go into shared memory."""
         with self._opening:

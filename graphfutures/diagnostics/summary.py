@@ -1,0 +1,243 @@
+"""Where the time went, in numbers: work, critical path, speed-up, waiting, handing over and idle slots."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
+
+from graphfutures.diagnostics.naming import function_of
+from graphfutures.diagnostics.snapshot import Snapshot
+
+
+class Delay(NamedTuple):
+    """What came before an attempt, in seconds.
+
+    :param waited: from when its inputs were there until its worker had ended what it did before.
+    :param handed: from when both was so until it started: messages, the scheduler, and the transfer of values.
+    :param moved: whether a value of another worker was among its inputs.
+    """
+
+    waited: float
+    handed: float
+    moved: bool
+
+
+class Delays:
+    """Tells the delay of each attempt, if the attempts come in the order in which they were reported.
+
+    :param most: of how many tasks the end is kept at least, None for all.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
+        self._ends: dict[Hashable, tuple[float, int]] = {}
+        self._older: dict[Hashable, tuple[float, int]] = {}
+        self._free: dict[int, float] = {}
+
+    def before(self, worker: int, start: float, stop: float, needs: Sequence[Hashable]) -> Delay | None:
+        """What came before an attempt; None if it had no inputs, or it is not known when they were there."""
+        free = self._free.get(worker, -inf)  # one that has not run anything was free, or not there
+        if stop > free:
+            self._free[worker] = stop
+        if not needs:
+            return None
+        ready, moved = 0.0, False
+        for need in needs:
+            end = self._ends.get(need) or self._older.get(need)
+            if end is None:
+                return None
+            if end[0] > ready:
+                ready = end[0]
+            moved = moved or end[1] != worker
+        free = min(free, start)  # a worker whose task waits inside runs others meanwhile
+        return Delay(max(0.0, free - ready), max(0.0, start - max(ready, free)), moved)
+
+    def ended(self, key: Hashable, worker: int, stop: float) -> None:
+        """A task has a value."""
+        self._ends[key] = stop, worker
+        if self._most is not None and len(self._ends) >= self._most:
+            self._older, self._ends = self._ends, {}
+
+
+@dataclass
+class Function:
+    """What all tasks of one function took, in seconds.
+
+    :param name: of the function, or what the names of the tasks have in common but for numbers.
+    :param attempts: how many of them there were.
+    :param failed: how many of these failed.
+    :param seconds: that they ran.
+    :param longest: that one of them ran.
+    :param waited: see :class:`Delay`.
+    :param handed: see :class:`Delay`.
+    """
+
+    name: str
+    attempts: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+    waited: float = 0.0
+    handed: float = 0.0
+
+    def add(self, seconds: float, delay: Delay | None, *, good: bool) -> None:
+        """Add an attempt."""
+        self.attempts += 1
+        if not good:
+            self.failed += 1
+        self.seconds += seconds
+        if seconds > self.longest:
+            self.longest = seconds
+        if delay is not None:
+            self.waited += delay.waited
+            self.handed += delay.handed
+
+
+@dataclass
+class Summary:
+    """What an executor did; times in seconds.
+
+    :param name: of the executor.
+    :param workers: how many tasks it could run at once.
+    :param attempts: how many there were.
+    :param repeated: how many of them were not the first of their task.
+    :param failed: how many of them failed.
+    :param missing: of how many tasks nothing is remembered.
+    :param pending: how many tasks have not settled.
+    :param begin: start of the first attempt, on the clock of ``time.perf_counter``.
+    :param wall: from there to the end of the last one.
+    :param work: the sum of what all attempts took.
+    :param path: keys of the tasks on the critical path, the longest chain of tasks that need each other.
+    :param critical: what these took.
+    :param waited: what ready tasks waited for busy workers; in all, so it may be more than ``wall``.
+    :param handed: what passed between a task and a worker that were both ready, and the start.
+    :param moved: what of it came before tasks that need a value of another worker.
+    :param idle: slots that ran nothing, times how long.
+    :param functions: those that took most come first.
+    """
+
+    name: str
+    workers: int
+    attempts: int = 0
+    repeated: int = 0
+    failed: int = 0
+    missing: int = 0
+    pending: int = 0
+    begin: float = 0.0
+    wall: float = 0.0
+    work: float = 0.0
+    path: list[str] = field(default_factory=list)
+    critical: float = 0.0
+    waited: float = 0.0
+    handed: float = 0.0
+    moved: float = 0.0
+    idle: float = 0.0
+    functions: list[Function] = field(default_factory=list)
+
+    @property
+    def possible(self) -> float:
+        """The largest speed-up that these tasks allow on so many workers."""
+        return self.work / least if (least := max(self.critical, self.work / self.workers)) else 1.0
+
+    @property
+    def reached(self) -> float:
+        """How many tasks ran at once, on average."""
+        return self.work / self.wall if self.wall else 1.0
+
+    def sentences(self) -> list[str]:
+        """The same in words."""
+        if not self.attempts:
+            return ["Nothing has run."]
+        told = [
+            f"{_count(self.attempts, 'attempt')} of {len(self.functions):,} function{_s(len(self.functions))} took "
+            f"{_time(self.work)} of work, in {_time(self.wall)} on {_count(self.workers, 'worker')}.",
+            f"The critical path is {_time(self.critical)} long, {_chain(len(self.path))}: no number of workers makes "
+            "it shorter than that.",
+            f"The speed-up possible on {_count(self.workers, 'worker')} is {self.possible:.2f}, and "
+            f"{self.reached:.2f} was reached.",
+            f"Slots were idle for {_time(self.idle)} in all. Ready tasks waited {_time(self.waited)} for busy workers, "
+            f"and {_time(self.handed)} went by in handing over ready tasks to free workers, {_time(self.moved)} of it "
+            "with values of other workers.",
+        ]
+        most = [one for one in self.functions[:3] if one.seconds]
+        if most:
+            shares = [f"{one.name} ({one.seconds / self.work:.0%}, {_time(one.seconds)})" for one in most]
+            told.append(f"Most time was taken by {', '.join(shares)}.")
+        if self.failed or self.repeated:
+            told.append(f"{_count(self.failed, 'attempt')} failed, and {self.repeated:,} ran a task again.")
+        if self.pending:
+            told.append(f"{_count(self.pending, 'task')} had not settled.")
+        if self.missing:
+            told.append(f"Nothing is remembered of {_count(self.missing, 'task')} that had ended before (record=True).")
+        return told
+
+
+def summarize(snapshot: Snapshot) -> Summary:
+    """Go through all attempts once."""
+    attempts = snapshot.attempts
+    summary = Summary(snapshot.name, max(1, snapshot.workers), len(attempts), missing=snapshot.missing)
+    summary.pending = len(snapshot.pending)
+    if not attempts:
+        return summary
+    delays = Delays()
+    functions: dict[str, Function] = {}
+    chains: dict[str, tuple[float, str]] = {}  # how long the longest chain up to a task is, and what came before it
+    longest = 0.0, ""
+    seen: set[int] = set()
+    for serial, name, worker, start, stop, _size, good, needs in attempts:
+        seconds = stop - start
+        summary.work += seconds
+        summary.failed += not good
+        summary.repeated += serial in seen
+        seen.add(serial)
+        delay = delays.before(worker, start, stop, needs)
+        if delay is not None:
+            summary.waited += delay.waited
+            summary.handed += delay.handed
+            if delay.moved:
+                summary.moved += delay.handed
+        called = function_of(name)
+        function = functions.get(called)
+        if function is None:
+            function = functions[called] = Function(called)
+        function.add(seconds, delay, good=good)
+        if good:
+            key = f"{name}-{serial}"
+            delays.ended(key, worker, stop)
+            before = max([(chains[need][0], need) for need in needs if need in chains], default=(0.0, ""))
+            chains[key] = before[0] + seconds, before[1]
+            longest = max(longest, (chains[key][0], key))
+    summary.critical, key = longest
+    while key:
+        summary.path.append(key)
+        key = chains[key][1]
+    summary.path.reverse()
+    summary.begin = min(attempt.start for attempt in attempts)
+    summary.wall = max(attempt.stop for attempt in attempts) - summary.begin
+    summary.idle = max(0.0, summary.workers * summary.wall - summary.work)
+    summary.functions = sorted(functions.values(), key=lambda function: -function.seconds)
+    return summary
+
+
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{_s(number)}"
+
+
+def _chain(tasks: int) -> str:
+    return f"over {tasks:,} tasks, each of which needs the one before" if tasks > 1 else "which is one task"
+
+
+def _time(seconds: float) -> str:
+    if not seconds:
+        return "0 s"
+    if seconds < 0.9995e-3:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:,.1f} s" if seconds >= 10 else f"{seconds:.2f} s"
