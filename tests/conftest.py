@@ -5,10 +5,15 @@ import signal
 import threading
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from patience import LIMIT
 
 from graphfutures import schedulers
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
