@@ -368,16 +368,16 @@ class Worker(Doorbell):
         """Tell what was withheld for the sake of tasks that are given back, with the values that these would take."""
         at_hand.clear()
         for taker in back:
-            for outcome in self._no_more_withheld(taker):
-                ticket, *_, start, stop = outcome
+            chain = self._no_more_withheld(taker)
+            for position, (ticket, *_, start, stop) in enumerate(chain):
                 if ticket not in kept:  # it was taken
-                    self._outcomes.append(outcome)
                     continue
                 try:
                     kept[ticket] = self.running.told(kept[ticket][1])
                 except BaseException as error:
                     kept[ticket] = RAISED, messages.raised(error)
-                self._outcomes.append((ticket, *kept[ticket], start, stop))
+                chain[position] = ticket, *kept[ticket], start, stop
+            self._outcomes += chain  # all at once: what was made of a value that is gone is told with its end
 
     def _run_piece(self, ticket: int, function: Any, calls: Any, *_: None) -> None:
         run = Run(ticket, calls)

@@ -98,7 +98,7 @@ class Driven:
         self.sent: list[Sent] = []
         self.puts: list[Sent] = []
         self.fetches: list[tuple[Sent, Callable[..., object]]] = []
-        self.sole_ones: set[int] = set()
+        self.sole_ones: dict[int, int] = {}  # of tasks whose values are for one alone: the ticket of that one
         self.why: Exception | None = None
         self.closed = False
         self.is_slow = False  # whether the time of a batch is always over
@@ -118,8 +118,9 @@ class Driven:
     def withdraw(self, handle: Sent) -> None:
         handle.dead = handle.ended = True
 
-    def sole(self, ticket: int) -> None:
-        self.sole_ones.add(ticket)
+    def sole(self, ticket: int, taker: int) -> None:
+        assert ticket not in self.sole_ones
+        self.sole_ones[ticket] = taker
 
     def fetch(self, handle: Sent) -> Kept:
         return self.run(handle, lambda _: None)
@@ -156,7 +157,9 @@ class Driven:
             def told(report: bytes) -> None:
                 reports.append(pickle.loads(report))
 
-            asked = self.sole_ones.__contains__
+            def asked(ticket: int, taker: int) -> bool:
+                return self.sole_ones.get(ticket) == taker
+
             sent.kept = work.Run(batch, copies, told, False, asked, sent.notes).whole()
             assert sent.promised <= {*sent.kept.values}, "what others count on is not there any more"
             sent.promised = {*sent.kept.values}
@@ -666,6 +669,32 @@ def test_a_value_that_was_handed_on_is_made_again_with_what_was_made_of_it(failu
         del engine.fetches[1:]
         cluster.wake()
     assert weight(last.result(0)) == weight(combine(3, "apart", combine(2, "apart", combine(1, "apart", True))))
+    executor.shutdown()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_value_that_somebody_else_has_had_is_for_nobody_alone(others: int) -> None:
+    engine, cluster, executor = made()
+
+    def run_all() -> None:
+        for sent in islice(engine.sent, 0, None):
+            if not sent.ended:
+                engine.run(sent, lambda report: cluster.heard(pickle.dumps(report)))
+                sent.ended = True
+                cluster.over(sent.number, None)
+                cluster.wake()
+
+    source = executor.submit(combine, 0, "large")
+    run_all()
+    for number in range(others):
+        assert executor.submit(combine, number, "small", source).result is not None
+    run_all()  # they may run again, should their values be lost
+    last = executor.submit(combine, 9, "small", source)
+    del source
+    cluster.wake()
+    assert len(engine.sole_ones) == (0 if others else 1)
+    run_all()
+    assert last.result(0) == 9
     executor.shutdown()
 
 

@@ -117,14 +117,14 @@ class Dask:
         with suppress(Exception):
             await self._client.cancel([handle], asynchronous=True)
 
-    def sole(self, ticket: int) -> None:
+    def sole(self, ticket: int, taker: int) -> None:
         """See ``Engine``."""
-        self._client.loop.add_callback(self._note_sole, ticket)
+        self._client.loop.add_callback(self._note_sole, ticket, taker)
         self._count(NOTE)
 
-    async def _note_sole(self, ticket: int) -> None:
+    async def _note_sole(self, ticket: int, taker: int) -> None:
         with suppress(Exception):
-            await self._client.scheduler.set_metadata(keys=[self._topic + self._work.SOLE, str(ticket)], value=True)
+            await self._client.scheduler.set_metadata(keys=[self._topic + self._work.SOLE, str(ticket)], value=taker)
 
     def fetch(self, handle: Any) -> Kept:
         """See ``Engine``."""

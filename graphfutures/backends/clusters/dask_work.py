@@ -65,10 +65,11 @@ def _begun(worker: Any, topic: str, name: str) -> int:
     return found
 
 
-def _is_sole(worker: Any, topic: str, ticket: int) -> bool:
-    """Whether the pump has said that one task alone needs a value."""
+def _is_sole(worker: Any, topic: str, ticket: int, taker: int) -> bool:
+    """Whether the pump has said that a value is for this task alone."""
     try:
-        return bool(_done(worker, worker.scheduler.get_metadata(keys=[topic + SOLE, str(ticket)], default=False)))
+        found = _done(worker, worker.scheduler.get_metadata(keys=[topic + SOLE, str(ticket)], default=0))
+        return int(found) == taker
     except Exception:  # the scheduler is slow to answer: a copy is right in any case
         return False
 

@@ -31,8 +31,12 @@ class Engine(Protocol):
     def withdraw(self, handle: Any) -> None:
         """Nobody wants a batch any more, and it has not begun."""
 
-    def sole(self, ticket: int) -> None:
-        """One task alone needs the value of another one, which was not so when that was sent."""
+    def sole(self, ticket: int, taker: int) -> None:
+        """A value is for one task alone, which was not so when that was sent.
+
+        :param ticket: of the task that has made it.
+        :param taker: the ticket of the one that needs it.
+        """
 
     def fetch(self, handle: Any) -> Kept:
         """What a batch has kept."""

@@ -29,8 +29,8 @@ class Batch:
     """
 
     __slots__ = (
-        *("given", "hand", "handle", "has_large", "level", "lost", "needs", "number", "open", "seconds", "start"),
-        *("tail", "tasks", "told"),
+        *("given", "hand", "handle", "has_large", "level", "lost", "needs", "number", "open", "readers", "seconds"),
+        *("start", "tail", "tasks", "told"),
     )
 
     def __init__(self, level: int) -> None:
@@ -48,6 +48,8 @@ class Batch:
         self.hand: dict[int, tuple[GraphFuture[Any], int]] = {}
         #: by the ticket of a task in hand: those whose values went on to it, one by one, and their values and records
         self.given: dict[int, list[tuple[int, Any, Any]]] = {}
+        #: by the ticket of one of its tasks: that of the only task that its value was ever sent to, 0 if there are more
+        self.readers: dict[int, int] = {}
         #: the batches whose values it needs
         self.needs: dict[int, Batch] = {}
         #: by which it is known here, and there
@@ -72,6 +74,10 @@ class Batch:
         """For people: those of its tasks that were not heard of."""
         keys = [future.key for future, _ in self.hand.values()]
         return keys[0] if len(keys) == 1 else f"{len(keys)} tasks ({keys[0] if keys else ''}, …)"
+
+    def not_begun(self, ticket: int) -> None:
+        """A task was not run, nor will be if the batch is run again, which ends before it: it has read nothing here."""
+        self.readers = {other: reader for other, reader in self.readers.items() if reader != ticket}
 
     def hand_on(self, ticket: int, value: Any, record: Any, taker: int) -> None:
         """A task has ended, and what it has made is nowhere but in what the next one has made of it."""

@@ -129,6 +129,7 @@ class Hearing:
         """
         future = batch.hand[ticket][0]
         if how == SKIPPED:
+            batch.not_begun(ticket)
             self._back(batch, ticket)
             return False
         if how == MISSING:

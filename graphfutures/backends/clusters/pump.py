@@ -173,8 +173,8 @@ class Cluster(Pumping):
         while self._notes:
             take, what = self._notes.popleft()
             take(*what)
-        for ticket in self._sending.newly_sole() if self._sending.unsure else ():
-            engine.sole(ticket)
+        for ticket, taker in self._sending.newly_sole() if self._sending.unsure else ():
+            engine.sole(ticket, taker)
         if self._hearing.over is None and self._hearing.batches:
             self._hearing.over = engine.lost()
         self.max_workers = int(max(1, min(engine.threads(), self._limit)))

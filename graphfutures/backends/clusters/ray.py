@@ -93,7 +93,7 @@ class Ray:
         with suppress(Exception):
             self._ray.cancel(handle)
 
-    def sole(self, ticket: int) -> None:
+    def sole(self, ticket: int, taker: int) -> None:
         """See ``Engine``: what comes out of Ray's store is copied anyway."""
 
     def fetch(self, handle: Any) -> Kept:

@@ -96,6 +96,7 @@ class Sending:
                 continue
             future._worker, future._started = UNKNOWN, batch.start
             batch.hand[ticket] = future, number
+            self._note_reader(future, ticket)
             self.tickets[future.serial] = ticket
             self.where[ticket] = batch
             for other in others:
@@ -114,7 +115,7 @@ class Sending:
         packing.forgotten.clear()
         future = batch.tail = None  # type: ignore[assignment]  # from here on references are counted
         batch.tasks.clear()
-        sole = frozenset(ticket for future, _ in batch.hand.values() for ticket in self._sole(future))
+        sole = frozenset(other for ticket, (future, _) in batch.hand.items() for other in self._sole(future, ticket))
         if batch.has_large or (len(tasks) == 1 and batch.needs):
             self.unsure.update((ticket, {*sole}) for ticket in batch.hand)
         if tasks:
@@ -136,14 +137,14 @@ class Sending:
             del self.tickets[future.serial]
         return future, number
 
-    def newly_sole(self) -> list[int]:
-        """The tickets of tasks whose values one that was sent before alone needs by now."""
-        found: list[int] = []
+    def newly_sole(self) -> list[tuple[int, int]]:
+        """The tickets of tasks whose values one that was sent before alone needs by now, each with that of this one."""
+        found: list[tuple[int, int]] = []
         for ticket, said in self.unsure.items():
-            for other in self._sole(self.where[ticket].hand[ticket][0]):
+            for other in self._sole(self.where[ticket].hand[ticket][0], ticket):
                 if other not in said:
                     said.add(other)
-                    found.append(other)
+                    found.append((other, ticket))
         return found
 
     def _is_over(self, ticket: int) -> bool:
@@ -158,11 +159,28 @@ class Sending:
         if future.crash_retries is not None:
             wishes["crash_retries"] = future.crash_retries
 
-    def _sole(self, future: GraphFuture[Any]) -> Iterable[int]:
-        """The tickets of tasks whose values, or what they will be, a task alone needs."""
+    def _note_reader(self, future: GraphFuture[Any], ticket: int) -> None:
+        """A task is sent that reads the values of others, perhaps more than once: its worker may die."""
+        for need in future.dependencies:
+            batch, other = self._place_of(need)
+            if batch is not None and batch.readers.setdefault(other, ticket) != ticket:
+                batch.readers[other] = 0
+
+    def _place_of(self, need: Any) -> tuple[Batch | None, int]:
+        """The batch in which a value is made, and the ticket of its task there."""
+        if need.state is not DONE:
+            other = self.tickets.get(need.serial, 0)
+            return self.where.get(other), other
+        outcome = need._outcome
+        return (outcome.batch, outcome.ticket) if type(outcome) is There else (None, 0)
+
+    def _sole(self, future: GraphFuture[Any], ticket: int) -> Iterable[int]:
+        """The tickets of tasks whose values, or what they will be, are for one task alone.
+
+        Nobody else will need them, and nobody else ever has: else that one may run again, and find what this one has
+        left of them.
+        """
         for position in only_needed_by(future):
-            need: Any = future.dependencies[position]
-            if need.state is not DONE:
-                yield self.tickets.get(need.serial, 0)
-            elif type(need._outcome) is There:
-                yield need._outcome.ticket
+            batch, other = self._place_of(future.dependencies[position])
+            if batch is not None and batch.readers.get(other) == ticket:
+                yield other

@@ -10,6 +10,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from threading import Condition, Lock, Thread, get_ident, local
 from time import monotonic, perf_counter
 from typing import Any, Final, NamedTuple
@@ -44,8 +45,8 @@ FUNCTIONS: Final = 1000
 EXECUTORS: Final = 100
 
 Tell = Callable[[bytes], object]
-#: whether by now one task alone needs the value of another one, by the ticket of that
-Ask = Callable[[int], bool]
+#: whether by now a value is for one task alone: the tickets of the task that has made it, and of the one that asks
+Ask = Callable[[int, int], bool]
 
 
 class Notes:
@@ -232,7 +233,7 @@ class Itself:
         future.park(None)
 
 
-def _unknown(ticket: int) -> bool:
+def _unknown(ticket: int, taker: int) -> bool:
     """Nobody can be asked."""
     return False
 
@@ -241,9 +242,13 @@ class _Reading(local):
     """What a thread reads values of other tasks from."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """There is nothing."""
         self.values: dict[int, tuple[Any, Any]] = {}
         self.sole: frozenset[int] = frozenset()
-        self.asked: Ask = _unknown
+        self.asked: Callable[[int], bool] = partial(_unknown, 0)
         self.loads: Any = pickle.loads
 
 
@@ -384,7 +389,7 @@ class Run:
         withheld: list[tuple[int, Any, Any, float, float]] = []
         outer = here.task
         _reading.values, _reading.sole, _reading.loads = self._values, work.sole, state.namespace.loads
-        _reading.asked = self._asked
+        _reading.asked = self._is_asked
         teller.add(self)
         try:
             for position, task in enumerate(work.tasks):
@@ -412,7 +417,12 @@ class Run:
                         teller.add(self)
         finally:
             here.task = outer
-            _reading.values, _reading.sole, _reading.loads, _reading.asked = {}, frozenset(), pickle.loads, _unknown
+            _reading.values, _reading.sole, _reading.loads, _reading.asked = (
+                {},
+                frozenset(),
+                pickle.loads,
+                partial(_unknown, 0),
+            )
             teller.remove(self)
         self.tell()
         return Kept(self._mine, sum(self._sizes.get(ticket, 0) for ticket in self._mine))
@@ -426,6 +436,9 @@ class Run:
             if outcomes or self._running or broken is not None:
                 report = Report(self._work.number, self._run, self._me, self._running, outcomes, broken)
                 self._tell(pickle.dumps(report))
+
+    def _is_asked(self, ticket: int) -> bool:
+        return self._asked(ticket, self._running)
 
     def _goes_on(self, position: int, how: Any, handed: int) -> bool:
         """Whether another task is begun after this one; if it alone needs the large value, it is handed that.
