@@ -267,8 +267,6 @@ class GraphExecutor(Computer):
         inside = (task is not None and task._owner is hub) or hub.callbacks.inside() or hub.inside()
         if wait and not inside:
             hub.finish()
-            if hub.stream is not None:
-                hub.stream.catch_up()
             if hub.dashboard is not None:
                 hub.dashboard.stop()
 

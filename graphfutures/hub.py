@@ -420,8 +420,7 @@ class Hub(Facts):
 
     def refuse(self, reason: Exception, *, inside: bool = True) -> None:
         """No submission from outside any more; with ``inside`` false, none from running tasks either."""
-        if self.refusal is None:
-            self.refusal = reason
+        self.refusal = self.refusal or reason
         self.open_inside = self.open_inside and inside
         if self.room:
             wake_in(self.room, -1)
@@ -453,6 +452,7 @@ class Hub(Facts):
         while self._telling and any(thread != get_ident() for thread in tuple(self._telling)):
             sleep(0)  # a user's thread, which no backend joins
         self.callbacks.finish()
+        self.tell_rest()
 
     def mend(self, place: Place, started: Sequence[GraphFuture[Any]]) -> None:
         """An exchange was interrupted halfway: begin the graph anew with all that is not settled.

@@ -8,12 +8,12 @@ from time import perf_counter
 from typing import Any, TypeAlias
 
 from graphfutures.backends.base import Record
-from graphfutures.core.observed import ignore, observe
+from graphfutures.core.observed import forget, ignore, observe
 from graphfutures.guarded import Guarded
 from graphfutures.history import CHANGING, History
 
-#: called with a time and pairs: a task and its state from then on; or None and either what is remembered of an attempt
-#: that has just returned, or what was ``noted``
+#: called with a time and a list: of a task, its state from then on, and which of its attempts was handed over last; or
+#: of None and either what is remembered of an attempt that has just returned, or what was ``noted``, and 0
 Sink: TypeAlias = Callable[[float, list[Any]], object]
 
 
@@ -52,6 +52,11 @@ class Observing(Guarded):
         self._watch(None)
         self.stream = None
 
+    def tell_rest(self) -> None:
+        """Wait until those who watch have been told all."""
+        if self.stream is not None:
+            self.stream.catch_up()
+
     def noted(self, what: str, worker: int, size: int = 0) -> None:
         """Something has become of a worker, or of a value.
 
@@ -60,7 +65,7 @@ class Observing(Guarded):
         :param size: of the value, in bytes.
         """
         if self.sink is not None:
-            self.sink(perf_counter(), [(None, (what, worker, size))])
+            self.sink(perf_counter(), [(None, (what, worker, size), 0)])
 
     # -- under the lock -----------------------------------------------------------------------
 
@@ -69,7 +74,8 @@ class Observing(Guarded):
         if self.sink is not None:
             changes = observe(self.scheduler)
             if changes:
-                self.sink(perf_counter(), changes)
+                self.sink(perf_counter(), changes)  # if this is interrupted it comes twice, and is empty then
+                forget(self.scheduler)
 
     def _watch(self, sink: Sink | None) -> None:
         self.sink = sink
@@ -82,6 +88,7 @@ class Observing(Guarded):
 
     def _remember(self, append: Callable[[Record], object], record: Record) -> None:
         append(record)
-        if self.sink is not None:
+        if self.inside():
             self.tell_watchers()  # first, so that they hear it in order
-            self.sink(perf_counter(), [(None, record)])
+        if self.sink is not None:
+            self.sink(perf_counter(), [(None, record, 0)])

@@ -34,8 +34,11 @@ class Overview(Door):
         """Why a future is not done, or how it ended, in a sentence.
 
         :raises ValueError: for a future of another executor.
+        :raises TypeError: for what is none of ours at all.
         """
-        if not isinstance(future, GraphFuture) or future._owner is not self._hub:
+        if not isinstance(future, GraphFuture):
+            raise TypeError(f"explain takes a future of this executor, not {future!r:.80}")
+        if future._owner is not self._hub:
             raise ValueError(f"{future!r:.80} is not a future of this executor")
         self._hub.catch_up()
         return explain(self._hub, future)
@@ -95,7 +98,10 @@ class Overview(Door):
         :param subscriber: called with each :class:`Event <graphfutures.diagnostics.events.Event>`, in their order, in
             a thread of its own, soon after it has happened; if it raises, that is logged, and it is told no more.
         :return: to be closed, or used as a context manager; the end of the executor closes it as well.
+        :raises TypeError: for what cannot be called.
         """
+        if not callable(subscriber):
+            raise TypeError(f"subscribe takes a function, which is called with each event, not {subscriber!r:.80}")
         return stream_of(self._hub).join(subscriber)
 
     def trace(self, path: str | os.PathLike[str]) -> None:

@@ -21,13 +21,15 @@ from graphfutures.running import record_of, run
 class _Stack(Place):
     """The tasks that one thread has begun, each inside the one before, and what ended the last one."""
 
-    __slots__ = ("fact", "started")
+    __slots__ = ("fact", "in_hand", "started")
 
     def __init__(self) -> None:
         # Tasks may submit: their number is not limited here.
         super().__init__("inline", sys.maxsize, lends=False)
         self.started: list[GraphFuture[Any]] = []
         self.fact: Finished | None = None
+        #: whether this thread is about to exchange, or has not seen to an interruption of that
+        self.in_hand = False
 
 
 class _Mine(local):
@@ -62,11 +64,14 @@ class Inline:
 
     def wake(self) -> None:
         """See ``Backend``."""
+        stack, my = self._mine.stack, here.__dict__  # of this thread; quicker than the attribute
+        if stack.in_hand and not self._is_under_way():
+            self._recover()
         if self._hub.inside():
             return  # a finalizer, inside an exchange that will see to it
-        stack, my = self._mine.stack, here.__dict__  # of this thread; quicker than the attribute
         started, outer = stack.started, my.get("task")
         depth = len(started)
+        stack.in_hand = True
         try:
             if self._initializer is not None:
                 self._initialize()
@@ -96,18 +101,37 @@ class Inline:
                 batch = turn(stack, fact)
                 stack.fact = fact = None
                 started.pop()
+            stack.in_hand = depth > 0
         except BaseException as interruption:
             batch = fact = None
             while True:
                 try:
                     my["task"] = outer
                     self._mend(stack, depth, interruption)
+                    stack.in_hand = depth > 0
                     break
                 except BaseException:
                     continue  # another one
             raise
 
     attend = nudge = wake
+
+    def _is_under_way(self) -> bool:
+        """Whether this thread is inside of a task that it runs here."""
+        frame: Any = sys._getframe(2)
+        while frame is not None and frame.f_code is not Inline.wake.__code__:
+            frame = frame.f_back
+        return frame is not None
+
+    def _recover(self) -> None:
+        """Three interruptions in a row may have left what this thread had in hand as it was."""
+        stack, here.task = self._mine.stack, None
+        while stack.in_hand:
+            try:
+                self._mend(stack, 0, RuntimeError("its thread was interrupted"))
+                stack.in_hand = False
+            except BaseException:
+                continue  # another one
 
     def wake_aside(self) -> None:
         """As ``wake``, for a thread that has others to see to: what is ready is run in a thread of its own."""
@@ -157,6 +181,8 @@ class Inline:
 
     def join(self) -> None:
         """See ``Backend``."""
+        if self._mine.stack.in_hand and not self._is_under_way():
+            self._recover()
         self._hub.end()
         for thread in self._aside:
             if thread.is_alive() and thread is not current_thread():

@@ -20,16 +20,19 @@ class Observed(Scheduler):
     that the slow ones do the same one by one.
     """
 
-    #: tasks and their states from then on, to be emptied by whoever holds the lock
-    changes: list[tuple[Task, str]]
+    #: tasks, their states from then on, and which of their attempts was handed over last
+    changes: list[tuple[Task, str, int]]
+
+    def _changed(self, task: Task, state: str) -> None:
+        self.changes.append((task, state, task.attempt))
 
     def submitted(self, tasks: Iterable[Task]) -> None:
         """See ``Scheduler``."""
         for task in tasks:
-            self.changes.append((task, NEW))
+            self._changed(task, NEW)
             super().submitted((task,))
             if task.state is READY:
-                self.changes.append((task, READY))
+                self._changed(task, READY)
 
     def entered(self, task: Task, place: Place, batch: Tasks) -> bool:
         """See ``Scheduler``."""
@@ -43,43 +46,55 @@ class Observed(Scheduler):
         """See ``Slots``."""
         done = super().handed_on(task, number, place, to)
         if done:
-            self.changes.append((to, to.state))
+            self._changed(to, to.state)
         return done
 
     def _begins(self, task: Task, place: Place) -> None:
         super()._begins(task, place)
-        self.changes.append((task, task.state))
+        self._changed(task, task.state)
 
     def _settle(self, task: Task) -> None:
-        self.changes.append((task, task.state))
+        self._changed(task, task.state)
         super()._settle(task)
 
     def _inputs_done(self, task: Task) -> None:
         super()._inputs_done(task)
         if task.state is READY:
-            self.changes.append((task, READY))
+            self._changed(task, READY)
 
     def _waits_again(self, task: Task) -> None:
         super()._waits_again(task)
-        self.changes.append((task, task.state))
+        self._changed(task, task.state)
 
     def joined(
         self, task: Task, number: int, place: Place, dependencies: tuple[Task, ...], tolerated: tuple[Task, ...] = ()
     ) -> bool:
         """See ``Scheduler``."""
         if task.attempt == number and task.state is RUNNING:
-            self.changes.append((task, WAITING))
+            self._changed(task, WAITING)
         return super().joined(task, number, place, dependencies, tolerated)
 
 
-def observe(scheduler: Scheduler) -> list[tuple[Task, str]]:
-    """Have a scheduler note what it decides from now on; what it has noted so far is taken."""
-    changes: list[tuple[Task, str]] = getattr(scheduler, "changes", [])
-    scheduler.__class__ = Observed
-    scheduler.changes = []  # type: ignore[attr-defined]
+def observe(scheduler: Scheduler) -> list[tuple[Task, str, int]]:
+    """Have a scheduler note what it decides from now on.
+
+    :return: what it has noted so far, until ``forget``.
+    """
+    changes: list[tuple[Task, str, int]] | None = getattr(scheduler, "changes", None)
+    if changes is None:
+        forget(scheduler)
+        return observe(scheduler)
+    if type(scheduler) is not Observed:
+        scheduler.__class__ = Observed
     return changes
+
+
+def forget(scheduler: Scheduler) -> None:
+    """Note anew what is decided from now on."""
+    scheduler.changes = []  # type: ignore[attr-defined]
 
 
 def ignore(scheduler: Scheduler) -> None:
     """Have it be plain again."""
     scheduler.__class__ = Scheduler
+    forget(scheduler)

@@ -7,15 +7,18 @@ makes events of them and calls the subscribers.  That instruments cost nothing a
 from __future__ import annotations
 
 import logging
+import os
 import weakref
 from collections import deque
 from collections.abc import Callable
-from threading import Lock, Thread, get_ident
-from time import perf_counter, sleep
+from threading import Lock, current_thread
+from time import monotonic, perf_counter, sleep
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from graphfutures.away import failure_here
+from graphfutures.bells import Thread
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, READY, RUNNING, WAITING
+from graphfutures.current import here
 from graphfutures.futures import GraphFuture
 from graphfutures.outcomes import Inherited, shown
 
@@ -40,6 +43,8 @@ ENDS: Final = {DONE: FINISHED, FAILED: HAS_FAILED, CANCELLED: WAS_CANCELLED}
 SOON: Final = 0.02
 #: seconds for which a task has run at least that is told of before its end
 LONG: Final = 0.1
+#: seconds for which a subscriber is waited for that does not return
+PATIENCE: Final = 10
 #: which part of its time the thread may use for finding those
 PART: Final = 0.02
 
@@ -100,7 +105,7 @@ class Subscription:
         """Whether the subscriber may be told more."""
         try:
             self._subscriber(event)
-        except Exception:
+        except BaseException:  # if it is to end something, that is not ours
             LOGGER.exception("a subscriber has raised, and is told nothing any more: %r", self._subscriber)
             return False
         return True
@@ -115,18 +120,20 @@ class Subscription:
 class Stream:
     """The events of one graph.
 
+    Its own thread tells them, and nobody else does: whoever wants all to be told waits until it has done so.
+
     :param hub: of the graph.
     """
 
     def __init__(self, hub: Any) -> None:
         self._reference = weakref.ref(hub)  # an executor that is done with is gone at once
+        self._process = os.getpid()
         self._noted: deque[tuple[float, list[Any]]] = deque()
         self._subscriptions: tuple[Subscription, ...] = ()
         self._stories = Stories()
-        self._telling = Lock()
-        self._teller = 0  # the thread that has it
         self._joining = Lock()
-        self._works = False  # whether there is a thread
+        self._thread: Thread | None = None
+        self._turns = self._told = 0  # how often all that was noted has been told, and how many events
         self._next_look = 0.0  # for tasks that run for long
 
     def join(self, subscriber: Subscriber) -> Subscription:
@@ -138,50 +145,72 @@ class Stream:
         with self._joining:
             self._subscriptions = (*self._subscriptions, subscription)
             hub = self._reference()
-            if not self._works and hub is not None and not hub.ended:
-                self._works = True
-                hub.watch(lambda now, changes: self._noted.append((now, changes)))
-                Thread(target=self._work, name=f"{hub.name}-events", daemon=True).start()
+            if hub is None or hub.ended:
+                return subscription
+            if self._thread is None or not self._thread.is_alive():
+                self._noted.clear()
+                self._stories = Stories()
+                self._thread = Thread(self._work, name=f"{hub.name}-events")
+                self._thread.start()
+        if hub.sink is None:
+            hub.watch(self.note)
         return subscription
 
+    def note(self, now: float, changes: list[Any]) -> None:
+        """Called under the graph's lock: something has changed."""
+        self._noted.append((now, changes))
+
     def leave(self, subscription: Subscription) -> None:
-        """Somebody does not watch any more."""
+        """Somebody does not watch any more, once what was noted so far is told."""
+        if self._process != os.getpid():
+            return  # this is a forked child, where nobody is told anything
         self.catch_up()
         with self._joining:
             self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
 
     def catch_up(self) -> None:
-        """Tell what was noted so far; in a subscriber, which is being told, without effect."""
-        if self._teller == get_ident():
+        """Wait until what was noted so far is told; not in a subscriber, nor for one that does not return."""
+        thread = self._thread
+        if thread is None or thread is current_thread() or self._process != os.getpid():
             return
-        with self._telling:
-            self._teller = get_ident()
-            try:
-                while self._noted:
-                    for event in self._stories.of(self._noted):
-                        for subscription in self._subscriptions:
-                            if not subscription.tell(event):
-                                self._subscriptions = tuple(
-                                    one for one in self._subscriptions if one is not subscription
-                                )
-            finally:
-                self._teller = 0
+        turn, told, since = self._turns, self._told, monotonic()
+        while thread.is_alive() and self._turns < turn + 2:  # the one that is under way may have begun before
+            sleep(SOON / 10)
+            if self._told != told:
+                told, since = self._told, monotonic()
+            elif monotonic() - since > PATIENCE:
+                LOGGER.warning("a subscriber has not returned for %d s: nobody waits for it any more", PATIENCE)
+                return
 
     def _work(self) -> None:
         while True:
             sleep(SOON)
             hub = self._reference()
-            if hub is not None:
+            over = hub is None or hub.ended
+            if hub is not None and not over:
+                if hub.sink is None:
+                    hub.watch(self.note)  # whoever has joined was interrupted
                 self._look(hub)
-            self.catch_up()
+            self._tell()
+            self._turns += 1
             with self._joining:
-                over = hub is None or hub.ended
-                if not self._subscriptions or (over and not self._noted):
-                    self._works = False
-                    if hub is not None and not over:
-                        hub.watch(None)
-                    return
+                if not self._subscriptions or over:
+                    self._thread = None
+                    break
             del hub
+        if hub is not None and not over:
+            here.ours = True
+            hub.watch(None)  # if somebody has come meanwhile, that one's thread sees to it
+
+    def _tell(self) -> None:
+        while self._noted:
+            for event in self._stories.of(self._noted):
+                self._told += 1
+                for subscription in self._subscriptions:
+                    if not subscription.tell(event):
+                        with self._joining:
+                            rest = [one for one in self._subscriptions if one is not subscription]
+                            self._subscriptions = tuple(rest)
 
     def _look(self, hub: Any) -> None:
         """See which tasks run whose end may be far away."""
@@ -190,7 +219,7 @@ class Stream:
             return
         running = [task for task in tuple(hub.scheduler.unsettled) if task.state is RUNNING and not task.unmet]
         if running:
-            self._noted.append((now, [(task, LONG) for task in running]))
+            self._noted.append((now, [(task, LONG, task.attempt) for task in running]))
         self._next_look = now + max(LONG, (perf_counter() - now) / PART)
 
 
@@ -236,11 +265,13 @@ class Stories:
         self._events = events
         while noted:
             now, changes = noted.popleft()
-            for task, change in changes:
+            number = len(changes)
+            for task, change, attempt in changes[:number]:
                 if task is None:
                     self._noted(now, change)
                 elif isinstance(task, GraphFuture):
-                    self._changed(now, task, change)
+                    self._changed(now, task, change, attempt)
+            del changes[:number]  # it may come once more, see ``tell_watchers``
         return events
 
     def _noted(self, now: float, change: Any) -> None:
@@ -252,13 +283,17 @@ class Stories:
         if story is not None and story.since:  # else its time was over, and it has failed before
             story.record = change
 
-    def _changed(self, now: float, task: Any, change: Any) -> None:
+    def _changed(self, now: float, task: Any, change: Any, attempt: int) -> None:
         serial = task.serial
         story = self._unsettled.get(serial)
         if story is None:
+            if change is LONG and task.state is not RUNNING:
+                return  # it has ended meanwhile
             story = self._unsettled[serial] = _Story(task.name)
             if change is NEW:
                 self._events.append(Event(SUBMITTED, now, serial, story.name))
+            else:  # it came before anybody watched
+                story.attempt = max(0, attempt - (change is RUNNING or change is LONG))
         if change is LONG:
             self._is_long(now, task, story)
         elif change is RUNNING:
@@ -301,6 +336,9 @@ class Stories:
 
 
 def _told(task: Any) -> str:
+    """What a task has failed with; one that inherits a failure may not know that yet."""
+    while getattr(task, "_outcome", None) is None and (blame := task.blame) is not None:
+        task = blame
     failure = failure_here(getattr(task, "_outcome", None))
     if isinstance(failure, Inherited):
         failure = failure.root

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import traceback
 from collections import defaultdict
@@ -14,6 +16,7 @@ from patience import LIMIT, in_time, until
 
 from graphfutures import GraphExecutor
 from graphfutures.core.states import ALLOWED, CANCELLED, DONE, FAILED, NEW, READY, RUNNING, WAITING
+from graphfutures.diagnostics import events as event_stream
 
 #: the state of a task from each event on
 STATES = {
@@ -238,3 +241,103 @@ def test_a_forked_child_is_told_nothing_and_may_watch_itself():
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
     executor.shutdown()
+
+
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt])
+def test_what_a_subscriber_raises_ends_nothing_else(executor, raised):
+    events = []
+
+    def leaves(event):
+        raise raised("it has had enough")
+
+    executor.subscribe(leaves)
+    with executor.subscribe(events.append):
+        futures = [executor.submit(plus, number) for number in range(20)]
+        assert [future.result(LIMIT) for future in futures] == [*range(20)]
+    assert sum(event.what == "finished" for event in events) == 20
+
+
+@pytest.mark.one_worker
+def test_a_subscriber_that_does_not_return_is_not_waited_for(make, monkeypatch, caplog):
+    monkeypatch.setattr(event_stream, "PATIENCE", 0.1)
+    executor, go, come = make(), threading.Event(), threading.Event()
+
+    def waits(event):
+        come.set()
+        go.wait(LIMIT)
+
+    executor.subscribe(waits)
+    assert executor.submit(plus, 1).result(LIMIT) == 1
+    assert come.wait(LIMIT)
+    in_time(executor.shutdown)
+    go.set()
+    assert "a subscriber has not returned" in caplog.text
+
+
+@pytest.mark.asks(submits_run=False)
+def test_who_comes_late_is_told_which_attempt_it_is(make):
+    executor, events = make(), []
+    future = executor.options(retries=3, backoff=0.05).submit(fail, ValueError("bad"))
+    executor.subscribe(events.append)
+    future.exception(LIMIT)
+    in_time(executor.shutdown)
+    assert stories(events)[future.key][-1].attempt == 4
+
+
+def test_the_failures_of_many_dependents_are_told_with_their_error(executor, held):
+    events = []
+    with executor.subscribe(events.append):
+        failed = executor.submit(fail, ValueError("bad"), held)
+        dependents = [executor.submit(plus, failed) for _ in range(3000)]
+        held.set_result(1)
+        for future in dependents:
+            assert isinstance(future.exception(LIMIT), ValueError)
+    failures = [event for event in events if event.what == "failed"]
+    assert len(failures) == 3001
+    assert all("ValueError('bad')" in event.error for event in failures)
+
+
+def test_what_cannot_be_called_is_no_subscriber(executor):
+    with pytest.raises(TypeError, match="subscribe takes a function"):
+        executor.subscribe(None)
+
+
+@pytest.mark.ci
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="it is about fork")
+def test_a_forked_child_leaves_the_block_that_watches():
+    executor = GraphExecutor(1)
+    with executor.subscribe(lambda event: None):
+        for number in range(20):
+            assert executor.submit(plus, number).result(LIMIT) == number
+            process = os.fork()
+            if not process:
+                break
+            assert until(lambda process=process: os.waitpid(process, os.WNOHANG) == (process, 0))
+    if not process:
+        os._exit(0)
+    executor.shutdown()
+
+
+SCRIPT = """
+import sys
+from graphfutures import GraphExecutor
+executor = GraphExecutor(1, backend=sys.argv[1])
+executor.subscribe(lambda event: print(event.what, event.serial))
+for number in range(50):
+    executor.submit(abs, number)
+"""
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("backend", ["threads", "inline", "processes"])
+def test_the_end_of_the_interpreter_tells_all(backend):
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT, backend],
+        check=False,
+        env=os.environ | {"PYTHONPATH": ":".join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=3 * LIMIT,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.count("finished") == 50

@@ -8,7 +8,7 @@ from test_machine import InProcessMachine, Machine
 
 from graphfutures.core import states
 from graphfutures.core.graph import Task
-from graphfutures.core.observed import Observed, ignore, observe
+from graphfutures.core.observed import Observed, forget, ignore, observe
 from graphfutures.core.scheduler import Scheduler
 from graphfutures.core.states import NEW, SETTLED, WAITING
 
@@ -33,7 +33,9 @@ class Watched:
     def hear(self) -> None:
         if not isinstance(self.scheduler, Observed):
             return
-        for task, state in observe(self.scheduler):
+        changes = observe(self.scheduler)
+        forget(self.scheduler)
+        for task, state, _ in changes:
             if state == NEW:
                 assert task not in self.stories
                 self.stories[task] = [NEW]
@@ -51,7 +53,7 @@ class Watched:
     @rule()
     def join(self) -> None:
         self.hear()
-        observe(self.scheduler)
+        assert not observe(self.scheduler)
 
     @invariant()
     def all_is_told(self) -> None:
