@@ -20,6 +20,7 @@ from graphfutures.futures import GraphFuture
 from graphfutures.guarded import SLICE
 from graphfutures.inheriting import inherit
 from graphfutures.lending import Lending, needs_of
+from graphfutures.running import labels
 from graphfutures.terms import Again, Joined
 from graphfutures.unpacking import expand
 
@@ -235,6 +236,8 @@ class Facts(Lending):
             elif isinstance(future, GraphFuture):
                 if future.blame is not None and future.state is FAILED:
                     inherit(future)
+                if not future._settled:
+                    self.without.append((future.serial, future.name, future.state, *labels(future.dependencies)))
                 future._forget_call()
                 future.blame = None
                 future.dependencies = ()

@@ -55,7 +55,7 @@ class History(deque[Record]):
         """What is remembered, in the order in which it was reported."""
         with CHANGING:
             rows = tuple(self) + tuple(self.fresh or ())
-        return [Attempt._make((*row[:7], _keys(row[7:]))) for row in rows]
+        return [Attempt._make((*row[:7], keys_of(row[7:]))) for row in rows]
 
 
 def look(hub: Any, most: int) -> tuple[Record, ...]:
@@ -93,6 +93,7 @@ def remember(hub: Any, most: int | None, *, fresh: bool | None = None) -> None:
         new.extend(reversed(late))
 
 
-def _keys(needs: tuple[Any, ...]) -> tuple[str, ...]:
+def keys_of(needs: tuple[Any, ...]) -> tuple[str, ...]:
+    """The keys of dependencies, from the number and the name of each."""
     pairs = zip(needs[::2], needs[1::2], strict=True)
     return tuple(f"{name}-{serial}" if serial else name for serial, name in pairs)

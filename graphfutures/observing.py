@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
@@ -33,6 +34,8 @@ class Observing(Guarded):
     def _begin_observing(self, history: History) -> None:
         self.sink = None
         self.remember_in(history)
+        #: of the last tasks that have ended without an attempt that said so: number, name, state, and what they needed
+        self.without: deque[tuple[Any, ...]] = deque(maxlen=history.maxlen)
 
     def remember_in(self, history: History) -> None:
         """Remember attempts there from now on."""

@@ -12,7 +12,7 @@ from graphfutures.diagnostics.totals import Slots, Stats, busy
 from graphfutures.door import Door
 from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture
-from graphfutures.history import Attempt
+from graphfutures.history import Attempt, keys_of
 
 T = TypeVar("T")
 
@@ -87,10 +87,15 @@ class Overview(Door):
             if isinstance(task, GraphFuture)
         ]
         attempts = hub.history.attempts()
-        ended = hub.added - len(hub.scheduler.unsettled) - hub.cancelled
-        full = hub.history.maxlen is not None and len(attempts) >= hub.history.maxlen
-        missing = max(0, ended - len({attempt.serial for attempt in attempts})) if full else 0
-        return Snapshot(hub.name, self._max_workers, attempts, missing, pending)
+        without = [
+            Pending(serial, name, state, keys_of(tuple(needs))) for serial, name, state, *needs in tuple(hub.without)
+        ]
+        ended = hub.added - len(hub.scheduler.unsettled)
+        full = hub.history.maxlen is not None and max(len(attempts), len(without)) >= hub.history.maxlen
+        known = {attempt.serial for attempt in attempts} | {task.serial for task in without}
+        return Snapshot(
+            hub.name, self._max_workers, attempts, max(0, ended - len(known)) if full else 0, pending, without
+        )
 
     def subscribe(self, subscriber: Subscriber) -> Subscription:
         """Have what happens told as it happens.

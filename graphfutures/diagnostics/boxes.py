@@ -76,7 +76,7 @@ def of_snapshot(snapshot: Snapshot, group: bool | None, only: Iterable[str] | No
         tasks = _leading_to(tasks, only)
     states = Counter(task.state for task in tasks.values())
     count = len(tasks) - states[UNKNOWN]
-    shown = [state for state in ("failed", "running", "ready", "waiting") if states[state]]
+    shown = [state for state in ("failed", "cancelled", "running", "ready", "waiting") if states[state]]
     told = ", ".join(f"{states[state]:,} {state}" for state in shown)
     title = f"{snapshot.name}: {count:,} task{'' if count == 1 else 's'}{told and ', '}{told}"
     if only is None and snapshot.missing:
@@ -116,7 +116,7 @@ def _tasks(snapshot: Snapshot) -> dict[Hashable, _Task]:
     for key, tried in attempts.items():
         last = next((attempt for attempt in reversed(tried) if attempt.good), tried[-1])
         tasks[key] = _task(key, last.name, "done" if last.good else "failed", last.needs, tried)
-    for one in snapshot.pending:
+    for one in (*snapshot.without, *snapshot.pending):
         tasks[one.key] = _task(one.key, one.name, one.state, one.needs, attempts.get(one.key, []))
     for task in list(tasks.values()):
         for need in task.needs:

@@ -19,7 +19,14 @@ COLOURS = (
 )
 FAILED, HANDING, WAITING, READY, RUNNING, DONE = "#000000", "#e45756", "#d9d9d9", "#f2cf5b", "#4c78a8", "#54a24b"
 #: the states of tasks, as they are told and drawn
-STATES = {"done": DONE, "failed": FAILED, "running": RUNNING, "ready": READY, "waiting": WAITING}
+STATES = {
+    "done": DONE,
+    "failed": FAILED,
+    "cancelled": "#8c6bb1",
+    "running": RUNNING,
+    "ready": READY,
+    "waiting": WAITING,
+}
 WIDTH = 1100
 #: how many rows the figures of functions have
 ROWS = 15

@@ -9,7 +9,7 @@ from functools import lru_cache
 _TOKEN = re.compile(r"-[0-9a-f]{8,}(?=$|[-'\"])")
 #: a key that is a tuple, of a name and numbers
 _TUPLE = re.compile(r"\((['\"])(.*?)\1,.*\)$", re.DOTALL)
-_NUMBERS = re.compile(r"(-\d+)+$")
+_NUMBERS = re.compile(r"([-\s:/#]+\d+|\s*[\[(]\d+[\])])+$")
 
 
 def without_tokens(name: str) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from html import escape
 from itertools import count
 from os import PathLike
@@ -13,7 +11,9 @@ from typing import Any
 
 from graphfutures import errors
 from graphfutures.diagnostics import figures
+from graphfutures.diagnostics.amounts import in_time
 from graphfutures.diagnostics.bars import Bars, Groups, Levels, Rows
+from graphfutures.diagnostics.replacing import replacing
 from graphfutures.diagnostics.snapshot import Snapshot
 from graphfutures.diagnostics.summary import Delays, Function, Summary, summarize
 
@@ -90,21 +90,8 @@ def write_all(snapshots: Sequence[Snapshot], path: str | PathLike[str]) -> None:
 </body>
 </html>
 """
-    _replace(path, page)
-
-
-def _replace(path: str | PathLike[str], text: str) -> None:
-    """Write a file whole, or leave what is there."""
-    path = os.fspath(path)
-    beside = f"{path}.{os.getpid()}-{next(_numbers)}.tmp"
-    try:
-        with open(beside, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        os.replace(beside, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(beside)
-        raise
+    with replacing(path) as file:
+        file.write(page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def _text(text: str) -> str:
@@ -113,15 +100,15 @@ def _text(text: str) -> str:
 
 def _words(summary: Summary) -> str:
     rows = "".join(
-        f"<tr><td>{_text(one.name)}</td><td>{one.attempts:,}</td><td>{one.failed:,}</td><td>{one.seconds:.4g}</td>"
-        f"<td>{one.seconds / one.attempts:.3g}</td><td>{one.longest:.3g}</td><td>{one.waited:.3g}</td>"
-        f"<td>{one.handed:.3g}</td></tr>"
+        f"<tr><td>{_text(one.name)}</td><td>{one.attempts:,}</td><td>{one.failed:,}</td><td>{in_time(one.seconds)}</td>"
+        f"<td>{in_time(one.seconds / one.attempts)}</td><td>{in_time(one.longest)}</td><td>{in_time(one.waited)}</td>"
+        f"<td>{in_time(one.handed)}</td></tr>"
         for one in summary.functions[: figures.ROWS]
     )
     told = "".join(f"<li>{_text(sentence)}</li>" for sentence in summary.sentences())
     if not rows:
         return f"<ul>{told}</ul>"
-    heads = ["function", "attempts", "failed", "seconds", "mean", "longest", "waited for workers", "handed over"]
+    heads = ["function", "attempts", "failed", "in all", "mean", "longest", "waited for workers", "handed over"]
     path = summary.path if len(summary.path) <= 20 else [*summary.path[:10], "…", *summary.path[-9:]]
     return (
         f'<ul class="summary">{told}</ul>\n<table><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr>{rows}'
@@ -192,8 +179,8 @@ def _grouped(snapshot: Snapshot, summary: Summary) -> tuple[Groups, list[Functio
 def _progress(snapshot: Snapshot, groups: Groups, functions: Sequence[Function]) -> dict[str, Counter[str]]:
     last = {attempt.serial: (groups.of(attempt.name), attempt.good) for attempt in snapshot.attempts}
     progress: dict[str, Counter[str]] = {one.name: Counter() for one in functions}
-    for pending in snapshot.pending:
-        last.pop(pending.serial, None)  # it is to be tried again
+    for pending in (*snapshot.without, *snapshot.pending):
+        last.pop(pending.serial, None)  # it is to be tried again, or has settled before its attempt returned
         progress.setdefault(groups.of(pending.name), Counter())[pending.state] += 1
     for name, good in last.values():
         progress[name]["done" if good else "failed"] += 1

@@ -8,11 +8,11 @@ from graphfutures.history import Attempt
 
 
 class Pending(NamedTuple):
-    """A task that has not settled.
+    """A task that has not settled, or that has without an attempt that said so.
 
     :param serial: its number in its executor.
     :param name: of the task.
-    :param state: waiting, ready or running.
+    :param state: waiting, ready or running; done, failed or cancelled.
     :param needs: keys of the tasks whose values it is given.
     """
 
@@ -35,6 +35,8 @@ class Snapshot(NamedTuple):
     :param attempts: what is remembered of those that have returned, in the order in which they were reported.
     :param missing: of how many tasks that have ended nothing is remembered.
     :param pending: tasks that have not settled.
+    :param without: tasks that have, without an attempt that said so: an input had failed, they were cancelled or ran
+        out of time, or they are items of the value of another one.
     """
 
     name: str
@@ -42,3 +44,4 @@ class Snapshot(NamedTuple):
     attempts: list[Attempt]
     missing: int
     pending: list[Pending]
+    without: list[Pending] = []  # noqa: RUF012  # which nobody changes

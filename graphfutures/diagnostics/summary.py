@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
+from graphfutures.diagnostics.amounts import in_time
 from graphfutures.diagnostics.naming import function_of
 from graphfutures.diagnostics.snapshot import Snapshot
+from graphfutures.history import Attempt
 
 
 class Delay(NamedTuple):
@@ -106,9 +108,10 @@ class Summary:
     :param failed: how many of them failed.
     :param missing: of how many tasks nothing is remembered.
     :param pending: how many tasks have not settled.
+    :param without: how many have failed or were cancelled without an attempt that said so.
     :param begin: start of the first attempt, on the clock of ``time.perf_counter``.
     :param wall: from there to the end of the last one.
-    :param work: the sum of what all attempts took.
+    :param work: what all attempts took, those that ran inside the wait of another one on its worker counting once.
     :param path: keys of the tasks on the critical path, the longest chain of tasks that need each other.
     :param critical: what these took.
     :param waited: what ready tasks waited for busy workers; in all, so it may be more than ``wall``.
@@ -125,6 +128,7 @@ class Summary:
     failed: int = 0
     missing: int = 0
     pending: int = 0
+    without: int = 0
     begin: float = 0.0
     wall: float = 0.0
     work: float = 0.0
@@ -149,24 +153,32 @@ class Summary:
     def sentences(self) -> list[str]:
         """The same in words."""
         if not self.attempts:
-            return ["Nothing has run."]
+            return ["No attempt has returned yet." if self.pending else "Nothing has run.", *self._rest()]
         told = [
             f"{_count(self.attempts, 'attempt')} of {len(self.functions):,} function{_s(len(self.functions))} took "
-            f"{_time(self.work)} of work, in {_time(self.wall)} on {_count(self.workers, 'worker')}.",
-            f"The critical path is {_time(self.critical)} long, {_chain(len(self.path))}: no number of workers makes "
+            f"{in_time(self.work)} of work, in {in_time(self.wall)} on {_count(self.workers, 'worker')}.",
+            f"The critical path is {in_time(self.critical)} long, {_chain(len(self.path))}: no number of workers makes "
             "it shorter than that.",
-            f"The speed-up possible on {_count(self.workers, 'worker')} is {self.possible:.2f}, and "
+            f"The speed-up possible on {_count(self.workers, 'worker')} is {self.possible:.2f} at most, and "
             f"{self.reached:.2f} was reached.",
-            f"Slots were idle for {_time(self.idle)} in all. Ready tasks waited {_time(self.waited)} for busy workers, "
-            f"and {_time(self.handed)} went by in handing over ready tasks to free workers, {_time(self.moved)} of it "
-            "with values of other workers.",
+            f"Slots were idle for {in_time(self.idle)}. Added up over all tasks, {in_time(self.waited)} went by in "
+            f"waiting for busy workers, and {in_time(self.handed)} in handing over to free ones"
+            + (f", {in_time(self.moved)} of it with values of other workers." if self.moved else "."),
         ]
         most = [one for one in self.functions[:3] if one.seconds]
         if most:
-            shares = [f"{one.name} ({one.seconds / self.work:.0%}, {_time(one.seconds)})" for one in most]
+            shares = [f"{one.name} ({one.seconds / self.work:.0%}, {in_time(one.seconds)})" for one in most]
             told.append(f"Most time was taken by {', '.join(shares)}.")
-        if self.failed or self.repeated:
-            told.append(f"{_count(self.failed, 'attempt')} failed, and {self.repeated:,} ran a task again.")
+        if self.failed:
+            told.append(f"{_count(self.failed, 'attempt')} failed.")
+        if self.repeated:
+            told.append(f"{_count(self.repeated, 'attempt')} ran a task again.")
+        return [*told, *self._rest()]
+
+    def _rest(self) -> list[str]:
+        told = []
+        if self.without:
+            told.append(f"{_count(self.without, 'task')} failed or ended as cancelled without an attempt that said so.")
         if self.pending:
             told.append(f"{_count(self.pending, 'task')} had not settled.")
         if self.missing:
@@ -179,6 +191,7 @@ def summarize(snapshot: Snapshot) -> Summary:
     attempts = snapshot.attempts
     summary = Summary(snapshot.name, max(1, snapshot.workers), len(attempts), missing=snapshot.missing)
     summary.pending = len(snapshot.pending)
+    summary.without = sum(one.state != "done" for one in snapshot.without)
     if not attempts:
         return summary
     delays = Delays()
@@ -188,7 +201,6 @@ def summarize(snapshot: Snapshot) -> Summary:
     seen: set[int] = set()
     for serial, name, worker, start, stop, _size, good, needs in attempts:
         seconds = stop - start
-        summary.work += seconds
         summary.failed += not good
         summary.repeated += serial in seen
         seen.add(serial)
@@ -209,6 +221,7 @@ def summarize(snapshot: Snapshot) -> Summary:
             before = max([(chains[need][0], need) for need in needs if need in chains], default=(0.0, ""))
             chains[key] = before[0] + seconds, before[1]
             longest = max(longest, (chains[key][0], key))
+    summary.work = _busy(attempts)
     summary.critical, key = longest
     while key:
         summary.path.append(key)
@@ -221,6 +234,21 @@ def summarize(snapshot: Snapshot) -> Summary:
     return summary
 
 
+def _busy(attempts: Sequence[Attempt]) -> float:
+    """The seconds in which workers ran anything; an attempt that waits inside may have others run meanwhile."""
+    busy, ends = 0.0, dict[int, float]()
+    for attempt in sorted(attempts, key=_start):
+        begin = max(attempt.start, ends.get(attempt.worker, -inf))
+        if attempt.stop > begin:
+            busy += attempt.stop - begin
+            ends[attempt.worker] = attempt.stop
+    return busy
+
+
+def _start(attempt: Attempt) -> float:
+    return attempt.start
+
+
 def _s(number: int) -> str:
     return "" if number == 1 else "s"
 
@@ -231,13 +259,3 @@ def _count(number: int, what: str) -> str:
 
 def _chain(tasks: int) -> str:
     return f"over {tasks:,} tasks, each of which needs the one before" if tasks > 1 else "which is one task"
-
-
-def _time(seconds: float) -> str:
-    if not seconds:
-        return "0 s"
-    if seconds < 0.9995e-3:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 0.9995:
-        return f"{seconds * 1e3:.3g} ms"
-    return f"{seconds:,.1f} s" if seconds >= 10 else f"{seconds:.2f} s"

@@ -34,6 +34,8 @@ def write(snapshot: Snapshot, path: str | PathLike[str]) -> None:
     trace = _Trace(snapshot)
     about = {"name": snapshot.name, "workers": snapshot.workers, "attempts": len(snapshot.attempts)}
     about |= {"missing": snapshot.missing, "pending": len(snapshot.pending)}
+    if snapshot.without:
+        about["without an attempt"] = len(snapshot.without)
     with replacing(path) as file:
         file.write(f'{{"displayTimeUnit":"ms","otherData":{json.dumps(about)},"traceEvents":[\n')
         lines = chain(trace.names(), trace.slices(), trace.arrows())

@@ -13,7 +13,15 @@ def row(serial, name="load", *, worker=0, start=0.0, good=True, needs=()):
 
 def state(time, counts=(), **states):
     return {
-        **{"time": time, "begin": 0.0, "counts": list(counts), "states": states, "added": 0, "failed": 0},
+        **{
+            "time": time,
+            "begin": 0.0,
+            "without": [],
+            "counts": list(counts),
+            "states": states,
+            "added": 0,
+            "failed": 0,
+        },
         **{"cancelled": 0, "posted": 0, "processes": {}, "held": None},
     }
 

@@ -67,6 +67,10 @@ snapshots = st.builds(
         st.builds(Pending, st.integers(1, 9), names, st.sampled_from(["waiting", "ready", "running"]), needs),
         max_size=6,
     ),
+    st.lists(
+        st.builds(Pending, st.integers(1, 9), names, st.sampled_from(["done", "failed", "cancelled"]), needs),
+        max_size=6,
+    ),
 )
 
 
@@ -74,7 +78,7 @@ snapshots = st.builds(
 def test_each_task_is_drawn(snapshot, color, direction):
     picture = of_snapshot(snapshot, color=color, direction=direction, group=False)
     told, _ = read(picture)
-    keys = {one.key for one in [*snapshot.attempts, *snapshot.pending]}
+    keys = {one.key for one in [*snapshot.attempts, *snapshot.without, *snapshot.pending]}
     assert len(told) >= len(keys)
     assert len(told) == len(re.findall(r"^  n\d+ \[", picture.dot, re.MULTILINE))
     assert len(told) == len(re.findall(r"^  n\d+\[", picture.mermaid, re.MULTILINE))

@@ -122,16 +122,19 @@ def test_nothing():
 def test_attempts_that_took_no_time():
     found = summarize(Snapshot("some", 2, [attempt(1, 5, 5)], 0, []))
     assert (found.possible, found.reached, found.idle) == (1, 1, 0)
-    assert "1 attempt of 1 function took 0 s" in found.sentences()[0]
+    assert "1 attempt of 1 function took 0 µs" in found.sentences()[0]
 
 
 def test_the_sentences_say_what_is_missing_and_what_failed():
     attempts = [attempt(1, 0, 1, good=False), attempt(1, 1, 2.5)]
-    told = " ".join(summarize(Snapshot("some", 1, attempts, 7, [Pending(2, "x", "ready", ())])).sentences())
+    without = [Pending(3, "y", "failed", ("x-2",)), Pending(4, "z", "done", ())]
+    told = " ".join(summarize(Snapshot("some", 1, attempts, 7, [Pending(2, "x", "ready", ())], without)).sentences())
     for part in (
         "2 attempts",
-        "2.50 s of work",
-        "1 attempt failed, and 1 ran a task again",
+        "2.5 s of work",
+        "1 attempt failed.",
+        "1 attempt ran a task again.",
+        "1 task failed or ended as cancelled without",
         "of 7 tasks",
         "1 task had",
     ):
@@ -162,3 +165,9 @@ def test_of_an_executor(backend):
     assert (found.attempts, found.failed, {one.name for one in found.functions}) == (6, 0, {"abs", "sum"})
     assert found.path[-1] == total.key
     assert 0 < found.critical <= found.work
+
+
+def test_a_wait_inside_does_not_count_twice():
+    nested = [attempt(2, 1, 3), attempt(3, 3, 4), attempt(1, 0, 5)]  # all on one worker
+    found = summarize(Snapshot("nested", 2, nested, 0, []))
+    assert (found.work, found.reached, found.idle) == (5, 1, 5)

@@ -49,6 +49,8 @@ class Board:
         self.groups = Groups()
         self.functions: dict[str, Function] = {}
         self.pending: dict[str, Counter[str]] = {}
+        #: by function, tasks that have ended without an attempt that said so, by state
+        self.without: dict[str, Counter[str]] = {}
         self.edges: Counter[tuple[str, str]] = Counter()
         self.rows = Rows(workers)
         #: seconds that are about as wide as can be seen
@@ -126,6 +128,8 @@ class Board:
         for (label, of_tasks), number in state["counts"]:
             pending.setdefault(self.groups.of(label), Counter())[of_tasks] += number
         self.pending = pending
+        for (label, of_tasks), number in state["without"]:
+            self.without.setdefault(self.groups.of(label), Counter())[of_tasks] += number
         states = state["states"]
         running, ready, waiting = [states.get(one, 0) for one in ("running", "ready", "waiting")]
         self.levels.append((self.time, running, ready, waiting))
@@ -152,7 +156,8 @@ class Board:
 
     def known(self) -> dict[str, Counter[str]]:
         """How many tasks of each function are in each state; those that have any pending first."""
-        names = dict.fromkeys([*self.pending, *sorted(self.functions, key=lambda one: -self.functions[one].seconds)])
+        most = sorted(self.functions, key=lambda one: -self.functions[one].seconds)
+        names = dict.fromkeys([*self.pending, *most, *self.without])
         known: dict[str, Counter[str]] = {}
         for name in names:
             states = known[name] = Counter(self.pending.get(name, {}))
@@ -160,4 +165,5 @@ class Board:
             if function is not None:
                 states["done"] = function.attempts - function.failed
                 states["failed"] = function.failed - self.repeated[name]
+            states.update(self.without.get(name, {}))
         return known

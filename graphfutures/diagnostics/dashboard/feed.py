@@ -80,6 +80,7 @@ class Feed:
         self._stopping = Bell()
         self._begin = perf_counter()
         self._owner = os.getpid()
+        self._last: Any = None  # of the tasks without an attempt that were told of
         token = token_urlsafe(24)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BOKEH_")}
         environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, sys.path)))
@@ -217,6 +218,13 @@ class Feed:
             if name is not None:
                 counts[_plain(name), task.state] += 1
                 states[task.state] += 1
+        without: Counter[tuple[str, str]] = Counter()
+        rows = tuple(hub.without)
+        for row in reversed(rows):
+            if row is self._last:
+                break
+            without[_plain(row[1]), row[2]] += 1
+        self._last = rows[-1] if rows else None
         backends = hub.lanes.values() or [hub.backend]
         processes = {"this process": os.getpid()}
         held = None
@@ -231,6 +239,7 @@ class Feed:
                 "time": perf_counter() - self._begin,
                 "begin": self._begin,
                 "counts": counts.most_common(NAMES),
+                "without": [*without.items()],
                 "states": dict(states),
                 "added": hub.added,
                 "failed": hub.failed,
