@@ -26,7 +26,7 @@ def explain(hub: Hub, future: GraphFuture[Any]) -> str:
 
     :return: a sentence; further lines, indented, say what became of earlier attempts, and what holds up whom.
     """
-    tree = _Tree()
+    tree = _Tree(hub)
     lines = [f"{future.key} {tree.sentence(hub, future)}", *(_INDENT + line for line in _earlier(future))]
     if not future.done():
         lines += tree.below(future)
@@ -55,7 +55,9 @@ def _earlier(future: GraphFuture[Any]) -> list[str]:
         lines.append(f"{failures} of its attempts had failed before{last}")
     elif failures and future.done():
         lines.append(f"{failures} of its attempts had failed before that{last}")
-    elif failures and not _is_put_off(future):
+    elif failures and _is_put_off(future):
+        lines.append(f"the last one failed with {future.last_failure}")
+    elif failures:
         left = terms.retries - failures
         lines.append(f"{failures} of its attempts have failed{last}; {left} more may follow this one")
     if future.crashes:
@@ -74,7 +76,8 @@ def _unmet(task: Any) -> Any:
 class _Tree:
     """What one explanation has told already, and what it has looked up for that."""
 
-    def __init__(self) -> None:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
         self._told: set[Any] = set()
         self._computing: dict[tuple[Hub, str], list[Any]] = {}
         self._queues: set[tuple[Hub, str]] = set()  # of ready tasks, of which it is told what they wait for
@@ -112,6 +115,8 @@ class _Tree:
         late: list[Any] = [one for one, _ in tuple(scheduler.overdue) if one.lane == lane]
         number = busy([*self._computing_in(hub, lane), *late], workers)
         where = f" of {lane}" if lane else ""
+        if number < workers and not late:
+            return f"a worker{where}, of which {workers - number} of {workers} are free, or start"
         waits = f"a free worker{where}: {number} of {workers} are busy"
         if late:
             waits += f", {len(late)} of them with what ran out of time and has not returned ({late[0].key})"
@@ -192,6 +197,8 @@ class _Tree:
             self._told.update(sources)
             task = sources[0] if sources else task
         hub = getattr(task, "_owner", None)
+        if isinstance(hub, Hub) and hub is not self._hub:
+            hub.catch_up()
         told = self.sentence(hub, task) if isinstance(hub, Hub) else "has not settled"
         return f"{way}{task.key}{where} {told}"
 

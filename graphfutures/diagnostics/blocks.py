@@ -36,6 +36,7 @@ class performance_report:
     :param executor: the only one that is told of; None for all.
     :raises ImportError: without Bokeh, at the beginning of the block.
     :raises FileNotFoundError: for a folder that is not there, likewise.
+    :raises IsADirectoryError: for a path that is a folder, likewise.
     :raises TypeError: for an ``executor`` that is not ours.
     """
 
@@ -52,6 +53,8 @@ class performance_report:
         folder = os.path.dirname(os.path.abspath(self._path))
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"there is no folder {folder!r} for the report")
+        if os.path.isdir(self._path):
+            raise IsADirectoryError(f"{self._path!r} is a folder, and the report a file")
         self._watched.clear()
         _blocks.append(self)
         for reference in tuple(_executors.values()):
