@@ -136,3 +136,37 @@ def test_a_taker_that_was_given_back_and_has_come_again(tmp_path: Path, monkeypa
         messages.kept.clear()
         ours.close()
         theirs.close()
+
+
+def test_a_value_that_is_gone_is_not_told_before_what_was_made_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While that is written, which may take long, the watch tells what there is, and the worker may die."""
+    monkeypatch.setattr(messages, "reader", [pickle.loads])
+    monkeypatch.setattr(messages, "mapper", [*messages.mapper])
+    monkeypatch.setattr(running, "here_runs", [])
+    ours, theirs = Pipe()
+    worker = loop.Worker(theirs, None, "token", 1, [str(tmp_path)])
+    last, before = [(ticket, None, b"", [(0, ticket - 1)]) for ticket in (3, 2)]
+    worker._queue.extend([before, last])
+    worker._allowed |= {1: 2, 2: 3}
+    worker.attempt((1, None, pickle.dumps((bytes, (LARGE,), {}))))
+    worker._queue.clear()
+    worker._queue.append(last)
+    worker.attempt((2, None, pickle.dumps((bytes, (LARGE,), {})), [(0, 1)]))
+    assert not worker._outcomes
+    told = worker.running.told
+
+    def tell(value: Any) -> Any:
+        assert not worker._outcomes, "the first one was told, and is gone"
+        return told(value)
+
+    monkeypatch.setattr(worker.running, "told", tell)
+    try:
+        worker._tell_after_all([3])
+        outcomes = [(ticket, how) for ticket, how, *_ in worker._outcomes]
+        assert outcomes == [(1, messages.GONE), (2, messages.PUBLISHED)]
+    finally:
+        messages.kept.clear()
+        ours.close()
+        theirs.close()
