@@ -137,6 +137,7 @@ class Guarded:
             self.tell_watchers()
             known: set[Any] = {*old.unsettled, *old.news, *started}.union(*self._untold.values())
             self.scheduler = rebuilt(old, [future for future in known if not future._settled], place, started)
+            self.tell_watchers()  # so that the new one notes what it decides at once
             self._untold.clear()
             answers, self._answers = self._answers, []
         return answers

@@ -51,11 +51,14 @@ class History(deque[Record]):
     #: how many blocks that are reported on are the reason why all are remembered
     blocks = 0
 
-    def attempts(self) -> list[Attempt]:
+    def rows(self) -> tuple[Record, ...]:
         """What is remembered, in the order in which it was reported."""
         with CHANGING:
-            rows = tuple(self) + tuple(self.fresh or ())
-        return [Attempt._make((*row[:7], keys_of(row[7:]))) for row in rows]
+            return tuple(self) + tuple(self.fresh or ())
+
+    def attempts(self) -> list[Attempt]:
+        """The same, with names."""
+        return [Attempt._make((*row[:7], keys_of(row[7:]))) for row in self.rows()]
 
 
 def look(hub: Any, most: int) -> tuple[Record, ...]:

@@ -46,7 +46,7 @@ class Observing(Guarded):
     def watch(self, sink: Sink | None) -> None:
         """Have what changes told, or no more.
 
-        :param sink: called under the lock.
+        :param sink: called under the lock, or in whatever thread something was noted.
         """
         self.ask(self._watch, sink)
 
@@ -67,8 +67,9 @@ class Observing(Guarded):
         :param worker: its number, -1 if it is not known.
         :param size: of the value, in bytes.
         """
-        if self.sink is not None:
-            self.sink(perf_counter(), [(None, (what, worker, size), 0)])
+        sink = self.sink  # which may go at any moment
+        if sink is not None:
+            sink(perf_counter(), [(None, (what, worker, size), 0)])
 
     # -- under the lock -----------------------------------------------------------------------
 
@@ -93,5 +94,6 @@ class Observing(Guarded):
         append(record)
         if self.inside():
             self.tell_watchers()  # first, so that they hear it in order
-        if self.sink is not None:
-            self.sink(perf_counter(), [(None, record, 0)])
+        sink = self.sink
+        if sink is not None:
+            sink(perf_counter(), [(None, record, 0)])

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from graphfutures.core.states import DONE, READY, RUNNING, WAITING
 from graphfutures.diagnostics.events import Subscriber, Subscription, stream_of
 from graphfutures.diagnostics.snapshot import Pending, Snapshot
-from graphfutures.diagnostics.totals import Slots, Stats, busy
+from graphfutures.diagnostics.totals import Slots, Stats, busy, missing
 from graphfutures.door import Door
 from graphfutures.explaining import explain
 from graphfutures.futures import GraphFuture
@@ -33,12 +33,9 @@ class Overview(Door):
     def explain(self, future: GraphFuture[Any]) -> str:
         """Why a future is not done, or how it ended, in a sentence.
 
-        :raises ValueError: for a future of another executor.
-        :raises TypeError: for what is none of ours at all.
+        :raises ValueError: for anything but a future of this executor.
         """
-        if not isinstance(future, GraphFuture):
-            raise TypeError(f"explain takes a future of this executor, not {future!r:.80}")
-        if future._owner is not self._hub:
+        if not isinstance(future, GraphFuture) or future._owner is not self._hub:
             raise ValueError(f"{future!r:.80} is not a future of this executor")
         self._hub.catch_up()
         return explain(self._hub, future)
@@ -71,7 +68,7 @@ class Overview(Door):
             used += busy([task for task in holding if task.lane == lane], backend.max_workers)
             size += backend.store.held if hasattr(backend, "store") else 0
         slots = Slots(number, used, len(running) - len(computing))
-        return Stats(counts, slots, size, tuple(history), history.maxlen is not None and len(history) >= history.maxlen)
+        return Stats(counts, slots, size, history.rows(), tuple(hub.without), history.maxlen)
 
     def attempts(self) -> list[Attempt]:
         """The last 10,000 attempts, or all of them with ``record=True``."""
@@ -91,11 +88,8 @@ class Overview(Door):
             Pending(serial, name, state, keys_of(tuple(needs))) for serial, name, state, *needs in tuple(hub.without)
         ]
         ended = hub.added - len(hub.scheduler.unsettled)
-        full = hub.history.maxlen is not None and max(len(attempts), len(without)) >= hub.history.maxlen
-        known = {attempt.serial for attempt in attempts} | {task.serial for task in without}
-        return Snapshot(
-            hub.name, self._max_workers, attempts, max(0, ended - len(known)) if full else 0, pending, without
-        )
+        forgotten = missing(ended, attempts, without, hub.history.maxlen)
+        return Snapshot(hub.name, self._max_workers, attempts, forgotten, pending, without)
 
     def subscribe(self, subscriber: Subscriber) -> Subscription:
         """Have what happens told as it happens.

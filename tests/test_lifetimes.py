@@ -463,7 +463,8 @@ def test_10_000_submits_leave_nothing_behind(use: Callable[[GraphExecutor], None
     gc.enable()
     rounds = 10_000 if use is independent else 2_000
     with GraphExecutor(2) as executor:
-        executor._hub.history.extend([()] * executor._hub.history.maxlen)
+        for memory_of in (executor._hub.history, executor._hub.without):
+            memory_of.extend([()] * memory_of.maxlen)
         for _ in range(200):
             use(executor)
         gc.collect()
@@ -477,6 +478,7 @@ def test_10_000_submits_leave_nothing_behind(use: Callable[[GraphExecutor], None
             history = 10_100 * 5  # its rows are replaced one by one, and may be seen by the collector
             assert len(gc.get_objects()) - objects < history
             executor._hub.history.clear()
+            executor._hub.without.clear()
             gc.collect()
             assert len(gc.get_objects()) - objects < rounds // 10
             assert tracemalloc.get_traced_memory()[0] - memory < 100_000

@@ -125,13 +125,19 @@ class Inline:
 
     def _recover(self) -> None:
         """Three interruptions in a row may have left what this thread had in hand as it was."""
-        stack, here.task = self._mine.stack, None
+        stack, last = self._mine.stack, None
+        if here.task in stack.started:
+            here.task = None
         while stack.in_hand:
             try:
-                self._mend(stack, 0, RuntimeError("its thread was interrupted"))
+                self._mend(stack, 0, last or RuntimeError("its thread was interrupted"))
                 stack.in_hand = False
-            except BaseException:
-                continue  # another one
+            except Exception:
+                raise
+            except BaseException as error:
+                last = error  # one more
+        if last is not None:
+            raise last
 
     def wake_aside(self) -> None:
         """As ``wake``, for a thread that has others to see to: what is ready is run in a thread of its own."""

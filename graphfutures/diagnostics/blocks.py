@@ -65,7 +65,7 @@ class performance_report:
 
     def _watch(self, executor: Any) -> None:
         hub = executor._hub
-        if self._only is None or self._only._hub is hub:
+        if (self._only is None or self._only._hub is hub) and executor not in self._watched:
             self._watched.append(executor)
             with CHANGING:
                 if hub.history.maxlen is not None:

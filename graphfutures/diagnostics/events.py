@@ -15,6 +15,7 @@ from threading import Lock, current_thread
 from time import monotonic, perf_counter, sleep
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
+from graphfutures import config
 from graphfutures.away import failure_here
 from graphfutures.bells import Thread
 from graphfutures.core.states import CANCELLED, DONE, FAILED, NEW, READY, RUNNING, WAITING
@@ -54,13 +55,15 @@ class Event(NamedTuple):
 
     :param what: ``"submitted"``, ``"ready"``, ``"started"``, ``"retried"`` (an attempt has failed, and another one
         follows), ``"finished"``, ``"failed"`` or ``"cancelled"`` of a task; ``"published"`` or ``"dropped"`` of a large
-        value that worker processes write to a file; ``"worker started"`` or ``"worker died"``.
+        value that worker processes write to a file; ``"worker started"`` or ``"worker died"``, by itself or since a
+        task was to be stopped.
     :param time: when it was noted, in seconds on the clock of ``time.perf_counter``.
     :param serial: number of the task in its executor, 0 if it is about none.
     :param name: of the task.
     :param attempt: which of its attempts, from 1 on, 0 before the first.
     :param worker: its number, -1 if it is not known.
-    :param start: of the attempt, on that worker, on the same clock; 0.0 if it has not begun.
+    :param start: of the attempt, on that worker, on the same clock; 0.0 if it has not begun.  In ``"started"``, where
+        that comes before the end, it is when the task was handed to its worker process or cluster.
     :param stop: its end, 0.0 if it has not ended.
     :param size: of the value in bytes, 0 where it is not known.
     :param error: what the task, or the attempt, has failed with, as text.
@@ -152,12 +155,11 @@ class Stream:
                 self._stories = Stories()
                 self._thread = Thread(self._work, name=f"{hub.name}-events")
                 self._thread.start()
-        if hub.sink is None:
-            hub.watch(self.note)
+        hub.watch(self.note)
         return subscription
 
     def note(self, now: float, changes: list[Any]) -> None:
-        """Called under the graph's lock: something has changed."""
+        """Something has changed: called under the graph's lock, or in any thread."""
         self._noted.append((now, changes))
 
     def leave(self, subscription: Subscription) -> None:
@@ -207,7 +209,7 @@ class Stream:
             for event in self._stories.of(self._noted):
                 self._told += 1
                 for subscription in self._subscriptions:
-                    if not subscription.tell(event):
+                    if subscription in self._subscriptions and not subscription.tell(event):
                         with self._joining:
                             rest = [one for one in self._subscriptions if one is not subscription]
                             self._subscriptions = tuple(rest)
@@ -223,7 +225,7 @@ class Stream:
         self._next_look = now + max(LONG, (perf_counter() - now) / PART)
 
 
-_MAKING: Final = Lock()
+_MAKING: Final = config.lock_over_forks()
 
 
 def stream_of(hub: Any) -> Stream:

@@ -58,18 +58,26 @@ class Stats(dict[str, int]):
     bytes: int
 
     def __init__(
-        self, counts: dict[str, int], slots: Slots, size: int, records: Sequence[Record], forgets: bool
+        self,
+        counts: dict[str, int],
+        slots: Slots,
+        size: int,
+        records: Sequence[Record],
+        without: Sequence[tuple[Any, ...]],
+        most: int | None,
     ) -> None:
         """Counted elsewhere.
 
         :param records: of the attempts that are remembered.
-        :param forgets: whether there were more.
+        :param without: of tasks that have ended without one.
+        :param most: how many of each are remembered at most.
         """
         super().__init__(counts)
         self.slots = slots
         self.bytes = size
         self._records = records
-        self._forgets = forgets
+        self._without = without
+        self._most = most
 
     @cached_property
     def functions(self) -> dict[str, Totals]:
@@ -95,14 +103,24 @@ class Stats(dict[str, int]):
 
     @cached_property
     def missing(self) -> int:
-        """Of how many tasks that have ended ``functions`` knows nothing, since only the last attempts are kept."""
-        if not self._forgets:
-            return 0
-        ended = self["done"] + self["failed"]
-        return max(0, ended - len({record[0] for record in self._records}))
+        """Of how many tasks that have ended nothing is remembered."""
+        return missing(self["done"] + self["failed"] + self["cancelled"], self._records, self._without, self._most)
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)
+
+
+def missing(ended: int, records: Sequence[Any], without: Sequence[Any], most: int | None) -> int:
+    """Of how many tasks that have ended nothing is remembered.
+
+    :param ended: how many have.
+    :param records: of attempts, each beginning with the number of its task.
+    :param without: likewise, of tasks that have ended without one.
+    :param most: how many of each are remembered at most, None for all.
+    """
+    if most is None or max(len(records), len(without)) < most:
+        return 0
+    return max(0, ended - len({row[0] for row in records} | {row[0] for row in without}))
 
 
 def busy(running: Iterable[Any], number: int) -> int:

@@ -417,12 +417,7 @@ class Run:
                         teller.add(self)
         finally:
             here.task = outer
-            _reading.values, _reading.sole, _reading.loads, _reading.asked = (
-                {},
-                frozenset(),
-                pickle.loads,
-                partial(_unknown, 0),
-            )
+            _reading.forget()
             teller.remove(self)
         self.tell()
         return Kept(self._mine, sum(self._sizes.get(ticket, 0) for ticket in self._mine))

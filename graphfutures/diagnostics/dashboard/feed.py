@@ -145,7 +145,7 @@ class Feed:
         except OSError as error:  # the pipe
             LOGGER.warning("the dashboard of %s has ended: %s", self._hub.name, error)
         finally:
-            self.link = None if self._process.poll() is not None else self.link
+            self.link = None
             self._bury()
             remember(self._hub, self._hub.history.maxlen, fresh=False)
 
