@@ -5,16 +5,20 @@ from __future__ import annotations
 import pickle
 from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.alone import is_alone
+from graphfutures.backends.processes.attendant import Attendant
 from graphfutures.backends.processes.owning import LARGE
+from graphfutures.backends.processes.pace import Pace
+from graphfutures.backends.processes.reports import Reports
 from graphfutures.calls import EACH
 from graphfutures.core.graph import Place
-from graphfutures.core.states import DONE, RUNNING
+from graphfutures.core.states import DONE, RUNNING, WAITING
 from graphfutures.futures import GraphFuture
 from graphfutures.worker import loop, running
 
@@ -170,3 +174,26 @@ def test_a_value_that_is_gone_is_not_told_before_what_was_made_of_it(
         messages.kept.clear()
         ours.close()
         theirs.close()
+
+
+@pytest.mark.parametrize("taken_back", [False, True])
+def test_a_value_whose_taker_was_taken_back_is_made_again(taken_back: bool) -> None:
+    """The taker has ended, but another attempt of it is to come, which needs the value."""
+    attendant = Attendant.__new__(Attendant)
+    attendant.number, attendant.reported = 0, 0
+    attendant._left = attendant._page = None
+    attendant._pieces, attendant._spent = 0, {2}
+    attendant._reports, attendant._pace = Reports(), Pace()
+    packing: Any = SimpleNamespace(tickets={})
+    stopping: Any = SimpleNamespace(limits={})
+    attendant._packing, attendant.stopping = packing, stopping
+    worker = Worker()
+    attendant.hand = worker.hand
+    need, taker = worker.hand[2][0], worker.hand[3][0]
+    if taken_back:
+        taker.state = WAITING
+    facts: list[Any] = []
+    returned: list[Any] = []
+    attendant._take_report([(2, messages.GONE, None, 0.0, 0.0), (3, messages.VALUE, 7, 0.0, 0.0)], facts, returned)
+    assert [fact[0] for fact in facts] == ([taker] if taken_back else [need, taker])
+    assert returned == ([(need, need.attempt)] if taken_back else [])

@@ -17,7 +17,7 @@ from graphfutures.backends.processes import messages, pieces
 from graphfutures.backends.processes.alone import is_alone
 from graphfutures.backends.processes.launch import start
 from graphfutures.backends.processes.locality import Leaving
-from graphfutures.backends.processes.messages import PICKLED, PUBLISHED, SKIPPED, VALUE
+from graphfutures.backends.processes.messages import GONE, PICKLED, PUBLISHED, SKIPPED, VALUE
 from graphfutures.backends.processes.nested import Nested
 from graphfutures.backends.processes.pace import MOST, Pace
 from graphfutures.backends.processes.packing import Packing, TooEarlyError
@@ -25,6 +25,7 @@ from graphfutures.backends.processes.reports import Reports, let_go
 from graphfutures.backends.processes.stopping import LOOK, Stopping
 from graphfutures.backends.processes.waiting import Waiting
 from graphfutures.core.graph import Place
+from graphfutures.core.states import READY, RUNNING, WAITING
 from graphfutures.current import here
 from graphfutures.futures import GraphFuture
 from graphfutures.pieces import Piece
@@ -358,8 +359,15 @@ class Attendant:
         now = perf_counter()
         self.reported += len(outcomes)
         spent = 0.0
+        gone: list[Finished] = []  # of tasks whose values were given to the one after them
         for ticket, how, told, began, ended in outcomes:
             future, number = self._taken_from_hand(ticket)
+            if gone and how != GONE:
+                if how == SKIPPED or _is_taken_back(future, number):
+                    returned += [fact[:2] for fact in gone]  # nobody has these values
+                else:
+                    facts += gone
+                gone = []
             if how == SKIPPED:
                 returned.append((future, number))
                 continue
@@ -378,7 +386,8 @@ class Attendant:
             size = told[1] if how == PUBLISHED else len(told) if how == PICKLED else 0
             record = record_of(future, self.number, start, stop, size, good=good)
             fact = future, number, good, outcome, record
-            facts.append(fact if outcome is AT_ONCE else on_terms(fact))
+            (gone if how == GONE else facts).append(fact if outcome is AT_ONCE else on_terms(fact))
+        facts += gone
         if self._page is not None:
             self._page.leave_room(self.pool.store.room())
         self._pace.learn(spent / len(outcomes))
@@ -463,3 +472,8 @@ class Attendant:
             self._connection = None
         if self._waiting is not None:
             self._waiting.close()
+
+
+def _is_taken_back(future: GraphFuture[Any], number: int) -> bool:
+    """Whether an attempt has ended that the graph has taken back meanwhile, so that another one is to come."""
+    return future.state in (WAITING, READY) or (future.state is RUNNING and future.attempt != number)
