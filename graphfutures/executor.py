@@ -303,9 +303,8 @@ class GraphExecutor(Computer):
     @property
     def dashboard_link(self) -> str | None:
         """The link of the dashboard, else of that of the cluster that runs the tasks; None if there is none."""
-        backends = self._hub.lanes.values() or [self._hub.backend]
         links = [self._hub.dashboard and self._hub.dashboard.link]
-        links += [getattr(backend, "dashboard_link", None) for backend in backends]
+        links += [getattr(backend, "dashboard_link", None) for backend in self._hub.backends]
         return next(filter(None, links), None)
 
     @property

@@ -170,6 +170,11 @@ class Facts(Lending):
             elif force:
                 self.wants_cancelled(future)
 
+    @property
+    def backends(self) -> tuple[Any, ...]:
+        """All that run its tasks."""
+        return (*self.lanes.values(),) or (self.backend,)
+
     def _hands(self, future: GraphFuture[Any]) -> Any:
         return self.lanes.get(future.lane, self.backend)
 

@@ -24,7 +24,7 @@ class Overview(Door):
         """A future that has this value already; given to tasks, the value is not looked through."""
         future: GraphFuture[T] = GraphFuture(self._hub, next(self._hub.serials), name="put")
         hub = self._hub
-        held = [backend.hold for backend in (hub.lanes.values() or [hub.backend]) if hasattr(backend, "hold")]
+        held = [backend.hold for backend in hub.backends if hasattr(backend, "hold")]
         future._outcome = held[0](value) if held else value
         future.state = DONE
         future._announce()

@@ -33,21 +33,16 @@ RETRIED: Final = "retried"
 FINISHED: Final = "finished"
 HAS_FAILED: Final = "failed"
 WAS_CANCELLED: Final = "cancelled"
-#: to a value, and to a worker
-PUBLISHED: Final = "published"
-DROPPED: Final = "dropped"
-WORKER_STARTED: Final = "worker started"
-WORKER_DIED: Final = "worker died"
 ENDS: Final = {DONE: FINISHED, FAILED: HAS_FAILED, CANCELLED: WAS_CANCELLED}
 
 #: seconds between looks at what was noted
 SOON: Final = 0.02
 #: seconds for which a task has run at least that is told of before its end
 LONG: Final = 0.1
-#: seconds for which a subscriber is waited for that does not return
-PATIENCE: Final = 10
 #: which part of its time the thread may use for finding those
 PART: Final = 0.02
+#: seconds for which a subscriber is waited for that does not return
+PATIENCE: Final = 10
 
 
 class Event(NamedTuple):
@@ -241,14 +236,13 @@ class _Story:
     """What is known of a task that has not settled.
 
     :param name: of the task.
-    :param attempt: how many attempts were told of.
     """
 
     __slots__ = ("attempt", "is_told", "name", "record", "since")
 
-    def __init__(self, name: str, attempt: int = 0) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.attempt = attempt
+        self.attempt = 0  # how many were told of
         self.since = 0.0  # when an attempt was handed over that has not ended
         self.is_told = False  # whether that has been told of
         self.record: Any = None  # of it, once it has returned

@@ -52,9 +52,9 @@ def short(name: str, most: int = 28) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def clean(name: str) -> str:
-    """A name as it can be written in UTF-8."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+def clean(text: str) -> str:
+    """A text as it can be written in UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _figure(title: str, height: int, tools: str = "", **more: Any) -> Any:

@@ -91,7 +91,7 @@ def write_all(snapshots: Sequence[Snapshot], path: str | PathLike[str]) -> None:
 </html>
 """
     with replacing(path) as file:
-        file.write(page.encode("utf-8", "backslashreplace").decode("utf-8"))
+        file.write(figures.clean(page))
 
 
 def _text(text: str) -> str:

@@ -96,8 +96,7 @@ class Feed:
         _widen(self._process.stdin)
         try:
             hosts = os.environ.get("GRAPHFUTURES_DASHBOARD_HOSTS", "")
-            backends = hub.lanes.values() or [hub.backend]
-            workers = sum(backend.max_workers for backend in backends)
+            workers = sum(backend.max_workers for backend in hub.backends)
             self._send({"name": hub.name, "port": port, "token": token, "hosts": hosts, "workers": workers})
             self.link: str | None = link_of(self._answer(), token)
         except BaseException:
@@ -225,7 +224,7 @@ class Feed:
                 break
             without[_plain(row[1]), row[2]] += 1
         self._last = rows[-1] if rows else None
-        backends = hub.lanes.values() or [hub.backend]
+        backends = hub.backends
         processes = {"this process": os.getpid()}
         held = None
         for backend in backends:
