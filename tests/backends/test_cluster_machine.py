@@ -497,6 +497,12 @@ def made() -> tuple[Driven, Stepped, GraphExecutor]:
     return engine, cluster, GraphExecutor(backend=cluster)
 
 
+def run_to_its_end(engine: Driven, cluster: Stepped, sent: Sent) -> None:
+    engine.run(sent, lambda report: cluster.heard(pickle.dumps(report)))
+    cluster.over(sent.number, None)
+    cluster.wake()
+
+
 @pytest.mark.parametrize(("failure", "told"), [(Crash(4), WorkerCrashedError), (None, TaskFailedError)])
 def test_what_ends_before_it_has_begun_is_not_sent_for_ever(failure: Any, told: type[Exception]) -> None:
     engine, cluster, executor = made()
@@ -532,9 +538,7 @@ def test_what_needs_something_that_could_not_be_sent_is_not_sent(monkeypatch: py
     monkeypatch.setattr(engine, "send", refuse)
     one, other = executor.submit(combine, 1, "small", gate), executor.submit(combine, 2, "small", gate)
     both = executor.submit(combine, 3, "small", one, other)
-    engine.run(engine.sent[0], lambda report: cluster.heard(pickle.dumps(report)))
-    cluster.over(engine.sent[0].number, None)
-    cluster.wake()
+    run_to_its_end(engine, cluster, engine.sent[0])
     assert gate.result(0) == 0
     assert all(isinstance(future.exception(0), Torn) for future in (one, other, both))
     executor.shutdown()
@@ -565,9 +569,7 @@ def test_what_follows_a_value_that_is_handed_on_does_not_hold_back_its_end() -> 
     cluster._pace.learn_mean(0.0)
     first = executor.submit(combine, 1, "small")  # behind which they are sent in one turn
     last = executor.submit(wait_until_told, executor.submit(shortened, executor.submit(grown, first)))
-    engine.run(engine.sent[0], lambda report: cluster.heard(pickle.dumps(report)))
-    cluster.over(engine.sent[0].number, None)
-    cluster.wake()
+    run_to_its_end(engine, cluster, engine.sent[0])
     sent = engine.sent[-1]
     assert len(sent.tickets) == 3
 
@@ -595,9 +597,7 @@ def test_a_chain_of_large_values_stops_by_time_and_is_made_again_as_it_was(slow_
     for number in range(1, 6):
         last = executor.submit(combine, number, "apart", last)
     GO.set()
-    engine.run(engine.sent[0], lambda report: cluster.heard(pickle.dumps(report)))
-    cluster.over(engine.sent[0].number, None)
-    cluster.wake()
+    run_to_its_end(engine, cluster, engine.sent[0])
     sent = engine.sent[1]
     assert len(sent.tickets) == 5
     runs = []
@@ -621,9 +621,7 @@ def test_a_batch_that_is_made_again_slowly_has_all_that_it_had() -> None:
     gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
     last = [executor.submit(combine, number, "small", gate) for number in range(5)]
     GO.set()
-    engine.run(engine.sent[0], lambda report: cluster.heard(pickle.dumps(report)))
-    cluster.over(engine.sent[0].number, None)
-    cluster.wake()
+    run_to_its_end(engine, cluster, engine.sent[0])
     sent = engine.sent[1]
     first = engine.run(sent, lambda report: cluster.heard(pickle.dumps(report)))
     cluster.over(sent.number, None)
@@ -646,9 +644,7 @@ def test_a_value_that_was_handed_on_is_made_again_with_what_was_made_of_it(failu
         last = executor.submit(combine, number, "apart", last)
     last.add_done_callback(lambda _: None)  # so that its value is fetched, which is lost meanwhile
     GO.set()
-    engine.run(engine.sent[0], lambda report: cluster.heard(pickle.dumps(report)))
-    cluster.over(engine.sent[0].number, None)
-    cluster.wake()
+    run_to_its_end(engine, cluster, engine.sent[0])
     sent = engine.sent[1]
     assert len(sent.tickets) == 3
     kept = engine.run(sent, lambda report: cluster.heard(pickle.dumps(report)))
