@@ -290,6 +290,7 @@ class Stories:
                 self._events.append(Event(SUBMITTED, now, serial, story.name))
             else:  # it came before anybody watched
                 story.attempt = max(0, attempt - (change is RUNNING or change is LONG))
+                story.since = now if change is LONG else 0.0  # so that its end is told as that of an attempt
         if change is LONG:
             self._is_long(now, task, story)
         elif change is RUNNING:

@@ -503,8 +503,9 @@ def sleep(seconds):
 # -- cancelling -------------------------------------------------------------------------------
 
 
-def known_as(name, dask_scheduler=None):
-    return [key for key in dask_scheduler.tasks if key.startswith(f"{name}-")]
+def forgotten(name, dask_scheduler=None):
+    log = dask_scheduler.transition_log
+    return any(step.key.startswith(f"{name}-") and step.finish == "forgotten" for step in log)
 
 
 def test_what_was_sent_ahead_is_cancelled_there(executor, cluster, tmp_path):
@@ -518,12 +519,13 @@ def test_what_was_sent_ahead_is_cancelled_there(executor, cluster, tmp_path):
         ran.touch()
 
     one = executor.submit(first)
-    ahead = executor.submit(second, one)
-    assert until(ahead.running)
-    assert ahead.cancel()
-    assert not one.cancel()
-    assert until(lambda: not cluster.client.run_on_scheduler(known_as, ahead.name))
-    go.touch()
+    try:
+        ahead = executor.options(name=f"second of {tmp_path.name}").submit(second, one)
+        assert until(lambda: ahead.running() and ahead.cancel())
+        assert until(lambda: cluster.client.run_on_scheduler(forgotten, ahead.name))
+        assert not one.cancel()
+    finally:
+        go.touch()
     assert one.result(LIMIT) is None
     assert executor.submit(inc, 1).result(LIMIT) == 2
     assert ahead.cancelled()

@@ -284,6 +284,25 @@ def test_who_comes_late_is_told_which_attempt_it_is(make):
     assert stories(events)[future.key][-1].attempt == 4
 
 
+def fail_beyond(passage):
+    passage()
+    raise ValueError("bad")
+
+
+@pytest.mark.asks(submits_run=False)
+def test_an_attempt_that_ran_before_anybody_came_is_counted(make, gate):
+    executor, events = make(), []
+    future = executor.options(retries=1, backoff=0).submit(fail_beyond, gate.passage)
+    gate.arrived()
+    executor.subscribe(events.append)
+    assert until(lambda: future.serial in executor._hub.stream._stories._unsettled)
+    gate.open()
+    future.exception(LIMIT)
+    in_time(executor.shutdown)
+    told = [(event.what, event.attempt) for event in events if event.serial == future.serial and event.what != "ready"]
+    assert told == [("started", 1), ("retried", 1), ("started", 2), ("failed", 2)]
+
+
 def test_the_failures_of_many_dependents_are_told_with_their_error(executor, held):
     events = []
     with executor.subscribe(events.append):

@@ -294,7 +294,8 @@ def test_after_an_exception_the_rest_is_not_run(executor, gate, file):
 @pytest.mark.parametrize("of_view", [False, True])
 def test_cancel_futures_cancels_what_has_not_started(executor, gate, file, of_view):
     door = executor.options(backend="processes") if of_view else executor
-    values = door.map(Step(file, dict.fromkeys(range(1000, 1002), gate.passage)), range(100_000))
+    # Each from there on: what is queued behind one is taken by the other worker only when that has nothing else.
+    values = door.map(Step(file, dict.fromkeys(range(1000, 100_000), gate.passage)), range(100_000))
     gate.arrived(2)
     door.shutdown(wait=False, cancel_futures=True)
     gate.open()
