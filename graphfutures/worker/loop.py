@@ -24,6 +24,7 @@ from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.files import Mapper
 from graphfutures.backends.processes.messages import (
     GONE,
+    LINKS,
     PIECE,
     PLAIN,
     PUBLISHED,
@@ -39,7 +40,7 @@ from graphfutures.backends.processes.messages import (
 )
 from graphfutures.backends.processes.namespace import Namespace
 from graphfutures.backends.processes.owning import ALONE, LARGE, is_own, is_own_frame, references
-from graphfutures.backends.processes.waiting import Messages
+from graphfutures.backends.processes.waiting import AWAKE, Awake, Messages
 from graphfutures.bells import Doorbell
 from graphfutures.current import here
 from graphfutures.worker.piece import Run
@@ -49,8 +50,6 @@ from graphfutures.worker.running import Running
 SOON = 0.01
 #: how many times so long the watch waits for another task before it sleeps
 PATIENCE = 100
-#: seconds for which it waits awake for a message
-AWAKE = 0.0005
 #: how many outcomes are told at once at most
 MANY = 512
 
@@ -84,6 +83,7 @@ class Worker(Doorbell):
         #: told before it has ended; put in and taken out in one step, since the watch may give back tasks at any moment
         self._withheld: dict[int, tuple[int, list[tuple[int, int, Any, float, float]]]] = {}
         self._allowed: dict[int, int] = {}  # answers to what was asked of values that have just been made
+        self._alone: dict[int, int] = {}  # which of the tasks that are here alone need the value of another one
         self._quick: set[Any] = set()  # numbers and names of functions that took no time when they were called last
         self._returned: deque[list[int]] = deque()  # answers to those who want tasks back
         self._reported: deque[tuple[int, list[int]]] = deque()  # what was told in each report that may not be heard of
@@ -92,9 +92,7 @@ class Worker(Doorbell):
         self._busy = False
         self._watched = False
         self._sending = threading.Lock()
-        self._there = Messages(connection)
-        #: whether it had to wait less than ``AWAKE`` for the last message, and what it has run since took no longer
-        self._soon = False
+        self._there = Awake(connection)
         self._hang_bell()
 
     def initialize(self, initializer: bytes | None, initargs: tuple[Any, ...]) -> bool:
@@ -119,6 +117,7 @@ class Worker(Doorbell):
                 self.tell()
                 self._mapper.memory = None
                 at_hand.clear()
+                self._alone.clear()
                 self._busy = False
                 self.listen(lambda: queue)
                 self._busy = True
@@ -175,18 +174,8 @@ class Worker(Doorbell):
             while not is_over():
                 if self._returned:
                     self.tell()
-                self._await_message()
+                self._there.come()
                 self.hear()
-
-    def _await_message(self) -> None:
-        """Wait for a message: awake for a moment if the last one came soon, since to wake up takes longer than that."""
-        there, since = self._there, perf_counter()
-        while self._soon:
-            if there.found(0):
-                return
-            self._soon = perf_counter() - since < AWAKE
-        there.found(None)
-        self._soon = perf_counter() - since < AWAKE
 
     def hear(self) -> None:
         """Wait for a message, and see to it; to be called while holding ``reading``."""
@@ -208,8 +197,9 @@ class Worker(Doorbell):
         else:
             self.running._owner.heard(word, what)
 
-    def _run_these(self, heard: int, functions: Any, forgotten: Any, tasks: list[Any]) -> None:
+    def _run_these(self, heard: int, functions: Any, forgotten: Any, tasks: list[Any], takers: dict[int, int]) -> None:
         self._learn(heard, functions, forgotten)
+        self._alone.update(takers)
         if self.running.waiting:  # they were under way when the wait began
             self._returned.append([task[0] for task in tasks])
         else:
@@ -284,7 +274,7 @@ class Worker(Doorbell):
             value = fn(*args, **kwargs) if kwargs else fn(*args)
             stop = perf_counter()
             if stop - start > AWAKE:  # others may need the processor
-                self._soon = False
+                self._there.soon = False
             args = kwargs = None
             how = VALUE
             if type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
@@ -351,6 +341,10 @@ class Worker(Doorbell):
 
         :param taker: of the one that is here, 0 if it may still have to come.
         """
+        withheld = sum(len(chain) for _, chain in tuple(self._withheld.values()))
+        if self._alone.pop(ticket, 0) == taker > 0 and withheld < LINKS:
+            self.send((messages.GIVEN, ticket, seconds))
+            return taker
         self.send((messages.MINE, ticket, taker, seconds))
         self.listen(lambda: ticket in self._allowed)
         return self._allowed.pop(ticket)

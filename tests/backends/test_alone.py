@@ -110,7 +110,10 @@ def test_what_has_gone_elsewhere() -> None:
     assert not is_alone(worker.hand, 7, 3)
 
 
-def test_a_taker_that_was_given_back_and_has_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_taker_that_was_given_back_and_has_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
     """What was kept for its first attempt is told: the second one reads it, and tells of itself alone."""
     monkeypatch.setattr(messages, "reader", [pickle.loads])  # the worker's own
     monkeypatch.setattr(messages, "mapper", [*messages.mapper])
@@ -119,7 +122,7 @@ def test_a_taker_that_was_given_back_and_has_come_again(tmp_path: Path, monkeypa
     worker = loop.Worker(theirs, None, "token", 1, [str(tmp_path)])
     first, again = [(ticket, None, pickle.dumps((len, (messages.Held(1),), {})), [(0, 1)]) for ticket in (2, 3)]
     worker._queue.append(first)
-    worker._allowed[1] = 2  # the answer has come
+    (worker._allowed if asked else worker._alone)[1] = 2  # the answer has come, or was told before
 
     def no_more_withheld(taker: int) -> list[Any]:
         if worker._queue and worker._queue[0] is first:
@@ -136,8 +139,28 @@ def test_a_taker_that_was_given_back_and_has_come_again(tmp_path: Path, monkeypa
         worker.attempt(worker._queue.popleft())
         assert [(ticket, how) for ticket, how, *_ in worker._outcomes][-1] == (3, messages.VALUE)
         assert worker._outcomes[-1][2] == LARGE
+        assert pickle.loads(ours.recv_bytes())[0] == (messages.MINE if asked else messages.GIVEN)
     finally:
         messages.kept.clear()
+        ours.close()
+        theirs.close()
+
+
+def test_who_has_come_again_is_asked_for_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was told of another attempt says nothing of this one."""
+    monkeypatch.setattr(running, "here_runs", [])
+    ours, theirs = Pipe()
+    worker = loop.Worker(theirs, None, "token", 1, [str(tmp_path)])
+    worker._queue.append((3, None, b"", [(0, 1)]))
+    worker._alone[1] = 2
+    worker._allowed[1] = 0
+    try:
+        worker.attempt((1, None, pickle.dumps((bytes, (LARGE,), {}))))
+        assert [(ticket, how) for ticket, how, *_ in worker._outcomes] == [(1, messages.PUBLISHED)]
+        assert pickle.loads(ours.recv_bytes())[:3] == (messages.MINE, 1, 3)
+    finally:
+        messages.kept.clear()
+        messages.at_hand.clear()
         ours.close()
         theirs.close()
 

@@ -21,7 +21,8 @@ from faults import FAULTS, workers
 from patience import LIMIT, in_time, until
 
 from graphfutures import GraphExecutor, current_executor
-from graphfutures.backends.processes.attendant import LINKS
+from graphfutures.backends.processes.attendant import Attendant
+from graphfutures.backends.processes.messages import LINKS
 
 LENGTH = 130_000  # of an array of one megabyte
 
@@ -91,6 +92,29 @@ def test_the_links_of_a_chain_are_not_written(executor: GraphExecutor) -> None:
     last = chain()
     assert value(last.result(LIMIT)) == 30
     assert last_number(executor, last) < 10, "values that nobody had a future of were written"
+
+
+def test_what_was_seen_before_is_not_asked(executor: GraphExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker waits for the answer whether it may hand on a value only as long as it was not told with the tasks."""
+    asked: list[int] = []
+    may = Attendant._taker
+
+    def taker(self: Attendant, hub: Any, ticket: int, taker: int) -> int:
+        if taker:
+            asked.append(ticket)
+        return may(self, hub, ticket, taker)
+
+    monkeypatch.setattr(Attendant, "_taker", taker)
+    for _ in range(3):
+        before, ends = len(asked), list[Any]()
+        for number in range(20):
+            array = executor.submit(make, number, 0.002)
+            for _ in range(3):
+                array = executor.submit(plus, array)
+            ends.append(array)
+        del array
+        assert [value(end.result(LIMIT)) for end in ends] == [number + 3 for number in range(20)]
+    assert len(asked) - before < 20, "of 60 links"
 
 
 MUCH = 8_000_000  # items of an array of 64 MB

@@ -39,6 +39,15 @@ def is_alone(hand: dict[int, tuple[GraphFuture[Any], int]], ticket: int, taker: 
     return _unknown(hand[ticket][0], hand[taker][0]) == _USUAL + _OF_EACH
 
 
+def takers_of(tasks: list[Any], hand: dict[int, tuple[GraphFuture[Any], int]]) -> dict[int, int]:
+    """Of tasks that are about to be sent: those whose values they alone need, and by which of them, by tickets.
+
+    Nobody will have a future that now nobody has.
+    """
+    links = [(need, task[0]) for task in tasks if len(task) == 4 for _, need in task[3]]
+    return {need: taker for need, taker in links if is_alone(hand, need, taker)}
+
+
 def only_needed_by(future: GraphFuture[Any]) -> list[int]:
     """Which of its dependencies a task needs that is about to be sent, and nobody else ever will: their positions."""
     if not _COUNTS or not _is_plain(future):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from graphfutures import errors
 from graphfutures.backends.base import Exchange, Finished
 from graphfutures.backends.processes import messages, pieces
-from graphfutures.backends.processes.alone import is_alone
+from graphfutures.backends.processes.alone import is_alone, takers_of
 from graphfutures.backends.processes.launch import start
 from graphfutures.backends.processes.locality import Leaving
-from graphfutures.backends.processes.messages import GONE, PICKLED, PUBLISHED, SKIPPED, VALUE
+from graphfutures.backends.processes.messages import GONE, LINKS, PICKLED, PUBLISHED, SKIPPED, VALUE
 from graphfutures.backends.processes.nested import Nested
 from graphfutures.backends.processes.pace import MOST, Pace
 from graphfutures.backends.processes.packing import Packing, TooEarlyError
@@ -35,8 +35,6 @@ from graphfutures.terms import AT_ONCE
 if TYPE_CHECKING:
     from graphfutures.backends.processes.pool import Processes
 
-#: how many tasks may have ended at most that are to run again if the one dies that was given the last value
-LINKS = 100
 #: seconds after which an idle worker leaves, and one that stood in for another whose task waited
 IDLE = 60.0
 SPARE = 1.0
@@ -248,7 +246,7 @@ class Attendant:
                 return not (pool.may_leave(self) and self._leave())
             if self._reports.large:
                 self._reports.large = False
-                self.send((messages.RUN, self._heard, {}, [], []))
+                self.send((messages.RUN, self._heard, {}, [], [], {}))
             busy = pool.relieve(self) or leaves
             since = monotonic()
             patience = IDLE if len(pool.attendants) <= pool.max_workers else SPARE
@@ -297,9 +295,11 @@ class Attendant:
                 self._asked, self._gave = False, bool(what[0])
                 returned += self._taken_back(what[0])
             elif word == messages.MINE:
-                ticket, taker, seconds = what
-                self._pace.learn(seconds)
-                self.send((messages.YOURS, ticket, self._taker(hub, ticket, taker)))
+                self._pace.learn_given(what[-1])
+                self.send((messages.YOURS, what[0], self._taker(hub, *what[:2])))
+            elif word == messages.GIVEN:
+                self._pace.learn_given(what[-1])
+                self._spent.add(what[0])
             elif word == messages.PROGRESS:
                 pieces.take_progress(self._reports.read_now, self.hand[what[0]][0], *what[1:])
             elif word == messages.SUBMIT:
@@ -394,13 +394,34 @@ class Attendant:
 
     # -- handing over -------------------------------------------------------------------------
 
-    def hand_over(self, hub: Exchange, batch: Sequence[GraphFuture[Any]], word: str = messages.RUN) -> int:
+    def hand_over(self, hub: Exchange, batch: list[GraphFuture[Any]], word: str = messages.RUN) -> int:
         """Send tasks to the worker.
 
+        :param batch: the tasks, which are not in there any more afterwards.
         :param word: of the message.
         :return: the ticket of the last one, 0 if none could be sent.
         """
         functions: dict[int, Any] = {}
+        tasks, failed = self._packed(hub, batch, functions)
+        if self._left is not None:
+            self._left -= len(tasks)
+        if tasks:
+            self._since = monotonic()
+            self._reports.large = False
+            batch.clear()
+            takers = takers_of(tasks, self.hand) if self._pace.gives > 0 else {}
+            self._pace.gives -= len(tasks)
+            self.send((word, self._heard, functions, self._packing.taken_forgotten(), tasks, takers))
+        else:
+            self._packing.not_sent(functions)
+        if failed:
+            hub.exchange(self.place, failed, 0)
+        return tasks[-1][0] if tasks else 0
+
+    def _packed(
+        self, hub: Exchange, batch: list[GraphFuture[Any]], functions: dict[int, Any]
+    ) -> tuple[list[Any], list[Finished]]:
+        """Tasks as they are sent, which are in the worker's hand from now on; and how others have ended at once."""
         known: dict[int, int | None] = {}
         tasks: list[Any] = []
         failed: list[Finished] = []
@@ -429,17 +450,7 @@ class Attendant:
             if future.special and future.terms is not None and future.terms.timeout is not None:
                 self.stopping.limits[task[0]] = future.terms.timeout
             tasks.append(task)
-        if self._left is not None:
-            self._left -= len(tasks)
-        if tasks:
-            self._since = monotonic()
-            self._reports.large = False
-            self.send((word, self._heard, functions, self._packing.taken_forgotten(), tasks))
-        else:
-            self._packing.not_sent(functions)
-        if failed:
-            hub.exchange(self.place, failed, 0)
-        return tasks[-1][0] if tasks else 0
+        return tasks, failed
 
     def send(self, message: Any) -> None:
         """Send a message to the worker; in the attendant's thread."""

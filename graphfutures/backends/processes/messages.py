@@ -19,13 +19,14 @@ from graphfutures.backends.processes import files
 
 # -- to the worker ----------------------------------------------------------------------------
 
-#: ``(RUN, heard, functions, forgotten, tasks)``: run these in this order.  ``heard`` is the number of the
+#: ``(RUN, heard, functions, forgotten, tasks, takers)``: run these in this order.  ``heard`` is the number of the
 #: last report that has arrived, ``functions`` maps numbers to pickles, ``forgotten`` are numbers of those that will
 #: not come again.  A task, that is one attempt of it, has a ticket, the number by which this worker knows it, and is
 #: one of ``(ticket, number of its function, arguments)``; the same and ``((position, ticket), …)``, arguments that are
 #: values of tasks before it; ``(ticket, None, pickle of function, arguments and keyword arguments)``, the function by
 #: number if it has one, and then the same pairs, if there are any, whose positions say nothing; a piece of a map is
 #: ``(ticket, function, calls, None, None)``, its function by number or pickled, its calls see ``pieces.packed``.
+#: ``takers`` maps tickets of tasks to those of others that alone will ever need their values, as far as that is known.
 RUN: Final = "run"
 #: ``(RETURN, tickets)``: give these back, if they have not been started
 RETURN: Final = "return"
@@ -68,6 +69,8 @@ ASK: Final = "ask"
 #: needs it have it, and the end be told with that one's?  ``taker`` is the ticket of that task, or 0: then it is sent
 #: before the answer, if there is one.  The worker waits for the answer
 MINE: Final = "mine"
+#: ``(GIVEN, ticket, seconds)``: the same, but that it was told before that the one task may have it
+GIVEN: Final = "given"
 #: ``(PROGRESS, ticket, outcomes, back)``: of a piece that still runs, see ``pieces.take``
 PROGRESS: Final = "progress"
 
@@ -93,6 +96,8 @@ LINKED: Final = 7
 #: until that task begins, with the object, or pickled
 GONE: Final = 8
 
+#: how many tasks may have ended at most that are to run again if the one dies that was given the last value
+LINKS: Final = 100
 #: seconds after which a worker ends a piece, before the next call
 BUDGET: Final = 0.01
 

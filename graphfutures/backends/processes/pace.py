@@ -10,6 +10,8 @@ MOST: Final = 2048
 AHEAD: Final = 0.02
 #: seconds of work that it is worth to give to another one
 WORTH: Final = 0.002
+#: how many tasks are looked at for values that they alone need, once such a value was there
+GIVES: Final = 100
 
 
 class Pace:
@@ -17,11 +19,18 @@ class Pace:
 
     def __init__(self) -> None:
         self._seconds = 0.0  # what a task takes, as far as is known
+        #: of how many more tasks it is worth to say whose values they alone need
+        self.gives = 0
 
     def learn(self, seconds: float) -> None:
         """A task has taken so long, or so long on the average."""
         seconds = max(seconds, 1e-6)
         self._seconds = seconds if not self._seconds or seconds > self._seconds else (self._seconds + seconds) / 2
+
+    def learn_given(self, seconds: float) -> None:
+        """A task has taken so long whose value one alone may need."""
+        self.learn(seconds)
+        self.gives = GIVES
 
     def room(self, held: int) -> int:
         """How many more tasks to hand to a worker that holds so many."""

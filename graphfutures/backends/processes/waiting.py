@@ -9,6 +9,7 @@ import struct
 from collections import deque
 from contextlib import suppress
 from multiprocessing.connection import Pipe, wait
+from time import perf_counter
 from typing import Any
 
 #: ``multiprocessing.connection.wait`` takes a tenth of a millisecond each time, and is for where this is not
@@ -17,6 +18,8 @@ POLLS = hasattr(select, "poll")
 SENDS_PARTS = POLLS and os.name == "posix" and hasattr(socket, "MSG_DONTWAIT")
 #: bytes from which on a message is not copied to be sent with its length in one piece
 LARGE = 16_384
+#: seconds for which a message is waited for awake
+AWAKE = 0.0005
 
 
 class Messages:
@@ -42,6 +45,25 @@ class Messages:
         if not POLLS:
             return wait(self._sources, seconds)
         return [self._numbers[number] for number, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
+
+
+class Awake(Messages):
+    """The same, for who waits awake for a moment if the last one came soon: to wake up takes longer than that."""
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        #: whether it had to wait less than ``AWAKE`` for the last message, and what was done since took no longer
+        self.soon = False
+
+    def come(self) -> None:
+        """Wait for a message."""
+        since = perf_counter()
+        while self.soon:
+            if self.found(0):
+                return
+            self.soon = perf_counter() - since < AWAKE
+        self.found(None)
+        self.soon = perf_counter() - since < AWAKE
 
 
 class Waiting(Messages):
