@@ -231,7 +231,16 @@ def _of_node(node: Any) -> Piece:
         target = node.target if isinstance(node, module.Alias) else node.key
         return Piece(None, (Ref(target),), (target,))
     needs = tuple(node.dependencies)
+    if type(node) is module.Task and not node.kwargs and all(_is_simple(arg, module.TaskRef) for arg in node.args):
+        # A function and plain arguments are sent to a worker for less than a node is.
+        return Piece(node.func, tuple([Ref(a.key) if type(a) is module.TaskRef else a for a in node.args]), needs)
     return Piece(_Node(node, needs), tuple(map(Ref, needs)), needs)
+
+
+def _is_simple(arg: Any, ref: Any) -> bool:
+    """Whether an argument of a node is a reference, or stands for itself wherever it is."""
+    kind = type(arg)
+    return kind is ref or kind in ATOMS or (kind is list and all(type(item) in ATOMS for item in arg))
 
 
 def _of_legacy(value: Any, keys: Mapping[Key, Any], node: Any) -> Piece:

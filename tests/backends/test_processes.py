@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import ctypes
 import os
 import pickle
@@ -21,6 +22,7 @@ from patience import LIMIT, in_time, until
 
 from graphfutures import BrokenGraphError, GraphExecutor, allow_failure
 from graphfutures.backends.processes.files import LARGE
+from graphfutures.backends.processes.functions import Functions
 
 pytestmark = pytest.mark.ci
 
@@ -47,6 +49,18 @@ def takes(thing: object) -> bool:
 
 
 # -- what travels -------------------------------------------------------------------------------
+
+
+def test_how_a_class_is_pickled_may_be_registered_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    functions, thread = Functions(), threading.current_thread()
+    with pytest.raises(TypeError):
+        functions.dumps(thread)
+    for value in ("one", "two"):
+        monkeypatch.setitem(copyreg.dispatch_table, type(thread), lambda _, value=value: (str, (value,)))
+        assert pickle.loads(functions.dumps(thread)) == value
+    monkeypatch.delitem(copyreg.dispatch_table, type(thread))
+    with pytest.raises(TypeError):
+        functions.dumps(thread)
 
 
 class Unreadable:

@@ -435,6 +435,24 @@ def test_nodes_in_dicts_in_named_tuples(executor):
     assert executor.get(graph, "named") == [{"a": 2}, 1]
 
 
+def test_arguments_of_nodes_that_look_like_keys(executor):
+    graph = {
+        "x": 1,
+        "text": Task("text", repr, "x"),
+        "both": Task("both", divmod, TaskRef("x"), 7),
+        "list": Task("list", sorted, ["x", "a"]),
+        "tuple": Task("tuple", list, ("x", 2)),
+        "call": Task("call", len, (add, "x", 1)),
+        "named": Task("named", sorted, ["x", "a"], reverse=True),
+        "inside": Task("inside", add, Task(None, add, TaskRef("x"), 1), 1),
+        "kinds": Task("kinds", isinstance, TaskRef("x"), int),
+        "none": Task("none", dict),
+    }
+    keys = [*graph]
+    assert executor.get(graph, keys) == dask.get(dict(graph), keys)
+    assert executor.get(graph, "list") == ["a", "x"]
+
+
 # -- graphs at random -------------------------------------------------------------------------
 
 

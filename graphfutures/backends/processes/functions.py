@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import sys
 import weakref
-from collections import ChainMap
 from collections.abc import Callable
 from itertools import count
 from types import BuiltinFunctionType, CodeType, FunctionType
-from typing import Any, ClassVar
+from typing import Any
 
 import cloudpickle
 
@@ -120,10 +119,24 @@ def _code(code: CodeType) -> Any:
     return make, tuple(code.co_filename if type(part) is str and part == _NO_FILE else part for part in parts)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    dispatch_table: ClassVar[Any] = ChainMap({CodeType: _code}, cloudpickle.Pickler.dispatch_table)
+def _table() -> dict[type, Any]:
+    """What reduces instances of some classes: cloudpickle's own as a plain dict, into which to look is no call."""
+    maps: list[dict[type, Any]] = cloudpickle.Pickler.dispatch_table.maps
+    seen, table = _known[0]
+    if maps != seen:  # whoever likes registers more of them
+        merged = {cls: reduces for some in reversed(maps) for cls, reduces in some.items()}
+        table = {**merged, CodeType: _code}
+        _known[0] = [{**some} for some in maps], table
+    return table
 
+
+#: the dicts that it was made of, and it
+_known: list[tuple[list[dict[type, Any]], dict[type, Any]]] = [([], {})]
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: Any, functions: Functions, **how: Any) -> None:
+        self.dispatch_table = _table()
         super().__init__(file, **how)
         self._functions = functions
 
