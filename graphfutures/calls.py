@@ -24,6 +24,23 @@ ATOMS: Final[frozenset[type]] = frozenset(
 )
 
 
+class Named:
+    """A function with arguments by name, which nobody changes: it is pickled once, and sent once to each worker.
+
+    :param fn: the function.
+    :param kwargs: the arguments.
+    """
+
+    __slots__ = ("__weakref__", "fn", "kwargs")
+
+    def __init__(self, fn: Callable[..., Any], kwargs: dict[str, Any]) -> None:
+        self.fn = fn
+        self.kwargs = kwargs
+
+    def __call__(self, *args: Any) -> Any:
+        return self.fn(*args, **self.kwargs)
+
+
 class Quote:
     """An argument to be passed on without a look inside."""
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from typing import Any, NamedTuple, TypeAlias
+from types import MethodType
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from graphfutures import errors
-from graphfutures.calls import ATOMS, Allowed, Lazy, Plan, Quote, fill, find, futures_of
+from graphfutures.calls import ATOMS, Allowed, Lazy, Named, Plan, Quote, fill, find, futures_of
 from graphfutures.ordering import ordered
 from graphfutures.running import value_of
 
+#: types whose instances are the same wherever they are equal
+_SAME: Final = ATOMS - {bytearray, memoryview, slice}
 #: anything that can be hashed
 Key: TypeAlias = Any
 
@@ -184,6 +187,7 @@ def pieces(graph: Mapping[Key, Any], wanted: Iterable[Key]) -> dict[Key, Piece]:
     """
     node = _node_classes()
     found: dict[Key, Piece] = {}
+    calls: dict[Any, Named] = {}
     stack = list(wanted)
     for key in stack:
         if key not in graph:
@@ -197,7 +201,7 @@ def pieces(graph: Mapping[Key, Any], wanted: Iterable[Key]) -> dict[Key, Piece]:
         except KeyError:
             user = next(user for user, piece in found.items() if key in piece.needs)
             raise ValueError(f"{user!r} needs {key!r}, which is not in the graph") from None
-        found[key] = piece = _of_node(value) if isinstance(value, node) else _of_legacy(value, graph, node)
+        found[key] = piece = _of_node(value, calls) if isinstance(value, node) else _of_legacy(value, graph, node)
         if piece.fn is None and piece.needs == (key,):
             raise KeyError(key)  # as dask has it: what stands for itself is not there
         for need in piece.needs:
@@ -223,7 +227,11 @@ def _node_classes() -> tuple[Any, ...]:
     return (module.GraphNode, module.TaskRef) if module is not None else ()
 
 
-def _of_node(node: Any) -> Piece:
+def _of_node(node: Any, calls: dict[Any, Named]) -> Piece:
+    """What one of dask's nodes stands for.
+
+    :param calls: of the nodes of the same graph before it, so that each is sent to a worker once.
+    """
     module: Any = sys.modules["dask._task_spec"]
     if isinstance(node, module.DataNode):
         return Piece(None, (node.value,), ())
@@ -231,10 +239,25 @@ def _of_node(node: Any) -> Piece:
         target = node.target if isinstance(node, module.Alias) else node.key
         return Piece(None, (Ref(target),), (target,))
     needs = tuple(node.dependencies)
-    if type(node) is module.Task and not node.kwargs and all(_is_simple(arg, module.TaskRef) for arg in node.args):
-        # A function and plain arguments are sent to a worker for less than a node is.
-        return Piece(node.func, tuple([Ref(a.key) if type(a) is module.TaskRef else a for a in node.args]), needs)
+    # A function and plain arguments are sent to a worker for less than a node is.
+    if type(node) is module.Task and all(_is_simple(arg, module.TaskRef) for arg in node.args):
+        fn = _function_of(node, calls)
+        if fn is not None:
+            return Piece(fn, tuple([Ref(a.key) if type(a) is module.TaskRef else a for a in node.args]), needs)
     return Piece(_Node(node, needs), tuple(map(Ref, needs)), needs)
+
+
+def _function_of(node: Any, calls: dict[Any, Named]) -> Any:
+    """What a node calls with its arguments, None if that takes others by name that are not plain."""
+    fn, kwargs = node.func, node.kwargs
+    if any(type(value) not in _SAME for value in kwargs.values()):
+        return None
+    of_class = type(fn) is MethodType and isinstance(fn.__self__, type)
+    if not kwargs and not of_class:
+        return fn
+    which = (id(fn.__func__), id(fn.__self__)) if of_class else id(fn)
+    names = tuple([(name, type(value), value) for name, value in kwargs.items()])
+    return calls.setdefault((which, names), Named(fn, kwargs))
 
 
 def _is_simple(arg: Any, ref: Any) -> bool:

@@ -35,6 +35,7 @@ from patience import LIMIT, in_time
 
 import graphfutures
 from graphfutures import GraphExecutor, allow_failure, compute, delayed, quote
+from graphfutures.backends.processes.functions import Functions
 from graphfutures.ordering import ordered
 
 Pair = namedtuple("Pair", "first second")
@@ -435,6 +436,16 @@ def test_nodes_in_dicts_in_named_tuples(executor):
     assert executor.get(graph, "named") == [{"a": 2}, 1]
 
 
+class Counted:
+    @classmethod
+    def of(cls, number):
+        return cls.__name__, number
+
+
+class Other(Counted):
+    pass
+
+
 def test_arguments_of_nodes_that_look_like_keys(executor):
     graph = {
         "x": 1,
@@ -444,6 +455,14 @@ def test_arguments_of_nodes_that_look_like_keys(executor):
         "tuple": Task("tuple", list, ("x", 2)),
         "call": Task("call", len, (add, "x", 1)),
         "named": Task("named", sorted, ["x", "a"], reverse=True),
+        "by name": Task("by name", int, "11", base=2),
+        "by another": Task("by another", int, "11", base=3),
+        "as a bool": Task("as a bool", dict, one=True),
+        "as a number": Task("as a number", dict, one=1),
+        "of a class": Task("of a class", dict.fromkeys, ["x", "a"]),
+        "of ours": Task("of ours", Counted.of, TaskRef("x")),
+        "of another": Task("of another", Other.of, TaskRef("x")),
+        "a ref by name": Task("a ref by name", dict, one=TaskRef("x")),
         "inside": Task("inside", add, Task(None, add, TaskRef("x"), 1), 1),
         "kinds": Task("kinds", isinstance, TaskRef("x"), int),
         "none": Task("none", dict),
@@ -451,6 +470,19 @@ def test_arguments_of_nodes_that_look_like_keys(executor):
     keys = [*graph]
     assert executor.get(graph, keys) == dask.get(dict(graph), keys)
     assert executor.get(graph, "list") == ["a", "x"]
+    assert [type(executor.get(graph, f"as a {kind}")["one"]) for kind in ("bool", "number")] == [bool, int]
+
+
+def test_what_many_nodes_call_is_sent_once(monkeypatch):
+    """As many of dask's tasks call the same function with the same arguments by name."""
+    asked = []
+    dumps = Functions.dumps
+    monkeypatch.setattr(Functions, "dumps", lambda self, value, **how: asked.append(value) or dumps(self, value, **how))
+    graph = {f"a{n}": Task(f"a{n}", int, str(n), base=8) for n in range(8)}
+    graph |= {f"b{n}": Task(f"b{n}", Counted.of, TaskRef(f"a{n}")) for n in range(8)}
+    with GraphExecutor(1, backend="processes") as executor:
+        assert executor.get(graph, [f"b{n}" for n in range(8)]) == tuple(("Counted", n) for n in range(8))
+    assert len(asked) == 2
 
 
 # -- graphs at random -------------------------------------------------------------------------

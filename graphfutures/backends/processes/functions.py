@@ -12,6 +12,8 @@ from typing import Any
 
 import cloudpickle
 
+from graphfutures.calls import Named
+
 #: where the state of a function of ``__main__`` has the versions of the globals that it names
 VERSIONS = "_graphfutures_versions"
 #: what cloudpickle writes in the place of a file's name
@@ -56,7 +58,7 @@ class Functions:
         :raises Exception: what pickling raises.
         """
         cls = type(fn)
-        if cls is not FunctionType and cls is not type and cls is not BuiltinFunctionType:
+        if cls is not FunctionType and cls is not type and cls is not BuiltinFunctionType and cls is not Named:
             return None
         key = id(fn)
         known = self._known.get(key)
