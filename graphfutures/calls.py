@@ -25,7 +25,7 @@ ATOMS: Final[frozenset[type]] = frozenset(
 
 
 class Named:
-    """A function with arguments by name, which nobody changes: it is pickled once, and sent once to each worker.
+    """A function with arguments by name that nobody can change: it is pickled once, and sent once to each worker.
 
     :param fn: the function.
     :param kwargs: the arguments.

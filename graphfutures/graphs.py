@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from graphfutures import errors
@@ -17,8 +17,10 @@ from graphfutures.calls import ATOMS, Allowed, Lazy, Named, Plan, Quote, fill, f
 from graphfutures.ordering import ordered
 from graphfutures.running import value_of
 
-#: types whose instances are the same wherever they are equal
-_SAME: Final = ATOMS - {bytearray, memoryview, slice}
+#: types that hold no futures, and those of them whose instances are the same wherever they are equal, by their
+#: identities: a metaclass may forbid to hash its classes
+_PLAIN: Final = frozenset(map(id, ATOMS))
+_SAME: Final = frozenset(map(id, (type(None), bool, int, str, bytes)))
 #: anything that can be hashed
 Key: TypeAlias = Any
 
@@ -248,13 +250,15 @@ def _of_node(node: Any, calls: dict[Any, Named]) -> Piece:
 
 
 def _function_of(node: Any, calls: dict[Any, Named]) -> Any:
-    """What a node calls with its arguments, None if that takes others by name that are not plain."""
+    """What a node calls with its arguments; None if it is to be sent as it is, since others may change it there."""
     fn, kwargs = node.func, node.kwargs
-    if any(type(value) not in _SAME for value in kwargs.values()):
-        return None
     of_class = type(fn) is MethodType and isinstance(fn.__self__, type)
     if not kwargs and not of_class:
         return fn
+    if not (of_class or type(fn) is FunctionType or isinstance(fn, type)):
+        return None
+    if any(id(type(value)) not in _SAME for value in kwargs.values()):
+        return None
     which = (id(fn.__func__), id(fn.__self__)) if of_class else id(fn)
     names = tuple([(name, type(value), value) for name, value in kwargs.items()])
     return calls.setdefault((which, names), Named(fn, kwargs))
@@ -263,7 +267,9 @@ def _function_of(node: Any, calls: dict[Any, Named]) -> Any:
 def _is_simple(arg: Any, ref: Any) -> bool:
     """Whether an argument of a node is a reference, or stands for itself wherever it is."""
     kind = type(arg)
-    return kind is ref or kind in ATOMS or (kind is list and all(type(item) in ATOMS for item in arg))
+    if kind is list:
+        return all(id(type(item)) in _PLAIN for item in arg)
+    return kind is ref or id(kind) in _PLAIN
 
 
 def _of_legacy(value: Any, keys: Mapping[Key, Any], node: Any) -> Piece:

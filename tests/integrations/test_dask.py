@@ -436,6 +436,42 @@ def test_nodes_in_dicts_in_named_tuples(executor):
     assert executor.get(graph, "named") == [{"a": 2}, 1]
 
 
+class Unhashed(type):
+    __hash__ = None
+
+    def __eq__(cls, other):
+        return cls is other
+
+
+class Odd(metaclass=Unhashed):
+    pass
+
+
+def test_arguments_of_nodes_whose_class_has_no_hash():
+    graph = {"one": Task("one", isinstance, Odd(), Odd), "by name": Task("by name", dict, one=Odd, two=Odd())}
+    with GraphExecutor(1) as executor:
+        assert executor.get(graph, "one") is True
+        assert executor.get(graph, "by name")["one"] is Odd
+
+
+class Counting:
+    """A callable that changes as it is called."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, number, more):
+        self.calls += 1
+        return self.calls + number + more
+
+
+def test_what_tasks_change_of_their_function_is_theirs():
+    counting = Counting()
+    graph = {n: Task(n, counting, n, more=0) for n in range(20)}
+    with GraphExecutor(1, backend="processes") as executor:
+        assert executor.get(graph, [*graph]) == tuple(range(1, 21))
+
+
 class Counted:
     @classmethod
     def of(cls, number):
@@ -459,6 +495,8 @@ def test_arguments_of_nodes_that_look_like_keys(executor):
         "by another": Task("by another", int, "11", base=3),
         "as a bool": Task("as a bool", dict, one=True),
         "as a number": Task("as a number", dict, one=1),
+        "nothing": Task("nothing", dict, one=0.0),
+        "below nothing": Task("below nothing", dict, one=-0.0),
         "of a class": Task("of a class", dict.fromkeys, ["x", "a"]),
         "of ours": Task("of ours", Counted.of, TaskRef("x")),
         "of another": Task("of another", Other.of, TaskRef("x")),
@@ -470,6 +508,7 @@ def test_arguments_of_nodes_that_look_like_keys(executor):
     keys = [*graph]
     assert executor.get(graph, keys) == dask.get(dict(graph), keys)
     assert executor.get(graph, "list") == ["a", "x"]
+    assert [str(executor.get(graph, f"{key}nothing")["one"]) for key in ("", "below ")] == ["0.0", "-0.0"]
     assert [type(executor.get(graph, f"as a {kind}")["one"]) for kind in ("bool", "number")] == [bool, int]
 
 

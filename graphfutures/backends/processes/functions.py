@@ -60,14 +60,14 @@ class Functions:
         cls = type(fn)
         if cls is not FunctionType and cls is not type and cls is not BuiltinFunctionType and cls is not Named:
             return None
-        key = id(fn)
+        key, called = id(fn), fn.fn if cls is Named else fn
         known = self._known.get(key)
         bindings: list[Any] = []
-        if cls is FunctionType:
+        if type(called) is FunctionType:
             if known is not None and not known[1].bindings:
                 return known[1]
-            if not _is_importable(fn):
-                bindings = _bindings(fn)
+            if not _is_importable(called):
+                bindings = _bindings(called)
         elif known is not None:
             return known[1]
         if known is not None and _same(known[1].bindings, bindings):
