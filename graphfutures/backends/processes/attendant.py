@@ -403,12 +403,12 @@ class Attendant:
         """
         functions: dict[int, Any] = {}
         tasks, failed = self._packed(hub, batch, functions)
+        batch.clear()  # else the references in it were counted as somebody's
         if self._left is not None:
             self._left -= len(tasks)
         if tasks:
             self._since = monotonic()
             self._reports.large = False
-            batch.clear()
             takers = takers_of(tasks, self.hand) if self._pace.gives > 0 else {}
             self._pace.gives -= len(tasks)
             self.send((word, self._heard, functions, self._packing.taken_forgotten(), tasks, takers))
