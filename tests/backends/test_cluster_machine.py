@@ -587,6 +587,27 @@ def test_what_follows_a_value_that_is_handed_on_does_not_hold_back_its_end() -> 
     executor.shutdown()
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_what_reads_a_large_value_comes_along_for_it_unless_somebody_has_that(held: bool) -> None:
+    engine, cluster, executor = made()
+    for name, large in [("combine", True), ("shortened", False)]:
+        cluster._pace.learn(name, 0.0, large=large)
+    cluster._pace.learn_mean(0.0)
+    gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
+    before = len(engine.sent)
+    futures = [executor.submit(combine, 1, "large", gate)]
+    last = executor.submit(shortened, futures[0])
+    if not held:
+        futures.clear()
+    GO.set()
+    run_to_its_end(engine, cluster, engine.sent[0])
+    assert [len(sent.tickets) for sent in engine.sent[before:]] == ([1, 1] if held else [2])
+    for sent in engine.sent[before:]:
+        run_to_its_end(engine, cluster, sent)
+    assert last.result(0) >= LARGE
+    executor.shutdown()
+
+
 @pytest.mark.parametrize("slow_first", [False, True])
 def test_a_chain_of_large_values_stops_by_time_and_is_made_again_as_it_was(slow_first: bool) -> None:
     engine, cluster, executor = made()

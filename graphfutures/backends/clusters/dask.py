@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from functools import partial
 from logging import getLogger
 from typing import Any, Final
 from uuid import uuid4
@@ -106,7 +105,7 @@ class Dask:
         sent = self._client.submit(
             self._work.run, self._topic, key, runs, pickled, *needs, key=key, pure=False, **wanted
         )
-        sent.add_done_callback(partial(self._over, number))
+        self._client.loop.add_callback(self._watch, number, sent)  # a callback of it would be called in one more thread
         return sent
 
     def withdraw(self, handle: Any) -> None:
@@ -211,22 +210,20 @@ class Dask:
             self._said = 0
             self._client.loop.add_callback(self._forget_later)
 
-    def _over(self, number: int, sent: Any) -> None:
-        failure: BaseException | None = None
-        if sent.status == "error":
-            failure = self._failure(sent)
-        elif sent.status != "finished":
-            failure = Lost()
-        self._pump.over(number, failure)
-
-    def _failure(self, sent: Any) -> BaseException | None:
+    async def _watch(self, number: int, sent: Any) -> None:
+        failure: Any = None
         try:
-            failure: Any = sent.exception(timeout=CONNECT)
+            while sent.status == "pending":
+                await sent.exception()
+            if sent.status == "error":
+                failure = await sent.exception()
         except BaseException as error:
             failure = error
         if isinstance(failure, self._killed):
-            return Crash(failure.allowed_failures + 1) if failure.task == sent.key else Lost()
-        return Lost() if isinstance(failure, CancelledError) else failure
+            failure = Crash(failure.allowed_failures + 1) if failure.task == sent.key else Lost()
+        elif isinstance(failure, CancelledError) or (failure is None and sent.status != "finished"):
+            failure = Lost()
+        self._pump.over(number, failure)
 
     async def _look(self) -> None:
         from asyncio import sleep

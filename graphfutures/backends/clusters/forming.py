@@ -11,7 +11,7 @@ task that makes it must be the only one that needs it, and is handed it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, Final
 
 from graphfutures.core.states import RUNNING
@@ -89,11 +89,12 @@ class Batch:
         """The tickets of such tasks."""
         return {ticket for given in self.given.values() for ticket, *_ in given}
 
-    def takes(self, task: GraphFuture[Any]) -> bool:
-        """Whether a task may join."""
-        if self.tail is None or not self.open:
-            return self.open
-        return len(self.tail.dependents or ()) == 1 and self.tail in task.dependencies and not task.special
+    def takes(self, task: GraphFuture[Any], heirs: Container[int]) -> bool:
+        """Whether a task may join.
+
+        :param heirs: see ``formed``.
+        """
+        return self.open and (self.tail is None or (task.serial in heirs and self.tail in task.dependencies))
 
     def add(self, task: GraphFuture[Any], seconds: float | None, *, large: bool = False) -> None:
         """One more task."""
@@ -113,6 +114,7 @@ def formed(
     expected: Callable[[GraphFuture[Any]], float | None],
     threads: int,
     is_large: Callable[[GraphFuture[Any]], bool],
+    heirs: Container[int],
 ) -> list[Batch]:
     """Batches of tasks, each after those whose values it needs.
 
@@ -120,6 +122,7 @@ def formed(
     :param expected: how many seconds a task takes, None if it is to go alone.
     :param threads: how many batches can run at once.
     :param is_large: whether the value of a task is.
+    :param heirs: the numbers of tasks that need large values, which nobody else does.
     """
     where: dict[int, Batch] = {}
     levels: dict[int, list[Batch]] = {}
@@ -146,15 +149,15 @@ def formed(
         batch = None
         if seconds is not None:
             only = next(iter(inputs.values()), None)
-            if only is not None and len(inputs) == 1 and only.takes(task) and _all_here(task, where):
+            if only is not None and len(inputs) == 1 and only.takes(task, heirs) and _all_here(task, where):
                 batch = only
             elif large:
                 pass
             elif task.unmet:
-                among = [one for one in levels.get(level, ()) if one.takes(task)]
+                among = [one for one in levels.get(level, ()) if one.takes(task, heirs)]
                 if len(among) >= threads:
                     batch = min(among, key=_seconds_of)
-            elif seen * threads // ready == share and levels[0][-1].takes(task):
+            elif seen * threads // ready == share and levels[0][-1].takes(task, heirs):
                 batch = levels[0][-1]
         if batch is None:
             batch = begun(level)

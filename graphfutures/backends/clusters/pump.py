@@ -27,6 +27,7 @@ from graphfutures.backends.clusters.hearing import Hearing
 from graphfutures.backends.clusters.pace import Pace
 from graphfutures.backends.clusters.sending import UNKNOWN, Sending
 from graphfutures.backends.clusters.values import Put
+from graphfutures.backends.processes.alone import only_needed_by
 from graphfutures.backends.processes.reports import let_go
 from graphfutures.backends.pumping import Pumping
 from graphfutures.core.graph import Place
@@ -134,7 +135,9 @@ class Cluster(Pumping):
 
         :param failure: why it has not been run to its end: ``Crash``, ``Lost``, or what has been raised outside tasks.
         """
-        self._note(self._hearing.ended, number, failure)
+        self._notes.append((self._hearing.ended, (number, failure)))
+        if failure is not None:  # else all was told, most likely, and the pump will look soon enough
+            self._ring()
 
     def _note(self, take: Callable[..., object], *what: Any) -> None:
         self._notes.append((take, what))
@@ -218,8 +221,9 @@ class Cluster(Pumping):
             place.ahead = False
         if not tasks:
             return False
+        heirs = {task.serial for task in tasks if task.unmet and self._inherits(task)}
         self._forming = [Batch.of(tasks)]
-        self._forming = formed(tasks, self._expected, self.max_workers, self._is_large)
+        self._forming = formed(tasks, self._expected, self.max_workers, self._is_large, heirs)
         del tasks  # when they are sent references to them are counted
         back: list[tuple[GraphFuture[Any], int]] = []
         for batch in self._forming:
@@ -251,6 +255,12 @@ class Cluster(Pumping):
 
     def _is_large(self, task: GraphFuture[Any]) -> bool:
         return self._pace.is_large(task.name)
+
+    def _inherits(self, task: GraphFuture[Any]) -> bool:
+        """Whether no one else needs the large values that it needs: what was taken stands for what was sent."""
+        needs = task.dependencies
+        large = {at for at, need in enumerate(needs) if type(need) is GraphFuture and self._is_large(need)}
+        return bool(large) and large.issubset(only_needed_by(task))
 
     # -- handing over -------------------------------------------------------------------------
 

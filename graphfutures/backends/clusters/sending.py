@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from itertools import count
 from time import perf_counter
 from typing import Any, Final
@@ -117,7 +117,9 @@ class Sending:
         batch.tasks.clear()
         sole = frozenset(other for ticket, (future, _) in batch.hand.items() for other in self._sole(future, ticket))
         if batch.has_large or (len(tasks) == 1 and batch.needs):
-            self.unsure.update((ticket, {*sole}) for ticket in batch.hand)
+            for ticket, (one, _) in batch.hand.items():
+                if not self._is_sure(one, sole):
+                    self.unsure[ticket] = {*sole}
         if tasks:
             parcel.name = labels[0][2] if len(labels) == 1 else f"{labels[0][2]}-and-{len(labels) - 1}-more"
             parcel.work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, BUDGET)
@@ -146,6 +148,10 @@ class Sending:
                     said.add(other)
                     found.append((other, ticket))
         return found
+
+    def _is_sure(self, future: GraphFuture[Any], said: Container[int]) -> bool:
+        """Whether all values that a task needs are its own alone, as was said."""
+        return all(batch is None or other in said for batch, other in map(self._place_of, future.dependencies))
 
     def _is_over(self, ticket: int) -> bool:
         """Whether a task was taken back from the batch that it was sent in, of which that has not been heard."""
