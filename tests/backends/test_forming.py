@@ -96,7 +96,7 @@ def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, la
         tasks.append(task(n, *{tasks[n - b] for b in back if n - b >= 0}))
     expected = {one.serial: pace[one.serial % len(pace)] for one in tasks}
     tasks.sort(key=lambda one: one.unmet > 0)  # as they come: first those that are ready
-    heirs = {one.serial for one in tasks if one.serial % 3}
+    heirs = {one.serial for one in tasks if all(need.dependents == [one] for need in one.dependencies)}
     batches = formed(
         tasks, lambda one: expected[one.serial], threads, lambda one: large[one.serial % len(large)], heirs
     )
@@ -115,7 +115,7 @@ def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, la
         for one, following in pairwise(batch.tasks):
             if large[one.serial % len(large)]:
                 assert one in following.dependencies
-                assert following.serial in heirs
+                assert one.dependents == [following]
 
 
 def test_a_large_value_is_handed_to_the_one_that_needs_it():
