@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -82,6 +80,7 @@ class Worker(Doorbell):
         #: by the ticket of a task whose value was given to another one: the ticket of that, and outcomes that are not
         #: told before it has ended; put in and taken out in one step, since the watch may give back tasks at any moment
         self._withheld: dict[int, tuple[int, list[tuple[int, int, Any, float, float]]]] = {}
+        self._given: deque[tuple[int, float]] = deque()  # of those what is told at once, see ``messages.REPORT``
         self._allowed: dict[int, int] = {}  # answers to what was asked of values that have just been made
         self._alone: dict[int, int] = {}  # which of the tasks that are here alone need the value of another one
         self._quick: set[Any] = set()  # numbers and names of functions that took no time when they were called last
@@ -343,7 +342,7 @@ class Worker(Doorbell):
         """
         withheld = sum(len(chain) for _, chain in tuple(self._withheld.values()))
         if self._alone.pop(ticket, 0) == taker > 0 and withheld < LINKS:
-            self.send((messages.GIVEN, ticket, seconds))
+            self._given.append((ticket, seconds))
             return taker
         self.send((messages.MINE, ticket, taker, seconds))
         self.listen(lambda: ticket in self._allowed)
@@ -414,7 +413,8 @@ class Worker(Doorbell):
         :param wait: False if it is not to be done while another thread does it.
         """
         gone = self.running.forgotten
-        if not (self._outcomes or self._returned or self._piece or gone) or not self._sending.acquire(wait):
+        news = self._outcomes or self._given or self._returned or self._piece or gone
+        if not news or not self._sending.acquire(wait):
             return
         try:
             forgotten = [gone.popleft() for _ in range(len(gone))]  # first: they may stand in an outcome
@@ -424,11 +424,12 @@ class Worker(Doorbell):
             if run is not None and any(progress := run.progress()):
                 self.connection.send_bytes(pickle.dumps((messages.PROGRESS, run.ticket, *progress)))
             outcomes = self._outcomes[:]
-            if outcomes:
+            given = [self._given.popleft() for _ in range(len(self._given))]  # then: theirs come before their outcomes
+            if outcomes or given:
                 del self._outcomes[: len(outcomes)]
                 self._reports += 1
                 self._reported.append((self._reports, [outcome[0] for outcome in outcomes]))
-                self.connection.send_bytes(pickle.dumps((messages.REPORT, self._reports, outcomes)))
+                self.connection.send_bytes(pickle.dumps((messages.REPORT, self._reports, given, outcomes)))
             if forgotten:
                 self.connection.send_bytes(pickle.dumps((messages.FORGET, forgotten)))
         except BaseException:  # nobody is left to tell it to, or a signal handler of the user's has cut it short
@@ -449,30 +450,3 @@ class Worker(Doorbell):
 def _name_of(fn: Any) -> str:
     cls = type(fn)
     return fn.__qualname__ if cls is FunctionType or cls is BuiltinFunctionType else cls.__qualname__
-
-
-def main(
-    connection: Any,
-    page: Any,
-    initializer: bytes | None,
-    initargs: tuple[Any, ...],
-    token: str,
-    max_workers: int,
-    folders: Sequence[str],
-) -> None:
-    """Serve an attendant; called in the main thread of a new process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    worker = Worker(connection, Page(page.detach()) if page is not None else None, token, max_workers, folders)
-    if not worker.initialize(initializer, initargs):
-        return
-    threading.Thread(target=worker.watch, name="watch", daemon=True).start()
-    try:
-        worker.work()
-    except BaseException:  # a signal handler of the user's has raised between tasks
-        connection.close()  # so that this is heard of now: threads of the user's may keep the process
-        raise
-    here.task = None
-    if "graphfutures.ending" in sys.modules:  # executors of tasks; multiprocessing waits for their processes first
-        sys.modules["graphfutures.ending"].at_exit()

@@ -139,7 +139,13 @@ def test_a_taker_that_was_given_back_and_has_come_again(
         worker.attempt(worker._queue.popleft())
         assert [(ticket, how) for ticket, how, *_ in worker._outcomes][-1] == (3, messages.VALUE)
         assert worker._outcomes[-1][2] == LARGE
-        assert pickle.loads(ours.recv_bytes())[0] == (messages.MINE if asked else messages.GIVEN)
+        worker.tell()
+        word, *what = pickle.loads(ours.recv_bytes())
+        if asked:
+            assert word == messages.MINE
+        else:
+            assert word == messages.REPORT
+            assert [ticket for ticket, _ in what[1]] == [1]
     finally:
         messages.kept.clear()
         ours.close()

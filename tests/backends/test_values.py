@@ -8,11 +8,15 @@ import os
 import pickle
 import resource
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, as_completed, wait
 from pathlib import Path
+from platform import libc_ver
+from types import ModuleType
 from typing import Any
 
+import cloudpickle
 import pytest
 from faults import workers
 from gates import Gate
@@ -21,6 +25,7 @@ from patience import LIMIT, in_time, until
 from graphfutures import GraphExecutor, allow_failure, current_executor, unpack
 from graphfutures.backends.processes import store
 from graphfutures.backends.processes.files import HUGE, LARGE, Mapper, Pickled, copied, read, write
+from graphfutures.backends.processes.pickling import quickly
 
 pytestmark = pytest.mark.ci
 
@@ -117,6 +122,53 @@ def test_a_value_is_what_was_written(tmp_path: Path, sizes: tuple[int, ...]) -> 
     again = read(layout, pickle.loads)
     assert [bytes(one.memory) for one in again] == [bytes(one.memory) for one in value]
     assert layout[1] == os.path.getsize(tmp_path / "value")
+
+
+class Named:
+    """Found by its name wherever this module is."""
+
+
+def test_what_has_no_name_elsewhere_is_pickled_by_value_and_its_memory_is_sent_once() -> None:
+    named, nameless = Block(bytearray(SIZE)), type("Made", (), {})
+    assert pickle.loads(quickly([named, Named], buffer_callback=lambda buffer: True))[1] is Named
+    assert not quickly(nameless)
+    assert not quickly(lambda: 1)
+    found = Pickled([named, nameless, lambda: 1], cloudpickle.dumps)
+    assert [memory.nbytes for memory in found.buffers] == [SIZE]
+    (block_again, made_again, one) = pickle.loads(found.text, buffers=found.buffers)
+    assert first(block_again) == 0
+    assert made_again.__name__ == "Made"
+    assert one() == 1
+
+
+def test_names_that_mean_something_else_elsewhere_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = ModuleType("__main__")
+    exec("class Main: pass", vars(main))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", main)
+        assert not quickly(main.Main())
+    assert quickly(Named())
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        assert not quickly(Named())
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def new_pages(size: int) -> int:
+    """How many pages of memory were new to this process while it had this much."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    some = [bytearray(size) for _ in range(4)]
+    del some
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(libc_ver()[0] != "glibc", reason="another allocator")
+def test_memory_that_a_task_has_let_go_is_there_for_the_next_one() -> None:
+    size, pages = 4 << 20, (16 << 20) // resource.getpagesize()
+    with GraphExecutor(1, backend="processes") as executor:
+        needed = [executor.submit(new_pages, size).result(LIMIT) for _ in range(5)]
+    assert min(needed) < pages / 16
 
 
 def test_a_file_is_mapped_again_if_the_memory_is_not_as_it_was(tmp_path: Path) -> None:

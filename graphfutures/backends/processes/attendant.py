@@ -290,16 +290,17 @@ class Attendant:
             if word == messages.REPORT:
                 self._heard = what[0]
                 self._gave = False
-                self._take_report(what[1], facts, returned)
+                for ticket, seconds in what[1]:
+                    self._pace.learn_given(seconds)
+                    self._spent.add(ticket)
+                if what[2]:
+                    self._take_report(what[2], facts, returned)
             elif word == messages.RETURNED:
                 self._asked, self._gave = False, bool(what[0])
                 returned += self._taken_back(what[0])
             elif word == messages.MINE:
                 self._pace.learn_given(what[-1])
                 self.send((messages.YOURS, what[0], self._taker(hub, *what[:2])))
-            elif word == messages.GIVEN:
-                self._pace.learn_given(what[-1])
-                self._spent.add(what[0])
             elif word == messages.PROGRESS:
                 pieces.take_progress(self._reports.read_now, self.hand[what[0]][0], *what[1:])
             elif word == messages.SUBMIT:

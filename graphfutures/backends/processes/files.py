@@ -16,6 +16,7 @@ from threading import Thread
 from typing import Any, Final, TypeAlias
 
 from graphfutures.backends.processes.owning import ALONE, LARGE, mapped_files, references, shares_memory
+from graphfutures.backends.processes.pickling import quickly
 
 resource: Any
 try:
@@ -43,7 +44,7 @@ class Pickled:
     """A value as it is sent: its pickle, and its large buffers, which still are those of the value.
 
     :param value: itself.
-    :param dumps: pickles it.
+    :param dumps: pickles what is not to be found elsewhere by its name.
     :raises Exception: what pickling raises.
     """
 
@@ -53,7 +54,10 @@ class Pickled:
         self.buffers: list[Any] = []
         #: whether it holds futures of the worker that sends it, so that it cannot be in a file
         self.linked = False
-        self.text = dumps(value, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=self._stays_in)
+        self.text = quickly(value, buffer_callback=self._stays_in)
+        if not self.text:
+            self.buffers.clear()
+            self.text = dumps(value, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=self._stays_in)
 
     def _stays_in(self, buffer: pickle.PickleBuffer) -> bool:
         try:

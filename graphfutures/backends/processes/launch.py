@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from graphfutures.backends.processes.pool import Processes
 
 #: a program of its own, which the process that starts it does not import
-PROGRAM: Final = "graphfutures.worker.loop"
+PROGRAM: Final = "graphfutures.worker.program"
 
 
 def work(*arguments: Any) -> None:

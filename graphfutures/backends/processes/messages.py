@@ -48,7 +48,9 @@ ANSWER: Final = "answer"
 #: ``(READY, process id)`` or ``(BROKEN, pickled exception)``, after the initializer
 READY: Final = "ready"
 BROKEN: Final = "broken"
-#: ``(REPORT, number, outcomes)``: each of them ``(ticket, how, outcome, start, stop)``
+#: ``(REPORT, number, given, outcomes)``: each of these ``(ticket, how, outcome, start, stop)``.  ``given`` are tasks
+#: that have ended with large values, ``(ticket, seconds)`` each, of which it was told before that the one task that
+#: needs the value may have it: their ends are told with that one's
 REPORT: Final = "report"
 #: ``(RETURNED, tickets)``: tasks that are given back
 RETURNED: Final = "returned"
@@ -69,8 +71,6 @@ ASK: Final = "ask"
 #: needs it have it, and the end be told with that one's?  ``taker`` is the ticket of that task, or 0: then it is sent
 #: before the answer, if there is one.  The worker waits for the answer
 MINE: Final = "mine"
-#: ``(GIVEN, ticket, seconds)``: the same, but that it was told before that the one task may have it
-GIVEN: Final = "given"
 #: ``(PROGRESS, ticket, outcomes, back)``: of a piece that still runs, see ``pieces.take``
 PROGRESS: Final = "progress"
 
