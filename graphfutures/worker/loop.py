@@ -344,6 +344,7 @@ class Worker(Doorbell):
         if self._alone.pop(ticket, 0) == taker > 0 and withheld < LINKS:
             self._given.append((ticket, seconds))
             return taker
+        self.tell()  # first: who answers has to know how many are withheld
         self.send((messages.MINE, ticket, taker, seconds))
         self.listen(lambda: ticket in self._allowed)
         return self._allowed.pop(ticket)

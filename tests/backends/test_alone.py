@@ -152,6 +152,28 @@ def test_a_taker_that_was_given_back_and_has_come_again(
         theirs.close()
 
 
+def test_who_is_asked_knows_of_all_that_is_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "here_runs", [])
+    ours, theirs = Pipe()
+    worker = loop.Worker(theirs, None, "token", 1, [str(tmp_path)])
+    worker._queue += [(ticket, None, b"", [(0, ticket - 1)]) for ticket in (2, 3)]
+    worker._alone[1] = 2
+    worker._allowed[2] = 3
+    make = pickle.dumps((bytes, (LARGE,), {}))
+    try:
+        for ticket in (1, 2):
+            worker.attempt((ticket, None, make))
+        word, *what = pickle.loads(ours.recv_bytes())
+        assert word == messages.REPORT
+        assert [ticket for ticket, _ in what[1]] == [1]
+        assert pickle.loads(ours.recv_bytes())[:3] == (messages.MINE, 2, 3)
+    finally:
+        messages.kept.clear()
+        messages.at_hand.clear()
+        ours.close()
+        theirs.close()
+
+
 def test_who_has_come_again_is_asked_for_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was told of another attempt says nothing of this one."""
     monkeypatch.setattr(running, "here_runs", [])

@@ -8,15 +8,12 @@ import os
 import pickle
 import resource
 import signal
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, as_completed, wait
 from pathlib import Path
 from platform import libc_ver
-from types import ModuleType
 from typing import Any
 
-import cloudpickle
 import pytest
 from faults import workers
 from gates import Gate
@@ -25,7 +22,6 @@ from patience import LIMIT, in_time, until
 from graphfutures import GraphExecutor, allow_failure, current_executor, unpack
 from graphfutures.backends.processes import store
 from graphfutures.backends.processes.files import HUGE, LARGE, Mapper, Pickled, copied, read, write
-from graphfutures.backends.processes.pickling import quickly
 
 pytestmark = pytest.mark.ci
 
@@ -124,35 +120,27 @@ def test_a_value_is_what_was_written(tmp_path: Path, sizes: tuple[int, ...]) -> 
     assert layout[1] == os.path.getsize(tmp_path / "value")
 
 
-class Named:
-    """Found by its name wherever this module is."""
+class Once:
+    """Gives what it has away when it is pickled."""
+
+    def __init__(self, content: int) -> None:
+        self.content: int | None = content
+
+    def __getstate__(self) -> Any:
+        content, self.content = self.content, None
+        return {"content": content}
 
 
-def test_what_has_no_name_elsewhere_is_pickled_by_value_and_its_memory_is_sent_once() -> None:
-    named, nameless = Block(bytearray(SIZE)), type("Made", (), {})
-    assert pickle.loads(quickly([named, Named], buffer_callback=lambda buffer: True))[1] is Named
-    assert not quickly(nameless)
-    assert not quickly(lambda: 1)
-    found = Pickled([named, nameless, lambda: 1], cloudpickle.dumps)
-    assert [memory.nbytes for memory in found.buffers] == [SIZE]
-    (block_again, made_again, one) = pickle.loads(found.text, buffers=found.buffers)
-    assert first(block_again) == 0
-    assert made_again.__name__ == "Made"
-    assert one() == 1
+def once_with_what_has_no_name() -> Any:
+    return [Once(5), lambda: 1, type("Made", (), {})]
 
 
-def test_names_that_mean_something_else_elsewhere_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    main = ModuleType("__main__")
-    exec("class Main: pass", vars(main))
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "__main__", main)
-        assert not quickly(main.Main())
-    assert quickly(Named())
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    try:
-        assert not quickly(Named())
-    finally:
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+def test_a_value_is_pickled_once_whatever_is_in_it() -> None:
+    with GraphExecutor(1, backend="processes") as executor:
+        (once, one, made) = executor.submit(once_with_what_has_no_name).result(LIMIT)
+        assert (once.content, one(), made.__name__) == (5, 1, "Made")
+        put = executor.put([Once(7), lambda: 2])
+        assert executor.submit(lambda value: (value[0].content, value[1]()), put).result(LIMIT) == (7, 2)
 
 
 def new_pages(size: int) -> int:

@@ -16,7 +16,6 @@ from threading import Thread
 from typing import Any, Final, TypeAlias
 
 from graphfutures.backends.processes.owning import ALONE, LARGE, mapped_files, references, shares_memory
-from graphfutures.backends.processes.pickling import quickly
 
 resource: Any
 try:
@@ -44,7 +43,7 @@ class Pickled:
     """A value as it is sent: its pickle, and its large buffers, which still are those of the value.
 
     :param value: itself.
-    :param dumps: pickles what is not to be found elsewhere by its name.
+    :param dumps: pickles it.
     :raises Exception: what pickling raises.
     """
 
@@ -54,10 +53,7 @@ class Pickled:
         self.buffers: list[Any] = []
         #: whether it holds futures of the worker that sends it, so that it cannot be in a file
         self.linked = False
-        self.text = quickly(value, buffer_callback=self._stays_in)
-        if not self.text:
-            self.buffers.clear()
-            self.text = dumps(value, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=self._stays_in)
+        self.text = dumps(value, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=self._stays_in)
 
     def _stays_in(self, buffer: pickle.PickleBuffer) -> bool:
         try:

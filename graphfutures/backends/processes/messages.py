@@ -7,6 +7,7 @@ or read back harms one task.
 
 from __future__ import annotations
 
+import io
 import mmap
 import pickle
 from collections.abc import Callable, Iterable, Sequence
@@ -190,10 +191,12 @@ def dumped(value: Any, **how: Any) -> bytes:
     :param how: see ``pickle.dumps``.
     :raises Exception: what pickling raises, with a note.
     """
-    import cloudpickle
+    from graphfutures.backends.processes.functions import Pickler
 
     try:
-        return cloudpickle.dumps(value, **how)  # type: ignore[no-any-return]
+        with io.BytesIO() as file:
+            Pickler(file, **how).dump(value)
+            return file.getvalue()
     except Exception as error:
         with suppress(Exception):
             error.add_note(errors.value_cannot_be_sent())
