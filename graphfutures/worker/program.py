@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from graphfutures.backends.processes.messages import Page
@@ -27,7 +28,8 @@ def main(
     folders: Sequence[str],
 ) -> None:
     """Serve an attendant; called in the main thread of a new process."""
-    bytes(KEPT)  # no page of it is touched; the allocator learns from its end
+    with suppress(MemoryError):
+        bytes(KEPT)  # no page of it is touched; the allocator learns from its end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
