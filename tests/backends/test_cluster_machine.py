@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -31,6 +32,7 @@ from graphfutures.crashes import WorkerCrashedError
 from graphfutures.errors import BrokenGraphError, TaskFailedError
 
 KINDS = st.sampled_from(["small", "small", "small", "large", "apart", "fails"])
+MOST_LARGE = st.sampled_from(["apart", "apart", "apart", "large", "small", "fails"])
 
 
 class Made(Exception):
@@ -168,14 +170,15 @@ class Driven:
             sent.whole = all(how not in (RAISED, SKIPPED, MISSING) for _, how, *_ in outcomes)
             if all(need.whole for need in sent.needs):
                 assert outcomes[0][1] != MISSING, "the first one was sent without what it needs"
-            tell(reports[-1]._replace(outcomes=outcomes, running=0))
+            handed = {ticket: taker for report in reports for ticket, taker in report.handed.items()}
+            tell(reports[-1]._replace(outcomes=outcomes, handed=handed, running=0))
         return sent.kept
 
 
 class Stepped(Cluster):
     """Its pump is whoever rings for it."""
 
-    _turning = _rung = False
+    _turning = _rung = _sleeps = False
 
     def start(self, hub: Exchange) -> None:
         super().start(hub)
@@ -183,7 +186,7 @@ class Stepped(Cluster):
 
     def wake(self) -> None:
         self._rung = True
-        if self._turning:
+        if self._turning or self._sleeps:
             return
         self._turning = True
         try:
@@ -198,6 +201,14 @@ class Stepped(Cluster):
 
     def _ring(self) -> None:
         self._rung = True
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """It turns once all is there."""
+        self._sleeps = True
+        yield
+        self._sleeps = False
+        self.wake()
 
 
 class ClusterMachine(RuleBasedStateMachine):
@@ -259,6 +270,25 @@ class ClusterMachine(RuleBasedStateMachine):
             self.add(kind, [len(self.tasks) - 1])
             del self.futures[len(self.tasks) - 2]
 
+    @precondition(lambda self: self.engine.why is None)
+    @rule(kinds=st.lists(MOST_LARGE, min_size=2, max_size=8), held=st.booleans())
+    def submit_tree(self, kinds: list[str], held: bool) -> None:
+        """It is there at once, and nobody has what is inside of it, or somebody has one of that."""
+        with self.cluster.asleep():
+            level = [*range(len(self.tasks), len(self.tasks) + len(kinds))]
+            for kind in kinds:
+                self.add(kind, [])
+            inner = level[held:]
+            while len(level) > 1:
+                pairs = [level[place : place + 2] for place in range(0, len(level), 2)]
+                level = []
+                for pair, kind in zip(pairs, kinds, strict=False):
+                    level.append(len(self.tasks))
+                    self.add(kind, pair)
+                inner += level
+            for number in inner[:-1]:
+                del self.futures[number]
+
     @precondition(lambda self: self.futures)
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
@@ -319,11 +349,15 @@ class ClusterMachine(RuleBasedStateMachine):
         sent = data.draw(st.sampled_from(self.runnable()))
         reports: list[Report] = []
         self.engine.run(sent, reports.append)
-        kept, sent.kept = sent.kept, None
+        sent.kept = None
         for report in reports:
-            outcomes = report.outcomes  # what was handed on is told of with the end of whoever took it
-            ends = [n + 1 for n, (ticket, how, *_) in enumerate(outcomes) if how != STAYS or ticket in kept.values]
-            number = data.draw(st.sampled_from([0, *ends]))
+            ends, ahead = [0], set()  # what was handed on is told of with the end of whoever took it
+            for n, (ticket, *_) in enumerate(report.outcomes):
+                ahead.discard(ticket)
+                ahead.update([report.handed[ticket]] if ticket in report.handed else ())
+                if not ahead:
+                    ends.append(n + 1)
+            number = data.draw(st.sampled_from(ends))
             rest = report.outcomes[number:]
             part = report._replace(outcomes=report.outcomes[:number], running=rest[0][0] if rest else 0)
             self.cluster.heard(pickle.dumps(part))
@@ -520,7 +554,7 @@ def test_what_may_not_begin_twice_does_not_if_the_cluster_loses_it() -> None:
     engine, cluster, executor = made()
     future = executor.options(crash_retries=0).submit(combine, 0, "small")
     (sent,) = engine.sent
-    cluster.heard(pickle.dumps(Report(sent.number, "run", "worker", min(sent.tickets), [])))
+    cluster.heard(pickle.dumps(Report(sent.number, "run", "worker", min(sent.tickets), [], {})))
     cluster.over(sent.number, Lost())
     cluster.wake()
     assert isinstance(future.exception(0), TaskFailedError)

@@ -1,11 +1,9 @@
 """Which tasks go to a cluster together."""
 
-from itertools import pairwise
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphfutures.backends.clusters.forming import MOST, TARGET, formed
+from graphfutures.backends.clusters.forming import LONG, MOST, TARGET, Outlook, formed
 from graphfutures.core.states import DONE, RUNNING
 from graphfutures.futures import GraphFuture
 
@@ -21,20 +19,14 @@ def task(serial, *needs, sent=True):
     return future
 
 
-def quick(_):
-    return QUICK
+def outlook(tasks, seconds=QUICK, *, large=False, heirs=()):
+    serials = [one.serial for one in tasks]
+    known = {} if seconds is None else dict.fromkeys(serials, seconds)
+    return Outlook(known, set(serials) if large else set(), set(heirs))
 
 
-def unknown(_):
-    return None
-
-
-def small(_):
-    return False
-
-
-def large(_):
-    return True
+def of_alike(tasks, threads, running=(), **known):
+    return formed(tasks, outlook(tasks, **known), threads, running)
 
 
 def numbers(batches):
@@ -42,64 +34,67 @@ def numbers(batches):
 
 
 def test_tasks_that_may_be_slow_go_alone():
-    assert numbers(formed([task(n) for n in range(3)], unknown, 2, small, ())) == [[0], [1], [2]]
+    assert numbers(of_alike([task(n) for n in range(3)], 2, seconds=None)) == [[0], [1], [2]]
 
 
 def test_quick_ones_go_together_in_as_many_batches_as_can_run_at_once():
-    batches = formed([task(n) for n in range(10)], quick, 4, small, ())
+    batches = of_alike([task(n) for n in range(10)], 4)
     assert numbers(batches) == [[0, 1, 2], [3, 4], [5, 6, 7], [8, 9]]
 
 
 def test_no_batch_takes_longer_than_it_should():
-    batches = formed([task(n) for n in range(100)], lambda _: TARGET / 4, 1, small, ())
+    batches = of_alike([task(n) for n in range(100)], 1, seconds=TARGET / 4)
     assert {len(batch.tasks) for batch in batches} == {4}
-    assert len(formed([task(n) for n in range(2 * MOST)], lambda _: 0.0, 1, small, ())) == 2
+    assert len(of_alike([task(n) for n in range(2 * MOST)], 1, seconds=0.0)) == 2
 
 
 def test_a_chain_is_one_batch():
     tasks = [task(0)]
     for n in range(1, 50):
         tasks.append(task(n, tasks[-1]))
-    assert numbers(formed(tasks, quick, 4, small, ())) == [list(range(50))]
+    assert numbers(of_alike(tasks, 4)) == [list(range(50))]
 
 
 def test_what_needs_two_batches_begins_a_third():
     one, two = task(0), task(1)
     both = task(2, one, two)
-    batches = formed([one, two, both, task(3, both)], quick, 2, small, ())
+    batches = of_alike([one, two, both, task(3, both)], 2)
     assert numbers(batches) == [[0], [1], [2, 3]]
     assert [batch.level for batch in batches] == [0, 0, 1]
 
 
 def test_what_waits_for_something_sent_before_keeps_nothing_waiting():
     before, ready = task(0), task(1)
-    assert numbers(formed([ready, task(2, before)], quick, 1, small, ())) == [[1], [2]]
+    assert numbers(of_alike([ready, task(2, before)], 1)) == [[1], [2]]
 
 
 def test_a_wide_layer_behind_a_wide_layer_is_as_wide():
     first = [task(n) for n in range(8)]
     second = [task(8 + n, first[n], first[(n + 3) % 8]) for n in range(8)]
-    batches = formed([*first, *second], quick, 2, small, ())
+    batches = of_alike([*first, *second], 2)
     assert sum(batch.level == 0 for batch in batches) == 2
     assert sum(batch.level == 1 for batch in batches) == 2
 
 
 @given(
     needs=st.lists(st.lists(st.integers(1, 6), max_size=3), max_size=60),
-    pace=st.lists(st.sampled_from([None, 0.0, QUICK, TARGET / 3, TARGET]), min_size=1, max_size=5),
+    pace=st.lists(st.sampled_from([None, 0.0, QUICK, TARGET / 3, TARGET, LONG]), min_size=1, max_size=5),
     threads=st.integers(1, 5),
     large=st.lists(st.booleans(), min_size=1, max_size=5),
+    running=st.lists(st.floats(0, 2 * LONG), max_size=6),
 )
-def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, large):
+def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, large, running):
     tasks: list = []
     for n, back in enumerate(needs):
         tasks.append(task(n, *{tasks[n - b] for b in back if n - b >= 0}))
-    expected = {one.serial: pace[one.serial % len(pace)] for one in tasks}
     tasks.sort(key=lambda one: one.unmet > 0)  # as they come: first those that are ready
-    heirs = {one.serial for one in tasks if all(need.dependents == [one] for need in one.dependencies)}
-    batches = formed(
-        tasks, lambda one: expected[one.serial], threads, lambda one: large[one.serial % len(large)], heirs
+    paces = {one.serial: pace[one.serial % len(pace)] for one in tasks}
+    known = Outlook(
+        {serial: seconds for serial, seconds in paces.items() if seconds is not None},
+        {one.serial for one in tasks if large[one.serial % len(large)]},
+        {one.serial for one in tasks if one.unmet and all(need.dependents == [one] for need in one.dependencies)},
     )
+    batches = formed(tasks, known, threads, running)
     at = {
         one.serial: (number, position)
         for number, batch in enumerate(batches)
@@ -108,14 +103,15 @@ def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, la
     assert sorted(at) == list(range(len(tasks)))
     for one in tasks:
         assert all(at[need.serial] < at[one.serial] for need in one.dependencies)
-        assert expected[one.serial] is not None or len(batches[at[one.serial][0]].tasks) == 1
+        assert one.serial in known.seconds or len(batches[at[one.serial][0]].tasks) == 1
     ready = [one for one in tasks if not one.unmet]
-    assert sum(batch.level == 0 for batch in batches) >= min(threads, len(ready))
+    assert len(running) + sum(batch.level == 0 for batch in batches) >= min(threads, len(running) + len(ready))
     for batch in batches:
-        for one, following in pairwise(batch.tasks):
-            if large[one.serial % len(large)]:
-                assert one in following.dependencies
-                assert one.dependents == [following]
+        together = [one.serial for one in batch.tasks]
+        for one in batch.tasks[:-1]:
+            if one.serial in known.large:  # it is handed to the only one that needs it
+                (taker,) = one.dependents
+                assert taker.serial in together
 
 
 def test_a_large_value_is_handed_to_the_one_that_needs_it():
@@ -124,6 +120,53 @@ def test_a_large_value_is_handed_to_the_one_that_needs_it():
     third = task(2, second)
     beside, behind = task(3, third), task(4, third)
     tasks = [first, second, third, beside, behind]
-    assert numbers(formed(tasks, quick, 2, large, {1, 2})) == [[0, 1, 2], [3], [4]]
-    assert numbers(formed(tasks, quick, 2, large, {1})) == [[0, 1], [2], [3], [4]]
-    assert numbers(formed(tasks[:3], quick, 2, small, ())) == [[0, 1, 2]]
+    assert numbers(of_alike(tasks, 2, large=True, heirs={1, 2})) == [[0, 1, 2], [3], [4]]
+    assert numbers(of_alike(tasks, 2, large=True, heirs={1})) == [[0, 1], [2], [3], [4]]
+    assert numbers(of_alike(tasks[:3], 2)) == [[0, 1, 2]]
+
+
+def tree(leaves):
+    tasks = level = [task(n) for n in range(leaves)]
+    while len(level) > 1:
+        level = [task(len(tasks) + n, *level[2 * n : 2 * n + 2]) for n in range(len(level) // 2)]
+        tasks = [*tasks, *level]
+    return tasks
+
+
+def of_tree(leaves, threads, running=(), seconds=TARGET / 2):
+    tasks = tree(leaves)
+    return numbers(of_alike(tasks, threads, running, seconds=seconds, large=True, heirs=range(leaves, len(tasks))))
+
+
+def test_what_alone_needs_two_large_values_is_where_they_are():
+    assert of_tree(4, 2) == [[0, 1, 4], [2, 3, 5], [6]]
+
+
+def test_a_tree_of_large_values_is_as_many_pieces_as_can_run_at_once():
+    assert of_tree(8, 2) == [[0, 1, 8, 2, 3, 9, 12], [4, 5, 10, 6, 7, 11, 13], [14]]
+    assert of_tree(8, 4) == [[0, 1, 8], [2, 3, 9], [4, 5, 10], [6, 7, 11], [12], [13], [14]]
+    assert of_tree(8, 1) == [[0, 1, 8, 2, 3, 9, 12], [4, 5, 10, 6, 7, 11, 13], [14]]  # no longer than that
+
+
+def test_large_values_are_moved_if_threads_would_have_nothing_to_do():
+    assert of_tree(2, 2) == [[0], [1], [2]]
+    assert of_tree(2, 2, [TARGET]) == [[0], [1], [2]]
+    assert of_tree(2, 2, [TARGET, TARGET]) == [[0, 1, 2]]
+
+
+def test_one_thread_does_not_get_nearly_all():
+    first = [task(n) for n in range(8)]
+    sums = [task(8, *first[:2])]
+    for n in range(2, 8):
+        sums.append(task(7 + n, sums[-1], first[n]))
+    tasks = [*first, *sums]
+    batches = of_alike(tasks, 2, seconds=TARGET / 8, large=True, heirs=range(8, 15))
+    assert numbers(batches)[0] == [0, 1, 8, 2, 9, 3, 10]
+
+
+def test_what_takes_long_goes_by_itself():
+    assert of_tree(4, 2, seconds=LONG / 2) == [[0], [1], [2], [3], [4], [5], [6]]
+    chain = [task(0)]
+    for n in range(1, 5):
+        chain.append(task(n, chain[-1]))
+    assert numbers(of_alike(chain, 2, seconds=LONG / 2, large=True, heirs=range(1, 5))) == [[0, 1], [2, 3], [4]]

@@ -5,14 +5,15 @@ at a time, so what could run at once must not.  A task whose missing inputs are 
 goes there, and finds them; one that needs several batches begins another one, which needs these.  What is not known to
 be quick goes alone.
 
-A large value stays in the worker for as long as its batch is needed, so a batch has one at most: what comes behind the
-task that makes it must be the only one that needs it, and is handed it.
+A large value stays in the worker for as long as its batch is needed, and is moved to whoever needs it elsewhere. So
+what comes behind the task that makes one must be the only one that needs it, and is handed it; and what alone needs the
+large values of several batches makes one of these, so that nothing is moved, as long as no thread waits for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Container, Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from graphfutures.core.states import RUNNING
 from graphfutures.futures import GraphFuture
@@ -20,6 +21,8 @@ from graphfutures.futures import GraphFuture
 #: seconds that the tasks of a batch should take together, and how many they are at most
 TARGET: Final = 0.05
 MOST: Final = 1000
+#: seconds that those of a batch may take by which large values would be moved otherwise
+LONG: Final = 0.25
 
 
 class Batch:
@@ -41,7 +44,7 @@ class Batch:
         self.seconds = 0.0
         #: whether others may join
         self.open = True
-        #: whether values of its tasks are large, and the last one, if its is
+        #: whether values of its tasks are large, and the last one, if its is and may be handed on
         self.has_large = False
         self.tail: GraphFuture[Any] | None = None
         #: of those that were sent, by tickets: the task and which of its attempts, as long as it was not heard of
@@ -83,7 +86,7 @@ class Batch:
         """A task has ended, and what it has made is nowhere but in what the next one has made of it."""
         before = self.given.pop(ticket, [])
         before.append((ticket, value, record))
-        self.given[taker] = before
+        self.given[taker] = self.given.get(taker, []) + before
 
     def handed_on(self) -> set[int]:
         """The tickets of such tasks."""
@@ -92,14 +95,14 @@ class Batch:
     def takes(self, task: GraphFuture[Any], heirs: Container[int]) -> bool:
         """Whether a task may join.
 
-        :param heirs: see ``formed``.
+        :param heirs: see ``Outlook``.
         """
         return self.open and (self.tail is None or (task.serial in heirs and self.tail in task.dependencies))
 
     def add(self, task: GraphFuture[Any], seconds: float | None, *, large: bool = False) -> None:
         """One more task."""
         self.tasks.append(task)
-        self.tail = task if large else None
+        self.tail = task if large and seconds is not None else None
         self.has_large = self.has_large or large
         if seconds is None:
             self.open = False
@@ -108,70 +111,127 @@ class Batch:
             if self.seconds >= TARGET or len(self.tasks) >= MOST:
                 self.open = False
 
+    def absorb(self, other: Batch) -> None:
+        """The tasks of another one come behind those of this one."""
+        self.tasks += other.tasks
+        self.seconds += other.seconds
+        self.has_large = self.has_large or other.has_large
+        other.tasks, other.open = [], False
+
+
+class Outlook(NamedTuple):
+    """What is expected of tasks that are to be sent, by their numbers.
+
+    :param seconds: how long they take; what is not in it is to go alone.
+    :param large: those whose values are.
+    :param heirs: those that need large values, which nobody else does.
+    """
+
+    seconds: dict[int, float]
+    large: set[int]
+    heirs: set[int]
+
 
 def formed(
-    tasks: Sequence[GraphFuture[Any]],
-    expected: Callable[[GraphFuture[Any]], float | None],
-    threads: int,
-    is_large: Callable[[GraphFuture[Any]], bool],
-    heirs: Container[int],
+    tasks: Sequence[GraphFuture[Any]], outlook: Outlook, threads: int, running: Sequence[float] = ()
 ) -> list[Batch]:
     """Batches of tasks, each after those whose values it needs.
 
     :param tasks: each after its inputs.
-    :param expected: how many seconds a task takes, None if it is to go alone.
+    :param outlook: on them.
     :param threads: how many batches can run at once.
-    :param is_large: whether the value of a task is.
-    :param heirs: the numbers of tasks that need large values, which nobody else does.
+    :param running: the seconds that batches take that run, or can.
     """
-    where: dict[int, Batch] = {}
-    levels: dict[int, list[Batch]] = {}
-    batches: list[Batch] = []
-    ready = sum(not task.unmet for task in tasks)
-    seen, share = 0, -1  # of those that are ready, each share being for one of those that run at once
-
-    def begun(level: int) -> Batch:
-        batch = Batch(level)
-        batches.append(batch)
-        levels.setdefault(level, []).append(batch)
-        return batch
-
+    forming = _Forming(tasks, outlook, threads, running)
     for task in tasks:
-        seconds, large = expected(task), is_large(task)
-        inputs: dict[int, Batch] = {}
-        level = 0
-        if task.unmet:
-            level = 1  # what it misses may have been sent before
-            for need in task.dependencies:
-                if need.state is RUNNING and (batch := where.get(need.serial)) is not None:
-                    inputs[id(batch)] = batch
-                    level = max(level, batch.level + 1)
-        batch = None
-        if seconds is not None:
-            only = next(iter(inputs.values()), None)
-            if only is not None and len(inputs) == 1 and only.takes(task, heirs) and _all_here(task, where):
-                batch = only
-            elif large:
-                pass
-            elif task.unmet:
-                among = [one for one in levels.get(level, ()) if one.takes(task, heirs)]
-                if len(among) >= threads:
-                    batch = min(among, key=_seconds_of)
-            elif seen * threads // ready == share and levels[0][-1].takes(task, heirs):
-                batch = levels[0][-1]
-        if batch is None:
-            batch = begun(level)
-        if not task.unmet:
-            share = seen * threads // ready
-            seen += 1
-        batch.add(task, seconds, large=large)
-        where[task.serial] = batch
+        forming.add(task)
+    batches = [batch for level in forming.levels.values() for batch in level if batch.tasks]
     batches.sort(key=_level_of)
     return batches
 
 
-def _all_here(task: GraphFuture[Any], where: dict[int, Batch]) -> bool:
-    return all(need.serial in where for need in task.dependencies if need.state is RUNNING)
+class _Forming:
+    """Puts tasks into batches, one by one; see ``formed``."""
+
+    def __init__(
+        self, tasks: Sequence[GraphFuture[Any]], outlook: Outlook, threads: int, running: Sequence[float]
+    ) -> None:
+        self.levels: dict[int, list[Batch]] = {}
+        self._where: dict[int, Batch] = {}
+        self._outlook = outlook
+        self._threads = threads
+        self._ready = sum(not task.unmet for task in tasks)
+        self._seen, self._share = 0, -1  # of those, each share being for one of those that run at once
+        self._even = (sum(running) + sum(outlook.seconds.values())) / threads  # seconds for each thread
+        #: by levels: how many batches run at once, as far as is known
+        self._wide: dict[int, int] = {0: len(running)}
+
+    def add(self, task: GraphFuture[Any]) -> None:
+        """The next one."""
+        outlook, serial = self._outlook, task.serial
+        seconds, large = outlook.seconds.get(serial), serial in outlook.large
+        inputs, level = self._inputs(task)
+        batch = None
+        if seconds is not None:
+            batch = self._behind(task, inputs, seconds)
+            if batch is None and not large:
+                batch = self._beside(task, level)
+        if batch is None:
+            batch = Batch(level)
+            self.levels.setdefault(level, []).append(batch)
+            self._wide[level] = self._wide.get(level, 0) + 1
+        if not task.unmet:
+            self._share = self._seen * self._threads // self._ready
+            self._seen += 1
+        batch.add(task, seconds, large=large)
+        self._where[serial] = batch
+
+    def _inputs(self, task: GraphFuture[Any]) -> tuple[list[Batch], int]:
+        """The batches that make what a task misses, and how many come before the one that it can begin."""
+        if not task.unmet:
+            return [], 0
+        inputs: dict[int, Batch] = {}
+        level = 1  # what it misses may have been sent before
+        for need in task.dependencies:
+            if need.state is RUNNING and (batch := self._where.get(need.serial)) is not None:
+                inputs[id(batch)] = batch
+                level = max(level, batch.level + 1)
+        return [*inputs.values()], level
+
+    def _behind(self, task: GraphFuture[Any], inputs: list[Batch], seconds: float) -> Batch | None:
+        """The batch that makes all that a task misses, or that will once others are one with it."""
+        needs = task.dependencies
+        if not inputs or not all(need.serial in self._where for need in needs if need.state is RUNNING):
+            return None
+        first, *others = inputs
+        heirs = self._outlook.heirs
+        if not others and first.takes(task, heirs):
+            return first
+        if task.serial not in heirs or any(one.tail is None or one.tail not in needs for one in inputs):
+            return None
+        together = seconds + sum(one.seconds for one in inputs)
+        if together > LONG or sum(len(one.tasks) for one in inputs) >= MOST:
+            return None
+        if others:
+            # None of them needs another one if they are at one level.
+            is_wide = self._wide[first.level] - len(others) >= self._threads and together <= self._even
+            if not is_wide or any(one.level != first.level for one in others):
+                return None
+            self._wide[first.level] -= len(others)
+        for other in others:
+            self._where.update((one.serial, first) for one in other.tasks)
+            first.absorb(other)
+        return first
+
+    def _beside(self, task: GraphFuture[Any], level: int) -> Batch | None:
+        """The batch that has room for a task, if there are as many of its level as can run at once."""
+        heirs, of_level = self._outlook.heirs, self.levels.get(level, [])
+        if task.unmet:
+            among = [one for one in of_level if one.takes(task, heirs)]
+            return min(among, key=_seconds_of) if len(among) >= self._threads else None
+        if self._seen * self._threads // self._ready == self._share and of_level[-1].takes(task, heirs):
+            return of_level[-1]
+        return None
 
 
 def _seconds_of(batch: Batch) -> float:

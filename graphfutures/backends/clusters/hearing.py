@@ -24,7 +24,6 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Iterable
-from itertools import zip_longest
 from time import perf_counter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -104,16 +103,14 @@ class Hearing:
         if report.running in batch.hand:
             batch.hand[report.running][0]._worker = worker
         seconds: list[float] = []
-        told = report.outcomes
-        for (ticket, how, what, start, stop), after in zip_longest(told, told[1:]):
+        is_whole = all(how not in (SKIPPED, MISSING) for _, how, *_ in report.outcomes)
+        for ticket, how, what, start, stop in report.outcomes:
             if ticket not in batch.hand:
                 continue
-            taker = 0
-            if how == STAYS and after is not None and after[0] in batch.hand:
-                # A batch keeps one large value at most, and ends with it: what has run after it was handed it.
-                is_handed = after[1] not in (SKIPPED, MISSING)
-                taker = after[0] if is_handed else 0
-                self._pace.learn_handed(batch.hand[ticket][0].name, handed=is_handed)
+            taker = report.handed.get(ticket, 0)
+            taker = taker if taker in batch.hand else 0
+            if taker or (how == STAYS and not is_whole):
+                self._pace.learn_handed(batch.hand[ticket][0].name, handed=bool(taker))
             if self._outcome(batch, worker, ticket, how, what, start, stop, taker):
                 seconds.append(stop - start)
         if seconds:

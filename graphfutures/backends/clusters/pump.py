@@ -22,7 +22,7 @@ from typing import Any, Final
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange
 from graphfutures.backends.clusters.engine import Engine, Lost
-from graphfutures.backends.clusters.forming import Batch, formed
+from graphfutures.backends.clusters.forming import Batch, Outlook, formed
 from graphfutures.backends.clusters.hearing import Hearing
 from graphfutures.backends.clusters.pace import Pace
 from graphfutures.backends.clusters.sending import UNKNOWN, Sending
@@ -221,9 +221,10 @@ class Cluster(Pumping):
             place.ahead = False
         if not tasks:
             return False
-        heirs = {task.serial for task in tasks if task.unmet and self._inherits(task)}
+        outlook = self._outlook(tasks)
         self._forming = [Batch.of(tasks)]
-        self._forming = formed(tasks, self._expected, self.max_workers, self._is_large, heirs)
+        running = [batch.seconds for batch in batches.values() if not self._waits(batch)]
+        self._forming = formed(tasks, outlook, self.max_workers, running)
         del tasks  # when they are sent references to them are counted
         back: list[tuple[GraphFuture[Any], int]] = []
         for batch in self._forming:
@@ -246,12 +247,21 @@ class Cluster(Pumping):
     def _waits(self, batch: Batch) -> bool:
         return any(number in self._hearing.batches for number in batch.needs)
 
-    def _expected(self, task: GraphFuture[Any]) -> float | None:
-        if task.special and (task.priority or task.resources or task.crash_retries is not None or task.wishes):
-            return None
-        if task in self._sending.suspects or (task.special and self._is_large(task)):
-            return None
-        return self._pace.of(task.name)
+    def _outlook(self, tasks: list[GraphFuture[Any]]) -> Outlook:
+        large = {task.serial for task in tasks if self._is_large(task)}
+        heirs = {task.serial for task in tasks if task.unmet and self._inherits(task)}
+        seconds: dict[int, float] = {}
+        for task in tasks:
+            if self._is_for_any(task) and (known := self._pace.of(task.name)) is not None:
+                seconds[task.serial] = known
+        return Outlook(seconds, large, heirs)
+
+    def _is_for_any(self, task: GraphFuture[Any]) -> bool:
+        """Whether a task may go with others."""
+        if task in self._sending.suspects:
+            return False
+        has_wishes = task.priority or task.resources or task.crash_retries is not None or task.wishes
+        return not (task.special and (has_wishes or self._is_large(task)))
 
     def _is_large(self, task: GraphFuture[Any]) -> bool:
         return self._pace.is_large(task.name)

@@ -61,13 +61,13 @@ class Notes:
         self._read = read
 
     def end(self, ticket: int) -> None:
-        """A run ends with this task, whose outcome is about to be told."""
+        """This is the last task whose value a run keeps, and is about to tell of."""
         if self._write is not None:
             with suppress(Exception):  # the scheduler is slow to answer
                 self._write(ticket)
 
     def ended(self) -> int:
-        """The ticket of the task with which one has ended, 0 if none has, below 0 if that is not known."""
+        """The ticket of that task of a run, 0 if there is none, below 0 if that is not known."""
         try:
             return 0 if self._read is None else self._read()
         except Exception:
@@ -105,6 +105,7 @@ class Report(NamedTuple):
     :param worker: unlike any other of the cluster.
     :param running: the ticket of the task that runs, 0 if none does.
     :param outcomes: of each task: ticket, how, what of it, start, stop; of what stays in the worker its size.
+    :param handed: by the ticket of a task whose large value was handed on: that of the task that has taken it.
     :param broken: a pickled exception of the initializer.
     :param refused: how often the batch was begun, if it was not, since it may not be once more.
     """
@@ -114,6 +115,7 @@ class Report(NamedTuple):
     worker: Any
     running: int
     outcomes: list[tuple[int, Any, Any, float, float]]
+    handed: dict[int, int]
     broken: bytes | None = None
     refused: int = 0
 
@@ -367,7 +369,9 @@ class Run:
             self._values.update(one.values)
         self._mine: dict[int, tuple[Any, Any]] = {}
         self._sizes: dict[int, int] = {}  # of large ones
-        self._handed = 0  # the ticket of the task whose value is handed on
+        #: by the ticket of a task whose large value is to be handed on, and which was: that of the task that takes it
+        self._loose: dict[int, int] = {}
+        self._handed: dict[int, int] = {}
         self._outcomes: list[tuple[int, Any, Any, float, float]] = []
         self._sending = Lock()
         self._run = uuid4().hex
@@ -399,16 +403,14 @@ class Run:
                     continue
                 here.task = Itself(*work.labels[position])
                 self._running = task[0]
-                handed = self._handed
                 outcome = self._attempt(task)
                 self._running = 0
                 withheld.append(outcome)
-                stopped = not self._goes_on(position, outcome[1], handed)
-                if outcome[1] == MISSING:
-                    whole = False
-                elif stopped and whole and len(work.tasks) > 1:
-                    self._notes.end(task[0])
-                if not self._handed:
+                stopped = not self._goes_on(position, outcome[1])
+                whole = whole and outcome[1] != MISSING
+                if stopped and len(work.tasks) > 1:
+                    self._note_end(whole)
+                if stopped or not self._loose:
                     # All at once: whoever has heard of the first must hear of the others, for which nothing was kept.
                     self._outcomes += withheld
                     withheld = []
@@ -429,36 +431,51 @@ class Run:
             outcomes = self._outcomes[:]
             del self._outcomes[: len(outcomes)]
             if outcomes or self._running or broken is not None:
-                report = Report(self._work.number, self._run, self._me, self._running, outcomes, broken)
+                handed = {told[0]: self._handed[told[0]] for told in outcomes if told[0] in self._handed}
+                report = Report(self._work.number, self._run, self._me, self._running, outcomes, handed, broken)
                 self._tell(pickle.dumps(report))
 
     def _is_asked(self, ticket: int) -> bool:
         return self._asked(ticket, self._running)
 
-    def _goes_on(self, position: int, how: Any, handed: int) -> bool:
-        """Whether another task is begun after this one; if it alone needs the large value, it is handed that.
-
-        :param handed: the ticket of the task whose value this one was handed, 0 if there is none.
-        """
+    def _goes_on(self, position: int, how: Any) -> bool:
+        """Whether another task is begun after this one, whose large value is handed to the one that alone needs it."""
+        ticket, taker = self._work.tasks[position][0], 0
+        if ticket in self._loose.values():
+            return False  # it has not taken what is for it: that stays, and is enough
         if how == STAYS:
-            if not self._is_for_next(position) or self._ends_here(position):
+            taker = self._taker(position)
+            if not taker:
                 return False
-            self._handed = ticket = self._work.tasks[position][0]
-            self._values[ticket] = self._mine.pop(ticket)
+        elif position + 1 == len(self._work.tasks):
+            return False
+        elif not self._loose and perf_counter() <= self._end:
             return True
-        if how == MISSING and handed:
-            return False  # that value stays then, and a batch keeps one large value at most
-        is_last = position + 1 == len(self._work.tasks)
-        return not is_last and (perf_counter() <= self._end or not self._ends_here(position))
+        if self._ends_here(position):
+            return False
+        if taker:
+            self._loose[ticket] = taker
+            self._values[ticket] = self._mine[ticket]
+        return True
 
-    def _is_for_next(self, position: int) -> bool:
-        """Whether a value is for the next task alone."""
-        (ticket, *_), *rest = self._work.tasks[position : position + 2]
-        needs = rest[0][3] if rest and len(rest[0]) == 4 else ()
-        return ticket in self._work.sole and any(other == ticket for _, other in needs)
+    def _note_end(self, whole: bool) -> None:
+        """A later run is to have all that this one keeps.
+
+        :param whole: whether nothing was missing here; else an earlier run may have gone further.
+        """
+        last = next((task[0] for task in reversed(self._work.tasks) if task[0] in self._mine), 0)
+        if last and (whole or not self._notes.ended()):
+            self._notes.end(last)
+
+    def _taker(self, position: int) -> int:
+        """The ticket of the task behind this one for which alone its value is, 0 if there is none."""
+        (ticket, *_), *rest = self._work.tasks[position:]
+        if ticket not in self._work.sole:
+            return 0
+        return next((task[0] for task in rest if len(task) == 4 and any(other == ticket for _, other in task[3])), 0)
 
     def _ends_here(self, position: int) -> bool:
-        """Whether the time is over; a run before this one has ended where this one is to end, as others count on it."""
+        """Whether the time is over; a run before this one has ended where this one is to, as others count on that."""
         if self._before is None:
             self._before = self._notes.ended()
         rest = [task[0] for task in self._work.tasks[position:]]
@@ -470,7 +487,6 @@ class Run:
         how: Any = MISSING
         outcome = None
         ticket, number = task[0], task[1]
-        handed, self._handed = self._handed, 0
         start = perf_counter()
         try:
             kwargs = None
@@ -482,7 +498,9 @@ class Run:
             if number is not None:
                 fn = self._state.function(number, self._work.functions[number])
                 start = perf_counter()  # to import a module is no time of a task
-            self._values.pop(handed, None)
+            for other in [other for other, taker in self._loose.items() if taker == ticket]:
+                self._handed[other] = self._loose.pop(other)
+                del self._values[other], self._mine[other]
             value = fn(*args, **kwargs) if kwargs else fn(*args)
             stop = perf_counter()
             args = kwargs = None
@@ -490,8 +508,6 @@ class Run:
             how, outcome = self._kept(ticket, value, own)
         except HeldElsewhereError:
             stop = perf_counter()
-            if handed:
-                self._mine[handed] = self._values[handed]
         except BaseException as error:
             stop = perf_counter()
             how, outcome = RAISED, messages.raised(error.with_traceback(without_our_frames(error)))
@@ -555,7 +571,7 @@ def refused(pickled: bytes, runs: int, tell: Tell) -> Kept:
 
     :param runs: how often it was begun before.
     """
-    tell(pickle.dumps(Report(_read(pickled).number, "", _me(), 0, [], None, runs)))
+    tell(pickle.dumps(Report(_read(pickled).number, "", _me(), 0, [], {}, None, runs)))
     return Kept({})
 
 
