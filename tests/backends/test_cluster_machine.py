@@ -554,7 +554,7 @@ def test_what_may_not_begin_twice_does_not_if_the_cluster_loses_it() -> None:
     engine, cluster, executor = made()
     future = executor.options(crash_retries=0).submit(combine, 0, "small")
     (sent,) = engine.sent
-    cluster.heard(pickle.dumps(Report(sent.number, "run", "worker", min(sent.tickets), [], {})))
+    cluster.heard(pickle.dumps(Report(sent.number, "run", "worker", None, min(sent.tickets), [], {})))
     cluster.over(sent.number, Lost())
     cluster.wake()
     assert isinstance(future.exception(0), TaskFailedError)
@@ -599,7 +599,7 @@ def test_what_follows_a_value_that_is_handed_on_does_not_hold_back_its_end() -> 
     BEGUN.clear()
     GO.clear()
     for name, large in [("grown", True), ("shortened", False), ("wait_until_told", False)]:
-        cluster._pace.learn(name, 0.0, large=large)
+        cluster._pace.learn(name, 0.0, LARGE * large)
     cluster._pace.learn_mean(0.0)
     first = executor.submit(combine, 1, "small")  # behind which they are sent in one turn
     last = executor.submit(wait_until_told, executor.submit(shortened, executor.submit(grown, first)))
@@ -625,7 +625,7 @@ def test_what_follows_a_value_that_is_handed_on_does_not_hold_back_its_end() -> 
 def test_what_reads_a_large_value_comes_along_for_it_unless_somebody_has_that(held: bool) -> None:
     engine, cluster, executor = made()
     for name, large in [("combine", True), ("shortened", False)]:
-        cluster._pace.learn(name, 0.0, large=large)
+        cluster._pace.learn(name, 0.0, LARGE * large)
     cluster._pace.learn_mean(0.0)
     gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
     before = len(engine.sent)
@@ -645,7 +645,7 @@ def test_what_reads_a_large_value_comes_along_for_it_unless_somebody_has_that(he
 @pytest.mark.parametrize("slow_first", [False, True])
 def test_a_chain_of_large_values_stops_by_time_and_is_made_again_as_it_was(slow_first: bool) -> None:
     engine, cluster, executor = made()
-    cluster._pace.learn("combine", 0.0, large=True)
+    cluster._pace.learn("combine", 0.0, LARGE)
     cluster._pace.learn_mean(0.0)
     gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
     last: Any = gate
@@ -671,7 +671,7 @@ def test_a_chain_of_large_values_stops_by_time_and_is_made_again_as_it_was(slow_
 
 def test_a_batch_that_is_made_again_slowly_has_all_that_it_had() -> None:
     engine, cluster, executor = made()
-    cluster._pace.learn("combine", 0.0, large=False)
+    cluster._pace.learn("combine", 0.0, 0)
     cluster._pace.learn_mean(0.0)
     gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
     last = [executor.submit(combine, number, "small", gate) for number in range(5)]
@@ -692,7 +692,7 @@ def test_a_batch_that_is_made_again_slowly_has_all_that_it_had() -> None:
 def test_a_value_that_was_handed_on_is_made_again_with_what_was_made_of_it(failure: Exception) -> None:
     engine, cluster, executor = made()
     cluster._pace.learn_mean(0.0)
-    cluster._pace.learn("combine", 0.0, large=True)
+    cluster._pace.learn("combine", 0.0, LARGE)
     gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
     last: Any = gate
     for number in range(1, 4):

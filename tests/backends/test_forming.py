@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphfutures.backends.clusters.forming import LONG, MOST, TARGET, Outlook, formed
+from graphfutures.backends.clusters.forming import LONG, MOST, MOVED, TARGET, Outlook, formed
 from graphfutures.core.states import DONE, RUNNING
 from graphfutures.futures import GraphFuture
 
@@ -19,10 +19,10 @@ def task(serial, *needs, sent=True):
     return future
 
 
-def outlook(tasks, seconds=QUICK, *, large=False, heirs=()):
+def outlook(tasks, seconds=QUICK, *, large=0, heirs=(), homes=None):
     serials = [one.serial for one in tasks]
     known = {} if seconds is None else dict.fromkeys(serials, seconds)
-    return Outlook(known, set(serials) if large else set(), set(heirs))
+    return Outlook(known, dict.fromkeys(serials, large) if large else {}, set(heirs), homes or {})
 
 
 def of_alike(tasks, threads, running=(), **known):
@@ -80,10 +80,11 @@ def test_a_wide_layer_behind_a_wide_layer_is_as_wide():
     needs=st.lists(st.lists(st.integers(1, 6), max_size=3), max_size=60),
     pace=st.lists(st.sampled_from([None, 0.0, QUICK, TARGET / 3, TARGET, LONG]), min_size=1, max_size=5),
     threads=st.integers(1, 5),
-    large=st.lists(st.booleans(), min_size=1, max_size=5),
+    large=st.lists(st.sampled_from([0, MOVED // 2, 2 * MOVED]), min_size=1, max_size=5),
+    homes=st.lists(st.sampled_from(["", "a", "b"]), min_size=1, max_size=3),
     running=st.lists(st.floats(0, 2 * LONG), max_size=6),
 )
-def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, large, running):
+def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, large, homes, running):
     tasks: list = []
     for n, back in enumerate(needs):
         tasks.append(task(n, *{tasks[n - b] for b in back if n - b >= 0}))
@@ -91,8 +92,9 @@ def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, la
     paces = {one.serial: pace[one.serial % len(pace)] for one in tasks}
     known = Outlook(
         {serial: seconds for serial, seconds in paces.items() if seconds is not None},
-        {one.serial for one in tasks if large[one.serial % len(large)]},
+        {one.serial: size for one in tasks if (size := large[one.serial % len(large)])},
         {one.serial for one in tasks if one.unmet and all(need.dependents == [one] for need in one.dependencies)},
+        {one.serial: home for one in tasks if (home := homes[one.serial % len(homes)])},
     )
     batches = formed(tasks, known, threads, running)
     at = {
@@ -109,7 +111,7 @@ def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, la
     for batch in batches:
         together = [one.serial for one in batch.tasks]
         for one in batch.tasks[:-1]:
-            if one.serial in known.large:  # it is handed to the only one that needs it
+            if one.serial in known.sizes:  # it is handed to the only one that needs it
                 (taker,) = one.dependents
                 assert taker.serial in together
 
@@ -120,8 +122,8 @@ def test_a_large_value_is_handed_to_the_one_that_needs_it():
     third = task(2, second)
     beside, behind = task(3, third), task(4, third)
     tasks = [first, second, third, beside, behind]
-    assert numbers(of_alike(tasks, 2, large=True, heirs={1, 2})) == [[0, 1, 2], [3], [4]]
-    assert numbers(of_alike(tasks, 2, large=True, heirs={1})) == [[0, 1], [2], [3], [4]]
+    assert numbers(of_alike(tasks, 2, large=MOVED, heirs={1, 2})) == [[0, 1, 2], [3], [4]]
+    assert numbers(of_alike(tasks, 2, large=MOVED, heirs={1})) == [[0, 1], [2], [3], [4]]
     assert numbers(of_alike(tasks[:3], 2)) == [[0, 1, 2]]
 
 
@@ -135,7 +137,7 @@ def tree(leaves):
 
 def of_tree(leaves, threads, running=(), seconds=TARGET / 2):
     tasks = tree(leaves)
-    return numbers(of_alike(tasks, threads, running, seconds=seconds, large=True, heirs=range(leaves, len(tasks))))
+    return numbers(of_alike(tasks, threads, running, seconds=seconds, large=MOVED, heirs=range(leaves, len(tasks))))
 
 
 def test_what_alone_needs_two_large_values_is_where_they_are():
@@ -160,7 +162,7 @@ def test_one_thread_does_not_get_nearly_all():
     for n in range(2, 8):
         sums.append(task(7 + n, sums[-1], first[n]))
     tasks = [*first, *sums]
-    batches = of_alike(tasks, 2, seconds=TARGET / 8, large=True, heirs=range(8, 15))
+    batches = of_alike(tasks, 2, seconds=TARGET / 8, large=MOVED, heirs=range(8, 15))
     assert numbers(batches)[0] == [0, 1, 8, 2, 9, 3, 10]
 
 
@@ -169,4 +171,33 @@ def test_what_takes_long_goes_by_itself():
     chain = [task(0)]
     for n in range(1, 5):
         chain.append(task(n, chain[-1]))
-    assert numbers(of_alike(chain, 2, seconds=LONG / 2, large=True, heirs=range(1, 5))) == [[0, 1], [2, 3], [4]]
+    assert numbers(of_alike(chain, 2, seconds=LONG / 2, large=MOVED, heirs=range(1, 5))) == [[0, 1], [2, 3], [4]]
+
+
+def test_tasks_go_together_where_what_they_need_is():
+    tasks = [task(n) for n in range(8)]
+    homes = {n: "ab"[n % 2] for n in range(6)}
+    assert numbers(of_alike(tasks, 2, homes=homes)) == [[0, 2, 4], [1, 3, 5], [6, 7]]
+    assert numbers(of_alike(tasks, 2, homes=dict.fromkeys(range(8), "a"))) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_what_would_be_moved_for_it_does_not_go_together():
+    tasks = tree(4)
+    known = {"seconds": TARGET / 2, "large": 1, "heirs": range(4, 7)}
+    for homes, expected in [
+        ({0: "a", 1: "b", 2: "a"}, [[0], [1], [2, 3, 5], [4], [6]]),
+        ({0: "a", 1: "a", 2: "b", 3: "b"}, [[0, 1, 4], [2, 3, 5], [6]]),
+    ]:
+        assert numbers(of_alike(tasks, 2, homes=homes, **known)) == expected
+
+
+def test_readers_of_several_large_values_go_to_these():
+    makers = [task(n) for n in range(4)]
+    readers = [task(4 + n, makers[n % 4]) for n in range(8)]
+    known = outlook([*makers, *readers])
+    for large, expected in [
+        (MOVED + 1, [[0], [1], [2], [3], [4], [5], [6], [7], [8], [9], [10], [11]]),
+        (MOVED - 1, [[0], [1], [2], [3], [4, 6, 8, 10], [5, 7, 9, 11]]),
+    ]:
+        sizes = {one.serial: large for one in makers}
+        assert numbers(formed([*makers, *readers], known._replace(sizes=sizes), 2)) == expected

@@ -7,7 +7,8 @@ be quick goes alone.
 
 A large value stays in the worker for as long as its batch is needed, and is moved to whoever needs it elsewhere. So
 what comes behind the task that makes one must be the only one that needs it, and is handed it; and what alone needs the
-large values of several batches makes one of these, so that nothing is moved, as long as no thread waits for that.
+large values of several batches makes one of these, so that nothing is moved, as long as no thread waits for that. Tasks
+whose inputs are in different processes do not go together: all but one of these would be moved.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from graphfutures.futures import GraphFuture
 #: seconds that the tasks of a batch should take together, and how many they are at most
 TARGET: Final = 0.05
 MOST: Final = 1000
+#: bytes that take longer to move than to send what needs them as a batch of its own
+MOVED: Final = 1_000_000
 #: seconds that those of a batch may take by which large values would be moved otherwise
 LONG: Final = 0.25
 
@@ -32,8 +35,8 @@ class Batch:
     """
 
     __slots__ = (
-        *("given", "hand", "handle", "has_large", "level", "lost", "needs", "number", "open", "readers", "seconds"),
-        *("start", "tail", "tasks", "told"),
+        *("given", "hand", "handle", "has_large", "home", "level", "lost", "needs", "number", "open", "readers"),
+        *("seconds", "start", "tail", "tasks", "told"),
     )
 
     def __init__(self, level: int) -> None:
@@ -44,6 +47,8 @@ class Batch:
         self.seconds = 0.0
         #: whether others may join
         self.open = True
+        #: where large inputs of its tasks are, see ``Outlook``; None if there are none
+        self.home: Any = None
         #: whether values of its tasks are large, and the last one, if its is and may be handed on
         self.has_large = False
         self.tail: GraphFuture[Any] | None = None
@@ -116,6 +121,7 @@ class Batch:
         self.tasks += other.tasks
         self.seconds += other.seconds
         self.has_large = self.has_large or other.has_large
+        self.home = other.home if self.home is None else self.home
         other.tasks, other.open = [], False
 
 
@@ -123,13 +129,15 @@ class Outlook(NamedTuple):
     """What is expected of tasks that are to be sent, by their numbers.
 
     :param seconds: how long they take; what is not in it is to go alone.
-    :param large: those whose values are.
+    :param sizes: bytes of those values that are large.
     :param heirs: those that need large values, which nobody else does.
+    :param homes: of those that need what takes long to move: what stands for the place where that is, or is made.
     """
 
     seconds: dict[int, float]
-    large: set[int]
+    sizes: dict[int, int]
     heirs: set[int]
+    homes: dict[int, Any]
 
 
 def formed(
@@ -161,7 +169,9 @@ class _Forming:
         self._outlook = outlook
         self._threads = threads
         self._ready = sum(not task.unmet for task in tasks)
-        self._seen, self._share = 0, -1  # of those, each share being for one of those that run at once
+        #: of those, by their homes: how many there were, in which of as many parts as can run at once the last one was,
+        #: and its batch
+        self._last: dict[Any, tuple[int, int, Batch | None]] = {}
         self._even = (sum(running) + sum(outlook.seconds.values())) / threads  # seconds for each thread
         #: by levels: how many batches run at once, as far as is known
         self._wide: dict[int, int] = {0: len(running)}
@@ -169,22 +179,36 @@ class _Forming:
     def add(self, task: GraphFuture[Any]) -> None:
         """The next one."""
         outlook, serial = self._outlook, task.serial
-        seconds, large = outlook.seconds.get(serial), serial in outlook.large
+        seconds, large = outlook.seconds.get(serial), serial in outlook.sizes
         inputs, level = self._inputs(task)
+        home = self._home(task)
+        seen, before, last = self._last.get(home, (0, -1, None))
+        part = seen * self._threads // max(1, self._ready)
         batch = None
         if seconds is not None:
             batch = self._behind(task, inputs, seconds)
             if batch is None and not large:
-                batch = self._beside(task, level)
+                if task.unmet:
+                    batch = self._beside(task, level, home)
+                elif part == before and last is not None and last.takes(task, outlook.heirs):
+                    batch = last
         if batch is None:
             batch = Batch(level)
+            batch.home = home
             self.levels.setdefault(level, []).append(batch)
             self._wide[level] = self._wide.get(level, 0) + 1
         if not task.unmet:
-            self._share = self._seen * self._threads // self._ready
-            self._seen += 1
+            self._last[home] = seen + 1, part, batch
         batch.add(task, seconds, large=large)
         self._where[serial] = batch
+
+    def _home(self, task: GraphFuture[Any]) -> Any:
+        """See ``Outlook``; or the batch that makes what takes long to move."""
+        if task.unmet:
+            for need in task.dependencies:
+                if self._outlook.sizes.get(need.serial, 0) > MOVED and need.serial in self._where:
+                    return self._where[need.serial]
+        return self._outlook.homes.get(task.serial)
 
     def _inputs(self, task: GraphFuture[Any]) -> tuple[list[Batch], int]:
         """The batches that make what a task misses, and how many come before the one that it can begin."""
@@ -215,7 +239,8 @@ class _Forming:
         if others:
             # None of them needs another one if they are at one level.
             is_wide = self._wide[first.level] - len(others) >= self._threads and together <= self._even
-            if not is_wide or any(one.level != first.level for one in others):
+            homes = {one.home for one in inputs if one.home is not None}
+            if not is_wide or len(homes) > 1 or any(one.level != first.level for one in others):
                 return None
             self._wide[first.level] -= len(others)
         for other in others:
@@ -223,15 +248,11 @@ class _Forming:
             first.absorb(other)
         return first
 
-    def _beside(self, task: GraphFuture[Any], level: int) -> Batch | None:
-        """The batch that has room for a task, if there are as many of its level as can run at once."""
-        heirs, of_level = self._outlook.heirs, self.levels.get(level, [])
-        if task.unmet:
-            among = [one for one in of_level if one.takes(task, heirs)]
-            return min(among, key=_seconds_of) if len(among) >= self._threads else None
-        if self._seen * self._threads // self._ready == self._share and of_level[-1].takes(task, heirs):
-            return of_level[-1]
-        return None
+    def _beside(self, task: GraphFuture[Any], level: int, home: Any) -> Batch | None:
+        """The batch of a level that has room for a task, if there are as many of this home as can run at once."""
+        heirs = self._outlook.heirs
+        among = [one for one in self.levels.get(level, ()) if one.home == home and one.takes(task, heirs)]
+        return min(among, key=_seconds_of) if len(among) >= self._threads else None
 
 
 def _seconds_of(batch: Batch) -> float:

@@ -35,7 +35,7 @@ from graphfutures.backends.clusters.forming import Batch
 from graphfutures.backends.clusters.pace import Pace
 from graphfutures.backends.clusters.sending import Sending
 from graphfutures.backends.clusters.values import There
-from graphfutures.backends.clusters.work import MISSING, STAYS, Kept, Report
+from graphfutures.backends.clusters.work import MISSING, STAYS, Kept, Outcome, Report
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.messages import PICKLED, RAISED, SKIPPED
 from graphfutures.backends.processes.reports import Reports
@@ -104,26 +104,27 @@ class Hearing:
             batch.hand[report.running][0]._worker = worker
         seconds: list[float] = []
         is_whole = all(how not in (SKIPPED, MISSING) for _, how, *_ in report.outcomes)
-        for ticket, how, what, start, stop in report.outcomes:
+        for outcome in report.outcomes:
+            ticket, how, *_ = outcome
             if ticket not in batch.hand:
                 continue
             taker = report.handed.get(ticket, 0)
             taker = taker if taker in batch.hand else 0
             if taker or (how == STAYS and not is_whole):
                 self._pace.learn_handed(batch.hand[ticket][0].name, handed=bool(taker))
-            if self._outcome(batch, worker, ticket, how, what, start, stop, taker):
-                seconds.append(stop - start)
+            if self._outcome(batch, worker, report.home, outcome, taker):
+                seconds.append(outcome[4] - outcome[3])
         if seconds:
             self._pace.learn_mean(sum(seconds) / len(seconds))
         self._unless_over(batch)
 
-    def _outcome(
-        self, batch: Batch, worker: int, ticket: int, how: Any, told: Any, start: float, stop: float, taker: int
-    ) -> bool:
+    def _outcome(self, batch: Batch, worker: int, home: Any, outcome: Outcome, taker: int) -> bool:
         """One of them; whether the task has run.
 
+        :param home: see ``Report``.
         :param taker: the ticket of the task to which its value was handed on, 0 if it was not.
         """
+        ticket, how, told, start, stop = outcome
         future = batch.hand[ticket][0]
         if how == SKIPPED:
             batch.not_begun(ticket)
@@ -136,14 +137,14 @@ class Hearing:
         now, seconds = perf_counter(), stop - start
         if not batch.start <= start <= stop <= now:  # another clock
             start, stop = max(batch.start, now - seconds), now
-        self._pace.learn(future.name, seconds, large=how == STAYS)
+        self._pace.learn(future.name, seconds, told if how == STAYS else 0)
         future._worker, future._started = worker, start
         size = told if how == STAYS else len(told) if how == PICKLED else 0
         record = record_of(future, worker, start, stop, size, good=how != RAISED)
         if how != STAYS:
             self._has_run(batch, ticket, *self._reports.outcome(future, how, told), record)
             return True
-        value = self._sending.values.there(batch, ticket)
+        value = self._sending.values.there(batch, ticket, size, home)
         if taker:
             batch.hand_on(ticket, value, record, taker)
         elif future._watch is None and future.terms is None and future.crash_retries != 0:

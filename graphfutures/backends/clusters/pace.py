@@ -21,63 +21,81 @@ SMALL: Final = 100
 ALONE: Final = 10.0
 
 
+class _Named:
+    """What is known of the tasks of one name."""
+
+    __slots__ = ("alone", "kept", "seconds", "size", "small")
+
+    def __init__(self, seconds: float) -> None:
+        #: how long they take
+        self.seconds = seconds
+        #: bytes of the last value that was large, 0 if they are small; and how many of them were since then
+        self.size = self.small = 0
+        #: how much more often large values were not handed on than they were, and until when they go alone for that
+        self.kept, self.alone = 0, 0.0
+
+
 class Pace:
     """Of the tasks of one executor: by their names, as dask does it, and of all of them."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._large: dict[str, float] = {}  # those whose values are large, and until when they go alone
-        self._kept: dict[str, int] = {}  # how much more often these were not handed on than they were
-        self._small: dict[str, int] = {}  # how many values of these have been small since one was large
+        self._names: dict[str, _Named] = {}
         self._mean: float | None = None
+        self._most: float = MOST  # tasks for each batch that are worth taking
 
     def of(self, name: str) -> float | None:
         """How many seconds a task of this name takes; None if that is not known, or it is to go alone."""
-        return None if self._large.get(name, 0.0) > perf_counter() else self._seconds.get(name)
+        known = self._names.get(name)
+        return None if known is None or known.alone > perf_counter() else known.seconds
 
-    def is_large(self, name: str) -> bool:
-        """Whether the values of tasks of this name are large, as far as is known."""
-        return name in self._large
+    def size(self, name: str) -> int:
+        """How many bytes the values of tasks of this name have, if they are large, as far as is known; else 0."""
+        known = self._names.get(name)
+        return 0 if known is None else known.size
 
-    def learn(self, name: str, seconds: float, *, large: bool) -> None:
+    def learn(self, name: str, seconds: float, size: int) -> None:
         """A task has ended.
 
         :param seconds: that it took.
-        :param large: whether its value is.
+        :param size: of its value, if that is large; else 0.
         """
-        if len(self._seconds) > NAMES:
-            self._seconds.clear()
-            self._large.clear()
-            self._kept.clear()
-            self._small.clear()
-        before = self._seconds.get(name, seconds)
-        self._seconds[name] = before + WEIGHT * (seconds - before)
-        if large:
-            self._large.setdefault(name, 0.0)
-            self._small[name] = 0
-        elif name in self._large:
-            self._small[name] += 1
-            if self._small[name] >= SMALL:
-                del self._large[name]
+        if len(self._names) > NAMES:
+            self._names.clear()
+        known = self._names.get(name)
+        if known is None:
+            known = self._names[name] = _Named(seconds)
+        known.seconds += WEIGHT * (seconds - known.seconds)
+        if size:
+            known.size, known.small = size, 0
+        elif known.size:
+            known.small += 1
+            if known.small >= SMALL:
+                known.size = 0
 
     def learn_handed(self, name: str, *, handed: bool) -> None:
         """A task has come along for the large value of another one, of this name.
 
         :param handed: whether it was handed that; else somebody may still ask for it, and the task has come back.
         """
-        kept = self._kept[name] = max(0, self._kept.get(name, 0) + (-1 if handed else 1))
-        if kept >= KEPT and name in self._large:
-            self._kept[name] = 0
-            self._large[name] = perf_counter() + ALONE
+        known = self._names.get(name)
+        if known is None:
+            return
+        known.kept = max(0, known.kept + (-1 if handed else 1))
+        if known.kept >= KEPT and known.size:
+            known.kept, known.alone = 0, perf_counter() + ALONE
 
     def learn_mean(self, seconds: float) -> None:
         """Tasks have ended that took so many seconds each."""
         self._mean = seconds if self._mean is None else self._mean + WEIGHT * (seconds - self._mean)
 
+    def learn_taken(self, sent: int, back: int) -> None:
+        """Tasks were taken to be sent, and some given back, as they make more batches than there is room for."""
+        self._most = max(1.0, self._most * sent / (sent + back)) if back else min(MOST, 2 * self._most)
+
     @property
     def each(self) -> int:
         """How many tasks a batch may have."""
-        return 1 if self._mean is None else int(min(MOST, max(1, TARGET / max(self._mean, 1e-9))))
+        return 1 if self._mean is None else int(min(self._most, max(1, TARGET / max(self._mean, 1e-9))))
 
     @property
     def is_short(self) -> bool:

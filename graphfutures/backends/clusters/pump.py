@@ -12,7 +12,7 @@ bell.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from itertools import count
 from math import inf
@@ -226,16 +226,19 @@ class Cluster(Pumping):
         running = [batch.seconds for batch in batches.values() if not self._waits(batch)]
         self._forming = formed(tasks, outlook, self.max_workers, running)
         del tasks  # when they are sent references to them are counted
-        back: list[tuple[GraphFuture[Any], int]] = []
+        back: dict[int, tuple[GraphFuture[Any], int]] = {}
+        sent = 0
         for batch in self._forming:
             free -= not batch.level
             deep -= batch.level > 0
-            if (deep if batch.level else free) < 0:  # they are not as quick as was thought
-                back += [(task, task.attempt) for task in batch.tasks]
+            if (deep if batch.level else free) < 0 or (back and _needs(batch, back)):
+                back.update((task.serial, (task, task.attempt)) for task in batch.tasks)
             else:
+                sent += len(batch.tasks)
                 self._send(hub, batch)
+        self._pace.learn_taken(sent, len(back))
         self._forming = []
-        self._give_back(hub, back)
+        self._give_back(hub, [*back.values()])
         return True
 
     def _free(self) -> int:
@@ -248,28 +251,29 @@ class Cluster(Pumping):
         return any(number in self._hearing.batches for number in batch.needs)
 
     def _outlook(self, tasks: list[GraphFuture[Any]]) -> Outlook:
-        large = {task.serial for task in tasks if self._is_large(task)}
-        heirs = {task.serial for task in tasks if task.unmet and self._inherits(task)}
-        seconds: dict[int, float] = {}
+        outlook, size_of = Outlook({}, {}, {task.serial for task in tasks if self._inherits(task)}, {}), self._pace.size
         for task in tasks:
-            if self._is_for_any(task) and (known := self._pace.of(task.name)) is not None:
-                seconds[task.serial] = known
-        return Outlook(seconds, large, heirs)
+            if size := size_of(task.name):
+                outlook.sizes[task.serial] = size
+            if self._is_for_any(task, size) and (seconds := self._pace.of(task.name)) is not None:
+                outlook.seconds[task.serial] = seconds
+                if (home := self._sending.home(task, size_of)) is not None:
+                    outlook.homes[task.serial] = home
+        return outlook
 
-    def _is_for_any(self, task: GraphFuture[Any]) -> bool:
-        """Whether a task may go with others."""
+    def _is_for_any(self, task: GraphFuture[Any], size: int) -> bool:
+        """Whether a task may go with others, the value of which has so many bytes if it is large."""
         if task in self._sending.suspects:
             return False
         has_wishes = task.priority or task.resources or task.crash_retries is not None or task.wishes
-        return not (task.special and (has_wishes or self._is_large(task)))
-
-    def _is_large(self, task: GraphFuture[Any]) -> bool:
-        return self._pace.is_large(task.name)
+        return not (task.special and (has_wishes or size))
 
     def _inherits(self, task: GraphFuture[Any]) -> bool:
         """Whether no one else needs the large values that it needs: what was taken stands for what was sent."""
-        needs = task.dependencies
-        large = {at for at, need in enumerate(needs) if type(need) is GraphFuture and self._is_large(need)}
+        if not task.unmet:
+            return False
+        needs, size_of = task.dependencies, self._pace.size
+        large = {at for at, need in enumerate(needs) if type(need) is GraphFuture and size_of(need.name)}
         return bool(large) and large.issubset(only_needed_by(task))
 
     # -- handing over -------------------------------------------------------------------------
@@ -292,6 +296,11 @@ class Cluster(Pumping):
             hub.revoked(future, number, self._place)
         if parcel.failed:
             hub.exchange(self._place, parcel.failed, 0)
+
+
+def _needs(batch: Batch, others: Container[int]) -> bool:
+    """Whether a batch needs one of these tasks, by their numbers."""
+    return any(need.serial in others for task in batch.tasks for need in task.dependencies)
 
 
 def _place() -> Place:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from graphfutures.backends.base import Finished
 from graphfutures.backends.clusters.engine import Engine
-from graphfutures.backends.clusters.forming import Batch
+from graphfutures.backends.clusters.forming import MOVED, Batch
 from graphfutures.backends.clusters.values import There, Values
 from graphfutures.backends.clusters.work import Need, Work
 from graphfutures.backends.processes.alone import only_needed_by
@@ -124,6 +124,24 @@ class Sending:
             parcel.name = labels[0][2] if len(labels) == 1 else f"{labels[0][2]}-and-{len(labels) - 1}-more"
             parcel.work = Work(self._token, batch.number, self._initializer, functions, tasks, labels, sole, BUDGET)
         return parcel
+
+    def home(self, future: GraphFuture[Any], size_of: Callable[[str], int]) -> Any:
+        """What stands for the place where a task runs best, as what it needs is, or will be, there.
+
+        :param size_of: how many bytes are expected of a value of tasks of this name.
+        :return: None if nothing is large enough that it should matter.
+        """
+        home: Any = None
+        need: Any
+        most = MOVED
+        for need in future.dependencies:
+            if need.state is not DONE:
+                batch, size = self.where.get(self.tickets.get(need.serial, 0)), size_of(need.name)
+                if batch is not None and size > most:
+                    home, most = batch, size
+            elif type(need._outcome) is There and need._outcome.size > most:
+                home, most = need._outcome.home, need._outcome.size
+        return home
 
     def forget(self) -> None:
         """This is a forked child: what was sent is another process's."""

@@ -28,12 +28,16 @@ class There(Away):
     :param batch: that has made it, and whose values are kept there as long as this lives.
     :param ticket: of its task.
     :param values: of the executor.
+    :param size: bytes.
+    :param home: which process of the cluster has it, None if that is not known.
     """
 
-    __slots__ = ("batch", "ticket", "values")
+    __slots__ = ("batch", "home", "size", "ticket", "values")
 
-    def __init__(self, batch: Batch, ticket: int, values: Values) -> None:
+    def __init__(self, batch: Batch, ticket: int, values: Values, size: int, home: Any) -> None:
         super().__init__()
+        self.size = size
+        self.home = home
         self.batch = batch
         self.ticket = ticket
         self.values = values
@@ -88,9 +92,9 @@ class Values:
         #: the batches whose values were asked for since this was emptied
         self.needed: dict[int, Batch] = {}
 
-    def there(self, batch: Batch, ticket: int) -> There:
-        """What stands here for a value."""
-        found = There(batch, ticket, self)
+    def there(self, batch: Batch, ticket: int, size: int, home: Any = None) -> There:
+        """What stands here for a value; see ``There``."""
+        found = There(batch, ticket, self, size, home)
         self._alive.add(found)
         return found
 
@@ -121,7 +125,7 @@ class Values:
             ticket = self._ticket()
             batch.number = ticket  # below 0, as no batch of tasks has
             batch.handle = self._put(Kept({ticket: (APART, (pickled.text, pickled.buffers))}, size))
-            put.there = there = self.there(batch, ticket)
+            put.there = there = self.there(batch, ticket, size)
             there._value = value
         return self.own(there)
 

@@ -45,6 +45,8 @@ FUNCTIONS: Final = 1000
 EXECUTORS: Final = 100
 
 Tell = Callable[[bytes], object]
+#: of a task: its ticket, how it has ended, what of that is told, start, stop
+Outcome = tuple[int, Any, Any, float, float]
 #: whether by now a value is for one task alone: the tickets of the task that has made it, and of the one that asks
 Ask = Callable[[int, int], bool]
 
@@ -103,8 +105,9 @@ class Report(NamedTuple):
     :param number: of the batch.
     :param run: by which one run of it differs from another.
     :param worker: unlike any other of the cluster.
+    :param home: alike for those that have their values in common.
     :param running: the ticket of the task that runs, 0 if none does.
-    :param outcomes: of each task: ticket, how, what of it, start, stop; of what stays in the worker its size.
+    :param outcomes: of each task; of what stays in the worker its size is told.
     :param handed: by the ticket of a task whose large value was handed on: that of the task that has taken it.
     :param broken: a pickled exception of the initializer.
     :param refused: how often the batch was begun, if it was not, since it may not be once more.
@@ -113,8 +116,9 @@ class Report(NamedTuple):
     number: int
     run: str
     worker: Any
+    home: Any
     running: int
-    outcomes: list[tuple[int, Any, Any, float, float]]
+    outcomes: list[Outcome]
     handed: dict[int, int]
     broken: bytes | None = None
     refused: int = 0
@@ -372,7 +376,7 @@ class Run:
         #: by the ticket of a task whose large value is to be handed on, and which was: that of the task that takes it
         self._loose: dict[int, int] = {}
         self._handed: dict[int, int] = {}
-        self._outcomes: list[tuple[int, Any, Any, float, float]] = []
+        self._outcomes: list[Outcome] = []
         self._sending = Lock()
         self._run = uuid4().hex
         self._me = _me()
@@ -390,7 +394,7 @@ class Run:
             return Kept({})
         self._end = perf_counter() + work.budget
         stopped, whole = False, True
-        withheld: list[tuple[int, Any, Any, float, float]] = []
+        withheld: list[Outcome] = []
         outer = here.task
         _reading.values, _reading.sole, _reading.loads = self._values, work.sole, state.namespace.loads
         _reading.asked = self._is_asked
@@ -432,7 +436,9 @@ class Run:
             del self._outcomes[: len(outcomes)]
             if outcomes or self._running or broken is not None:
                 handed = {told[0]: self._handed[told[0]] for told in outcomes if told[0] in self._handed}
-                report = Report(self._work.number, self._run, self._me, self._running, outcomes, handed, broken)
+                me = self._me
+                home = me[:1] if self._apart else me[:2]
+                report = Report(self._work.number, self._run, me, home, self._running, outcomes, handed, broken)
                 self._tell(pickle.dumps(report))
 
     def _is_asked(self, ticket: int) -> bool:
@@ -483,7 +489,7 @@ class Run:
             return False
         return self._before == rest[0] or perf_counter() > self._end
 
-    def _attempt(self, task: Any) -> tuple[int, Any, Any, float, float]:
+    def _attempt(self, task: Any) -> Outcome:
         how: Any = MISSING
         outcome = None
         ticket, number = task[0], task[1]
@@ -571,7 +577,7 @@ def refused(pickled: bytes, runs: int, tell: Tell) -> Kept:
 
     :param runs: how often it was begun before.
     """
-    tell(pickle.dumps(Report(_read(pickled).number, "", _me(), 0, [], {}, None, runs)))
+    tell(pickle.dumps(Report(_read(pickled).number, "", _me(), None, 0, [], {}, None, runs)))
     return Kept({})
 
 
