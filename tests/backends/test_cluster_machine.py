@@ -688,6 +688,28 @@ def test_a_batch_that_is_made_again_slowly_has_all_that_it_had() -> None:
     executor.shutdown()
 
 
+def test_a_batch_that_went_further_though_it_lacked_something_goes_as_far_again() -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", 0.0, 0)
+    cluster._pace.learn_mean(0.0)
+    gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
+    futures = [executor.submit(combine, 0, "small", gate), executor.submit(combine, 1, "fails", gate)]
+    futures += [executor.submit(combine, 2, "small", futures[-1]), executor.submit(combine, 3, "small", gate)]
+    GO.set()
+    run_to_its_end(engine, cluster, engine.sent[0])
+    sent = engine.sent[1]
+    assert len(sent.tickets) == 4
+    kept = []
+    for engine.is_slow in (True, False, True):
+        sent.kept = None
+        kept.append([*engine.run(sent, lambda _: None).values])
+    assert [len(values) for values in kept] == [1, 2, 2]
+    engine.why = BrokenGraphError("that is all")
+    cluster.wake()
+    assert all(future.done() for future in futures)
+    executor.shutdown()
+
+
 @pytest.mark.parametrize("failure", [Lost(), Crash(4)])
 def test_a_value_that_was_handed_on_is_made_again_with_what_was_made_of_it(failure: Exception) -> None:
     engine, cluster, executor = made()

@@ -469,9 +469,10 @@ class Run:
 
         :param whole: whether nothing was missing here; else an earlier run may have gone further.
         """
-        last = next((task[0] for task in reversed(self._work.tasks) if task[0] in self._mine), 0)
-        if last and (whole or not self._notes.ended()):
-            self._notes.end(last)
+        tickets = [task[0] for task in self._work.tasks]
+        kept = [ticket for ticket in tickets if ticket in self._mine]
+        if kept and (whole or self._notes.ended() in [0, *tickets[: tickets.index(kept[-1])]]):
+            self._notes.end(kept[-1])
 
     def _taker(self, position: int) -> int:
         """The ticket of the task behind this one for which alone its value is, 0 if there is none."""
