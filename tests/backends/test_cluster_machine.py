@@ -270,7 +270,7 @@ class ClusterMachine(RuleBasedStateMachine):
             self.add(kind, [len(self.tasks) - 1])
             del self.futures[len(self.tasks) - 2]
 
-    @precondition(lambda self: self.engine.why is None)
+    @precondition(lambda self: self.engine.why is None and len(self.tasks) < 50)
     @rule(kinds=st.lists(MOST_LARGE, min_size=2, max_size=8), held=st.booleans())
     def submit_tree(self, kinds: list[str], held: bool) -> None:
         """It is there at once, and nobody has what is inside of it, or somebody has one of that."""
@@ -494,7 +494,7 @@ class ClusterMachine(RuleBasedStateMachine):
         """The cluster does its work from now on: every task settles, and nothing is left."""
         if not hasattr(self, "executor"):
             return
-        for _ in range(100):
+        for _ in range(100 + len(self.tasks)):
             self.told()
             for one in self.open():
                 if any(need.dead for need in one.needs):
@@ -731,6 +731,39 @@ def test_a_batch_that_went_further_though_it_lacked_something_goes_as_far_again(
     cluster.wake()
     assert all(future.done() for future in futures)
     executor.shutdown()
+
+
+def test_a_value_that_was_handed_to_a_task_that_was_taken_back_is_made_again() -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", 0.0, LARGE)
+    cluster._pace.learn_mean(0.0)
+    gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
+    kinds = ["small", "apart", "apart", "apart"]
+    leaves = [executor.submit(combine, number, kind, gate) for number, kind in enumerate(kinds)]
+    sums = [executor.submit(combine, 4, "apart", *leaves[:2]), executor.submit(combine, 5, "apart", *leaves[2:])]
+    last = executor.submit(combine, 6, "apart", *sums)
+    del leaves, sums
+    GO.set()
+    run_to_its_end(engine, cluster, engine.sent[0])
+    sent = engine.sent[1]
+    assert len(sent.tickets) == 7
+    reports: list[Report] = []
+    engine.is_slow = True
+    engine.run(sent, reports.append)
+    (report,) = reports
+    assert [how for _, how, *_ in report.outcomes[1:]] == 6 * [SKIPPED]
+    cluster.heard(pickle.dumps(report._replace(outcomes=report.outcomes[:3])))  # then its worker dies
+    cluster.wake()
+    engine.is_slow, sent.kept = False, None
+    for sent in islice(engine.sent, 1, None):  # which grows meanwhile
+        run_to_its_end(engine, cluster, sent)
+    assert weight(last.result(0)) == weight(tree_of(kinds))
+    executor.shutdown()
+
+
+def tree_of(kinds: list[str]) -> Any:
+    leaves = [combine(number, kind, True) for number, kind in enumerate(kinds)]
+    return combine(6, "apart", combine(4, "apart", *leaves[:2]), combine(5, "apart", *leaves[2:]))
 
 
 @pytest.mark.parametrize("failure", [Lost(), Crash(4)])

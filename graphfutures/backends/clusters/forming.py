@@ -83,6 +83,13 @@ class Batch:
         keys = [future.key for future, _ in self.hand.values()]
         return keys[0] if len(keys) == 1 else f"{len(keys)} tasks ({keys[0] if keys else ''}, …)"
 
+    def is_over(self, ticket: int) -> bool:
+        """Whether a task is in hand whose attempt is over: what it needs was taken back, and so was it."""
+        if ticket not in self.hand:
+            return False
+        future, number = self.hand[ticket]
+        return future.attempt != number
+
     def not_begun(self, ticket: int) -> None:
         """A task was not run, nor will be if the batch is run again, which ends before it: it has read nothing here."""
         self.readers = {other: reader for other, reader in self.readers.items() if reader != ticket}

@@ -262,10 +262,13 @@ class Hearing:
     # -- what becomes of a task ---------------------------------------------------------------
 
     def _back(self, batch: Batch, ticket: int) -> None:
-        for other, *_ in batch.given.pop(ticket, ()):
-            if other in batch.hand:  # the value is nowhere, since nobody else was to need it
-                self.returned.append(self._taken(batch, other))
+        self._lose_handed(batch, ticket)
         self.returned.append(self._taken(batch, ticket))
+
+    def _lose_handed(self, batch: Batch, ticket: int) -> None:
+        """A task will need again what was handed on to it, which is nowhere, since nobody else was to need it."""
+        others = [other for other, *_ in batch.given.pop(ticket, ())]
+        self.returned += [self._taken(batch, other) for other in others if other in batch.hand]
 
     def _fails(self, batch: Batch, ticket: int, error: BaseException) -> None:
         """It has not raised this itself, and is not tried again for that."""
@@ -275,12 +278,14 @@ class Hearing:
         self.facts.append(on_terms((*self._has_ended(batch, ticket), good, outcome, record)))
 
     def _has_handed(self, batch: Batch, ticket: int) -> None:
-        """A task needs nothing any more, whose values were handed on to it."""
+        """A task needs nothing any more; those are done whose values were handed on to it."""
         for other, value, record in batch.given.pop(ticket, ()):
             if other in batch.hand:
                 self._has_run(batch, other, True, value, record)
 
     def _has_ended(self, batch: Batch, ticket: int) -> tuple[GraphFuture[Any], int]:
+        if batch.is_over(ticket):
+            self._lose_handed(batch, ticket)
         self._has_handed(batch, ticket)
         future, number = self._taken(batch, ticket)
         self._losses.pop(future, None)

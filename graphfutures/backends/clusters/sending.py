@@ -91,7 +91,7 @@ class Sending:
                 continue
             ticket = task[0]
             others = [other for _, other in task[3]] if len(task) == 4 else ()
-            if 0 in others or any(map(self._is_over, others)):  # what it waits for was not sent itself
+            if 0 in others or any(map(self._is_unsure, others)):  # what it waits for was not sent itself
                 parcel.early.append((future, number))
                 continue
             future._worker, future._started = UNKNOWN, batch.start
@@ -171,10 +171,10 @@ class Sending:
         """Whether all values that a task needs are its own alone, as was said."""
         return all(batch is None or other in said for batch, other in map(self._place_of, future.dependencies))
 
-    def _is_over(self, ticket: int) -> bool:
-        """Whether a task was taken back from the batch that it was sent in, of which that has not been heard."""
+    def _is_unsure(self, ticket: int) -> bool:
+        """Whether the value of a task that was sent may never be there, by what has not been heard of its batch."""
         batch = self.where.get(ticket)
-        return batch is not None and batch.hand[ticket][0].attempt != batch.hand[ticket][1]
+        return batch is not None and (batch.is_over(ticket) or batch.is_over(batch.readers.get(ticket, 0)))
 
     def _note_wishes(self, wishes: dict[str, Any], future: GraphFuture[Any]) -> None:
         wishes.update(future.wishes or {})
