@@ -91,7 +91,7 @@ class Sending:
                 continue
             ticket = task[0]
             others = [other for _, other in task[3]] if len(task) == 4 else ()
-            if 0 in others or any(map(self._is_unsure, others)):  # what it waits for was not sent itself
+            if 0 in others or any(map(self._may_lack, others)):  # what it waits for was not sent itself
                 parcel.early.append((future, number))
                 continue
             future._worker, future._started = UNKNOWN, batch.start
@@ -171,7 +171,7 @@ class Sending:
         """Whether all values that a task needs are its own alone, as was said."""
         return all(batch is None or other in said for batch, other in map(self._place_of, future.dependencies))
 
-    def _is_unsure(self, ticket: int) -> bool:
+    def _may_lack(self, ticket: int) -> bool:
         """Whether the value of a task that was sent may never be there, by what has not been heard of its batch."""
         batch = self.where.get(ticket)
         return batch is not None and (batch.is_over(ticket) or batch.is_over(batch.readers.get(ticket, 0)))
