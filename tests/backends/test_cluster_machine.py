@@ -801,6 +801,29 @@ def test_a_value_that_was_handed_on_is_made_again_with_what_was_made_of_it(failu
     executor.shutdown()
 
 
+def is_one(first: Any, second: Any, *, more: Any) -> bool:
+    return all(first is one for one in [second, *more])
+
+
+@pytest.mark.parametrize("kind", ["small", "apart"])
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_value_that_is_needed_in_several_places_is_one_object(kind: str, held: bool, ahead: bool) -> None:
+    engine, cluster, executor = made()
+    with cluster.asleep():
+        value = executor.submit(combine if kind == "apart" else list, *((1, kind) if kind == "apart" else ([1],)))
+        last = executor.submit(is_one, value, value, more=[value]) if ahead else None
+    run_to_its_end(engine, cluster, engine.sent[0])
+    if last is None:
+        last = executor.submit(is_one, value, value, more=[value])
+    if not held:
+        del value
+    for sent in islice(engine.sent, 1, None):
+        run_to_its_end(engine, cluster, sent)
+    assert last.result(0) is True
+    executor.shutdown()
+
+
 @pytest.mark.parametrize("others", [0, 1])
 def test_a_value_that_somebody_else_has_had_is_for_nobody_alone(others: int) -> None:
     engine, cluster, executor = made()

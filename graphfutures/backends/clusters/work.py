@@ -253,6 +253,8 @@ class _Reading(local):
     def forget(self) -> None:
         """There is nothing."""
         self.values: dict[int, tuple[Any, Any]] = {}
+        #: what one task has read: a value that it needs in two places is one object, as in a call
+        self.read: dict[int, Any] = {}
         self.sole: frozenset[int] = frozenset()
         self.asked: Callable[[int], bool] = partial(_unknown, 0)
         self.loads: Any = pickle.loads
@@ -281,6 +283,13 @@ def needed(ticket: int) -> Any:
 
     :raises HeldElsewhereError: if it is not here.
     """
+    read = _reading.read
+    if ticket not in read:
+        read[ticket] = _value(ticket)
+    return read[ticket]
+
+
+def _value(ticket: int) -> Any:
     how, value = _reading.values.get(ticket, (SKIPPED, None))
     if how == VALUE:
         return value
@@ -495,6 +504,7 @@ class Run:
         outcome = None
         ticket, number = task[0], task[1]
         start = perf_counter()
+        _reading.read = {}
         try:
             kwargs = None
             if number is None:
@@ -502,6 +512,7 @@ class Run:
                 number = fn if type(fn) is int else None
             else:
                 args = messages.with_held(task[2], task[3], needed) if len(task) == 4 else task[2]
+            _reading.read = {}  # nothing but the call has them
             if number is not None:
                 fn = self._state.function(number, self._work.functions[number])
                 start = perf_counter()  # to import a module is no time of a task
