@@ -642,29 +642,6 @@ def test_what_reads_a_large_value_comes_along_for_it_unless_somebody_has_that(he
     executor.shutdown()
 
 
-def test_no_more_is_taken_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, cluster, executor = made()
-    cluster._pace.learn("combine", 0.0, LARGE)  # so that each goes alone
-    cluster._pace.learn_mean(0.0)
-    taken: list[int] = []
-    exchange = cluster.hub.exchange
-
-    def counted(*args: Any) -> Any:
-        tasks = exchange(*args)
-        taken.append(len(tasks or ()))
-        return tasks
-
-    monkeypatch.setattr(cluster.hub, "exchange", counted)
-    with cluster.asleep():
-        futures = [executor.submit(combine, number, "large") for number in range(100)]
-        more = [executor.submit(combine, number, "large", future) for number, future in enumerate(futures)]
-    for sent in islice(engine.sent, 0, None):  # which grows meanwhile
-        run_to_its_end(engine, cluster, sent)
-    assert all(future.done() for future in [*futures, *more])
-    assert sum(taken) < 3 * 200
-    executor.shutdown()
-
-
 @pytest.mark.parametrize("slow_first", [False, True])
 def test_a_chain_of_large_values_stops_by_time_and_is_made_again_as_it_was(slow_first: bool) -> None:
     engine, cluster, executor = made()

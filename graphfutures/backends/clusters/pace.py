@@ -41,7 +41,6 @@ class Pace:
     def __init__(self) -> None:
         self._names: dict[str, _Named] = {}
         self._mean: float | None = None
-        self._most: float = MOST  # tasks for each batch that are worth taking
 
     def of(self, name: str) -> float | None:
         """How many seconds a task of this name takes; None if that is not known, or it is to go alone."""
@@ -88,14 +87,10 @@ class Pace:
         """Tasks have ended that took so many seconds each."""
         self._mean = seconds if self._mean is None else self._mean + WEIGHT * (seconds - self._mean)
 
-    def learn_taken(self, sent: int, back: int) -> None:
-        """Tasks were taken to be sent, and some given back, as they make more batches than there is room for."""
-        self._most = max(1.0, self._most * sent / (sent + back)) if back else min(MOST, 2 * self._most)
-
     @property
     def each(self) -> int:
         """How many tasks a batch may have."""
-        return 1 if self._mean is None else int(min(self._most, max(1, TARGET / max(self._mean, 1e-9))))
+        return 1 if self._mean is None else int(min(MOST, max(1, TARGET / max(self._mean, 1e-9))))
 
     @property
     def is_short(self) -> bool:

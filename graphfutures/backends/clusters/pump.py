@@ -227,16 +227,13 @@ class Cluster(Pumping):
         self._forming = formed(tasks, outlook, self.max_workers, running)
         del tasks  # when they are sent references to them are counted
         back: dict[int, tuple[GraphFuture[Any], int]] = {}
-        sent = 0
         for batch in self._forming:
             free -= not batch.level
             deep -= batch.level > 0
             if (deep if batch.level else free) < 0 or (back and _needs(batch, back)):
                 back.update((task.serial, (task, task.attempt)) for task in batch.tasks)
             else:
-                sent += len(batch.tasks)
                 self._send(hub, batch)
-        self._pace.learn_taken(sent, len(back))
         self._forming = []
         self._give_back(hub, [*back.values()])
         return True
