@@ -35,8 +35,8 @@ class Batch:
     """
 
     __slots__ = (
-        *("given", "hand", "handle", "has_large", "home", "level", "lost", "needs", "number", "open", "readers"),
-        *("seconds", "start", "tail", "tasks", "told"),
+        *("absent", "given", "hand", "handle", "has_large", "home", "level", "lost", "needs", "number", "open"),
+        *("readers", "seconds", "start", "tail", "tasks", "told"),
     )
 
     def __init__(self, level: int) -> None:
@@ -58,6 +58,8 @@ class Batch:
         self.given: dict[int, list[tuple[int, Any, Any]]] = {}
         #: by the ticket of one of its tasks: that of the only task that its value was ever sent to, 0 if there are more
         self.readers: dict[int, int] = {}
+        #: the tickets of those that were taken back, or have failed: what was sent to read their values finds none
+        self.absent: set[int] = set()
         #: the batches whose values it needs
         self.needs: dict[int, Batch] = {}
         #: by which it is known here, and there

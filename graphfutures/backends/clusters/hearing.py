@@ -6,7 +6,7 @@ A task is in the hand of one batch until one of these has been heard:
 its worker tells an outcome   it has ended so; if its value stays there and is waited for, once that has come
 … which it has handed on      it has ended once whoever took the value has; goes back with that one
 its worker has not begun it   goes back to the graph, which hands it over again
-its worker lacks an input     the same; if all its inputs have values, as if the cluster had lost it
+its worker lacks an input     the same; if that was there, and has a value, as if the cluster had lost it
 its worker may not begin it   fails: it was begun as often as it may be, and its workers have died
 its batch ends, untold        goes back, if what it needs has no value yet; else as if the cluster had lost it
 … as workers died of it       fails, if it was alone there and had begun, or CRASHES have; else goes back, to be alone
@@ -131,8 +131,11 @@ class Hearing:
             self._back(batch, ticket)
             return False
         if how == MISSING:
-            self._revive_needs(batch)
-            self._is_lost(batch, ticket)
+            if any(told in need.absent for need in batch.needs.values()):
+                self._back(batch, ticket)  # it was sent ahead of what has been made elsewhere
+            else:
+                self._revive_needs(batch)
+                self._is_lost(batch, ticket)
             return False
         now, seconds = perf_counter(), stop - start
         if not batch.start <= start <= stop <= now:  # another clock
@@ -263,18 +266,25 @@ class Hearing:
 
     def _back(self, batch: Batch, ticket: int) -> None:
         self._lose_handed(batch, ticket)
-        self.returned.append(self._taken(batch, ticket))
+        self._returns(batch, ticket)
 
     def _lose_handed(self, batch: Batch, ticket: int) -> None:
         """A task will need again what was handed on to it, which is nowhere, since nobody else was to need it."""
-        others = [other for other, *_ in batch.given.pop(ticket, ())]
-        self.returned += [self._taken(batch, other) for other in others if other in batch.hand]
+        for other, *_ in batch.given.pop(ticket, ()):
+            if other in batch.hand:
+                self._returns(batch, other)
+
+    def _returns(self, batch: Batch, ticket: int) -> None:
+        batch.absent.add(ticket)
+        self.returned.append(self._taken(batch, ticket))
 
     def _fails(self, batch: Batch, ticket: int, error: BaseException) -> None:
         """It has not raised this itself, and is not tried again for that."""
         self.facts.append(_failed(*self._has_ended(batch, ticket), batch.start, error))
 
     def _has_run(self, batch: Batch, ticket: int, good: bool, outcome: Any, record: Any) -> None:
+        if not good:
+            batch.absent.add(ticket)
         self.facts.append(on_terms((*self._has_ended(batch, ticket), good, outcome, record)))
 
     def _has_handed(self, batch: Batch, ticket: int) -> None:

@@ -30,7 +30,7 @@ from graphfutures.version import __version__
 STAYS: Final = "stays"
 #: likewise, as its pickle and large buffers: whoever reads it gets memory of its own
 APART: Final = "apart"
-#: the task has not run, since a value that it needs is not there
+#: the task has not run, since the value of the task with the ticket that is told is not there
 MISSING: Final = "missing"
 #: bytes from which on a value does
 LARGE: Final = 16_384
@@ -524,8 +524,8 @@ class Run:
             args = kwargs = None
             own = references(value) == ALONE and is_own(value)
             how, outcome = self._kept(ticket, value, own)
-        except HeldElsewhereError:
-            stop = perf_counter()
+        except HeldElsewhereError as error:
+            stop, (outcome,) = perf_counter(), error.args
         except BaseException as error:
             stop = perf_counter()
             how, outcome = RAISED, messages.raised(error.with_traceback(without_our_frames(error)))
