@@ -5,6 +5,7 @@ The pump is the real one, and so is what runs in a worker; the engine between th
 
 from __future__ import annotations
 
+import logging
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from graphfutures.backends.base import Exchange
 from graphfutures.backends.clusters import work
 from graphfutures.backends.clusters.engine import Crash, Lost
 from graphfutures.backends.clusters.forming import TARGET
-from graphfutures.backends.clusters.hearing import LOSSES
+from graphfutures.backends.clusters.hearing import LOGGER, LOSSES
 from graphfutures.backends.clusters.pump import Cluster
 from graphfutures.backends.clusters.work import LARGE, MISSING, STAYS, Kept, Report
 from graphfutures.backends.processes.messages import RAISED, SKIPPED
@@ -223,6 +224,14 @@ class ClusterMachine(RuleBasedStateMachine):
         self.cancelled: set[int] = set()
         self.blamed: set[int] = set()  # tasks that may fail for what has become of their batches
         self.losses: dict[int, int] = {}
+        self.has_lost = False  # whether the cluster has lost anything
+        self.alarms = logging.Handler(logging.WARNING)
+        self.alarms.handle = self.alarm  # type: ignore[method-assign]
+        LOGGER.addHandler(self.alarms)
+
+    def alarm(self, record: logging.LogRecord) -> bool:
+        assert self.has_lost or "has lost it" not in record.getMessage(), "nothing was"
+        return True
 
     @initialize(
         threads=st.integers(1, 3),
@@ -367,7 +376,7 @@ class ClusterMachine(RuleBasedStateMachine):
         self.reports = [one for one in self.reports if one[0] is not sent]  # what comes after it is not heard
         sent.ended = True
         if failure is not None:
-            sent.dead = True
+            self.has_lost = sent.dead = True
             sent.kept = None
         self.cluster.over(sent.number, failure)
         self.cluster.wake()
@@ -416,6 +425,7 @@ class ClusterMachine(RuleBasedStateMachine):
     def lose_value(self, data: st.DataObject, dead: bool) -> None:
         """What was kept is gone with its worker; the cluster makes it again, or gives it up."""
         sent = data.draw(st.sampled_from(self.kept()))
+        self.has_lost = True
         if sent.is_put:
             sent.dead = True  # for what is sent from now on; what was made of it can be made again
         else:
@@ -431,6 +441,7 @@ class ClusterMachine(RuleBasedStateMachine):
             self.blamed.update(hand)
             done(None, Torn())
         elif how == "lost":
+            self.has_lost = True
             for number in hand:
                 self.losses[number] = self.losses.get(number, 0) + 1
                 if self.losses[number] > LOSSES:
@@ -492,6 +503,7 @@ class ClusterMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The cluster does its work from now on: every task settles, and nothing is left."""
+        LOGGER.removeHandler(self.alarms)
         if not hasattr(self, "executor"):
             return
         for _ in range(100 + len(self.tasks)):
@@ -775,6 +787,74 @@ def test_a_value_that_was_handed_on_is_made_again_with_what_was_made_of_it(failu
         del engine.fetches[1:]
         cluster.wake()
     assert weight(last.result(0)) == weight(combine(3, "apart", combine(2, "apart", combine(1, "apart", True))))
+    executor.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["small", "fails"])
+def test_what_was_sent_ahead_in_vain_is_not_taken_for_lost(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", 0.0, 0)
+    cluster._pace.learn_mean(0.0)
+    with cluster.asleep():
+        first = executor.submit(combine, 1, "small")
+        second = executor.options(retries=1).submit(once_only, kind == "fails")
+        cluster._pace.learn("once_only", 0.0, 0)
+        last = executor.submit(weight, second)  # which goes alone, since it is not known
+    both, ahead = engine.sent
+    assert len(both.tickets) == 2
+    engine.is_slow = kind == "small"
+    run_to_its_end(engine, cluster, both)
+    engine.is_slow = False
+    assert first.result(0) == 1
+    assert not second.done()
+    run_to_its_end(engine, cluster, engine.sent[2])
+    assert second.result(0) == 2
+    run_to_its_end(engine, cluster, ahead)
+    assert not last.done()
+    run_to_its_end(engine, cluster, engine.sent[3])
+    assert last.result(0) == 2
+    assert not caplog.records
+    executor.shutdown()
+
+
+FAILED: list[int] = []
+
+
+def once_only(fails: bool) -> int:
+    if fails and not FAILED:
+        FAILED.append(1)
+        raise Made
+    return 2
+
+
+def test_few_are_taken_in_vain_of_what_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", 0.0, LARGE)
+    cluster._pace.learn_mean(0.0)
+    returned: list[Any] = []
+    monkeypatch.setattr(cluster, "_give_back", lambda hub, back: returned.extend(back) or give_back(hub, back))
+    give_back = Stepped._give_back.__get__(cluster)
+    with cluster.asleep():
+        futures = [executor.submit(combine, number, "apart") for number in range(300)]
+    for sent in islice(engine.sent, 0, None):  # which grows meanwhile
+        run_to_its_end(engine, cluster, sent)
+    assert all(future.done() for future in futures)
+    assert len(engine.sent) == 300
+    assert len(returned) < 20 * 300
+    executor.shutdown()
+
+
+@pytest.mark.parametrize(("seconds", "sent"), [(0.0, 16), (0.3 * TARGET, 4), (TARGET, 2), (60.0, 1)])
+def test_as_many_are_sent_as_a_thread_does_soon(seconds: float, sent: int) -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", seconds, LARGE)
+    cluster._pace.learn_mean(seconds)
+    with cluster.asleep():
+        futures = [executor.submit(combine, number, "apart") for number in range(100)]
+    assert len(engine.sent) == sent
+    for one in islice(engine.sent, 0, None):
+        run_to_its_end(engine, cluster, one)
+    assert all(future.done() for future in futures)
     executor.shutdown()
 
 

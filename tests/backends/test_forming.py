@@ -25,8 +25,8 @@ def outlook(tasks, seconds=QUICK, *, large=0, heirs=(), homes=None):
     return Outlook(known, dict.fromkeys(serials, large) if large else {}, set(heirs), homes or {})
 
 
-def of_alike(tasks, threads, running=(), **known):
-    return formed(tasks, outlook(tasks, **known), threads, running)
+def of_alike(tasks, threads, running=(), free=None, **known):
+    return formed(tasks, outlook(tasks, **known), threads, threads if free is None else free, running)
 
 
 def numbers(batches):
@@ -40,6 +40,12 @@ def test_tasks_that_may_be_slow_go_alone():
 def test_quick_ones_go_together_in_as_many_batches_as_can_run_at_once():
     batches = of_alike([task(n) for n in range(10)], 4)
     assert numbers(batches) == [[0, 1, 2], [3, 4], [5, 6, 7], [8, 9]]
+
+
+def test_they_are_in_no_more_than_can_be_sent():
+    assert numbers(of_alike([task(n) for n in range(10)], 4, free=1)) == [[*range(10)]]
+    assert numbers(of_alike([task(n) for n in range(10)], 4, free=0)) == [[*range(10)]]
+    assert len(of_alike([task(n) for n in range(10)], 4, free=8)) == 4
 
 
 def test_no_batch_takes_longer_than_it_should():
@@ -96,7 +102,7 @@ def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, la
         {one.serial for one in tasks if one.unmet and all(need.dependents == [one] for need in one.dependencies)},
         {one.serial: home for one in tasks if (home := homes[one.serial % len(homes)])},
     )
-    batches = formed(tasks, known, threads, running)
+    batches = formed(tasks, known, threads, threads, running)
     at = {
         one.serial: (number, position)
         for number, batch in enumerate(batches)
@@ -200,4 +206,4 @@ def test_readers_of_several_large_values_go_to_these():
         (MOVED - 1, [[0], [1], [2], [3], [4, 6, 8, 10], [5, 7, 9, 11]]),
     ]:
         sizes = {one.serial: large for one in makers}
-        assert numbers(formed([*makers, *readers], known._replace(sizes=sizes), 2)) == expected
+        assert numbers(formed([*makers, *readers], known._replace(sizes=sizes), 2, 2)) == expected

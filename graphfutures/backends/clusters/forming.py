@@ -119,7 +119,7 @@ class Batch:
         self.tail = task if large and seconds is not None else None
         self.has_large = self.has_large or large
         if seconds is None:
-            self.open = False
+            self.seconds, self.open = TARGET, False
         else:
             self.seconds += seconds
             if self.seconds >= TARGET or len(self.tasks) >= MOST:
@@ -150,16 +150,17 @@ class Outlook(NamedTuple):
 
 
 def formed(
-    tasks: Sequence[GraphFuture[Any]], outlook: Outlook, threads: int, running: Sequence[float] = ()
+    tasks: Sequence[GraphFuture[Any]], outlook: Outlook, threads: int, free: int, running: Sequence[float] = ()
 ) -> list[Batch]:
     """Batches of tasks, each after those whose values it needs.
 
     :param tasks: each after its inputs.
     :param outlook: on them.
     :param threads: how many batches can run at once.
+    :param free: how many can be sent that wait for nothing.
     :param running: the seconds that batches take that run, or can.
     """
-    forming = _Forming(tasks, outlook, threads, running)
+    forming = _Forming(tasks, outlook, threads, free, running)
     for task in tasks:
         forming.add(task)
     batches = [batch for level in forming.levels.values() for batch in level if batch.tasks]
@@ -171,15 +172,16 @@ class _Forming:
     """Puts tasks into batches, one by one; see ``formed``."""
 
     def __init__(
-        self, tasks: Sequence[GraphFuture[Any]], outlook: Outlook, threads: int, running: Sequence[float]
+        self, tasks: Sequence[GraphFuture[Any]], outlook: Outlook, threads: int, free: int, running: Sequence[float]
     ) -> None:
         self.levels: dict[int, list[Batch]] = {}
         self._where: dict[int, Batch] = {}
         self._outlook = outlook
         self._threads = threads
         self._ready = sum(not task.unmet for task in tasks)
-        #: of those, by their homes: how many there were, in which of as many parts as can run at once the last one was,
-        #: and its batch
+        self._parts = max(1, min(threads, free))
+        #: of those that are ready, by their homes: how many there were, in which of as many parts as there are free
+        #: threads the last one was, and its batch
         self._last: dict[Any, tuple[int, int, Batch | None]] = {}
         self._even = (sum(running) + sum(outlook.seconds.values())) / threads  # seconds for each thread
         #: by levels: how many batches run at once, as far as is known
@@ -192,7 +194,7 @@ class _Forming:
         inputs, level = self._inputs(task)
         home = self._home(task)
         seen, before, last = self._last.get(home, (0, -1, None))
-        part = seen * self._threads // max(1, self._ready)
+        part = seen * self._parts // max(1, self._ready)
         batch = None
         if seconds is not None:
             batch = self._behind(task, inputs, seconds)

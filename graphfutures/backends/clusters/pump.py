@@ -15,14 +15,14 @@ from collections import deque
 from collections.abc import Callable, Container
 from contextlib import suppress
 from itertools import count
-from math import inf
+from math import ceil, inf
 from time import perf_counter
 from typing import Any, Final
 
 from graphfutures import errors
 from graphfutures.backends.base import Capabilities, Exchange
 from graphfutures.backends.clusters.engine import Engine, Lost
-from graphfutures.backends.clusters.forming import Batch, Outlook, formed
+from graphfutures.backends.clusters.forming import TARGET, Batch, Outlook, formed
 from graphfutures.backends.clusters.hearing import Hearing
 from graphfutures.backends.clusters.pace import Pace
 from graphfutures.backends.clusters.sending import UNKNOWN, Sending
@@ -35,6 +35,10 @@ from graphfutures.futures import GraphFuture
 
 #: how many batches that wait for others each thread may have
 DEEP: Final = 8
+#: how many tasks are taken at most for each that could be sent the last time, as some had to be given back
+VAIN: Final = 16
+#: seconds that a batch counts at least as work that a thread has
+LEAST: Final = TARGET / 16
 #: seconds between looks at a cluster that says nothing
 LOOK: Final = 1.0
 #: seconds between looks whether the user still has futures of what tasks need that were sent, and for how long
@@ -79,6 +83,7 @@ class Cluster(Pumping):
         self._numbers = count(1)
         self._pace = Pace()
         self._sent = 0.0  # when something was
+        self._most: float = inf  # how many tasks that can begin are taken at once at most, see ``VAIN``
         self._forming: list[Batch] = []  # what was taken and is not sent yet
         self._engine = make(self)
         self._sending = Sending(self._engine, initializer, initargs)
@@ -210,11 +215,13 @@ class Cluster(Pumping):
 
     def _hand_over(self, hub: Exchange) -> bool | None:
         place, each, batches = self._place, self._pace.each, self._hearing.batches
-        free = self._free()
-        tasks = self._told(hub, free * each)
+        running = [batch.seconds for batch in batches.values() if not self._waits(batch)]
+        free, spare = self._room(running)
+        threads = max(free, ceil(spare / TARGET))  # as many as have nothing to do, or soon will
+        tasks = self._told(hub, int(min(threads * each, self._most)))
         if tasks is None:
             return None
-        deep = 0 if self._is_limited else DEEP * self.max_workers - sum(map(self._waits, batches.values()))
+        deep = 0 if self._is_limited else DEEP * self.max_workers - len(batches) + len(running)
         if place.near and deep > 0:
             place.ahead = True
             tasks = [*tasks, *(hub.exchange(place, (), deep * each) or ())]
@@ -223,26 +230,34 @@ class Cluster(Pumping):
             return False
         outlook = self._outlook(tasks)
         self._forming = [Batch.of(tasks)]
-        running = [batch.seconds for batch in batches.values() if not self._waits(batch)]
-        self._forming = formed(tasks, outlook, self.max_workers, running)
+        self._forming = formed(tasks, outlook, self.max_workers, threads, running)
         del tasks  # when they are sent references to them are counted
         back: dict[int, tuple[GraphFuture[Any], int]] = {}
+        begun = in_vain = 0
         for batch in self._forming:
-            free -= not batch.level
-            deep -= batch.level > 0
-            if (deep if batch.level else free) < 0 or (back and _needs(batch, back)):
+            if batch.level:
+                deep -= 1
+                fits = deep >= 0
+            else:
+                fits = free > 0 or spare > 0
+                free, spare = free - 1, spare - _weight(batch.seconds)
+                begun += fits * len(batch.tasks)
+                in_vain += not fits
+            if not fits or (back and _needs(batch, back)):
                 back.update((task.serial, (task, task.attempt)) for task in batch.tasks)
             else:
                 self._send(hub, batch)
+        # Of what may not go with others only so many can be sent, however quick they are.
+        self._most = VAIN * max(1, begun) if in_vain else inf
         self._forming = []
         self._give_back(hub, [*back.values()])
         return True
 
-    def _free(self) -> int:
-        """How many batches may be handed over that wait for nothing."""
-        deep = 2 if self._pace.is_short and not self._is_limited else 1
-        running = sum(not self._waits(batch) for batch in self._hearing.batches.values())
-        return max(0, self.max_workers * deep - running)
+    def _room(self, running: list[float]) -> tuple[int, float]:
+        """How many batches may be handed over that wait for nothing, or of how many seconds if that is more."""
+        if self._is_limited or not self._pace.is_short:
+            return max(0, self.max_workers - len(running)), 0.0
+        return max(0, 2 * self.max_workers - len(running)), self.max_workers * TARGET - sum(map(_weight, running))
 
     def _waits(self, batch: Batch) -> bool:
         return any(number in self._hearing.batches for number in batch.needs)
@@ -298,6 +313,11 @@ class Cluster(Pumping):
 def _needs(batch: Batch, others: Container[int]) -> bool:
     """Whether a batch needs one of these tasks, by their numbers."""
     return any(need.serial in others for task in batch.tasks for need in task.dependencies)
+
+
+def _weight(seconds: float) -> float:
+    """The seconds that a batch counts."""
+    return max(seconds, LEAST)
 
 
 def _place() -> Place:
