@@ -27,13 +27,13 @@ from graphfutures.backends.clusters.engine import Crash, Lost
 from graphfutures.backends.clusters.forming import TARGET
 from graphfutures.backends.clusters.hearing import LOGGER, LOSSES
 from graphfutures.backends.clusters.pump import Cluster
-from graphfutures.backends.clusters.work import LARGE, MISSING, STAYS, Kept, Report
+from graphfutures.backends.clusters.work import HELD, LARGE, MISSING, STAYS, Kept, Report
 from graphfutures.backends.processes.messages import RAISED, SKIPPED
 from graphfutures.crashes import WorkerCrashedError
 from graphfutures.errors import BrokenGraphError, TaskFailedError
 
-KINDS = st.sampled_from(["small", "small", "small", "large", "apart", "fails"])
-MOST_LARGE = st.sampled_from(["apart", "apart", "apart", "large", "small", "fails"])
+KINDS = st.sampled_from(["small", "small", "small", "large", "apart", "huge", "fails"])
+MOST_LARGE = st.sampled_from(["huge", "huge", "apart", "apart", "large", "small", "fails"])
 
 
 class Made(Exception):
@@ -54,7 +54,7 @@ def combine(number: int, kind: str, *values: Any) -> Any:
         raise Made(total)
     if kind == "small":
         return total
-    text = total.to_bytes(LARGE, "big")
+    text = total.to_bytes(HELD + 1 if kind == "huge" else LARGE, "big")
     return text if kind == "large" else [text]
 
 
@@ -171,6 +171,8 @@ class Driven:
             sent.whole = all(how not in (RAISED, SKIPPED, MISSING) for _, how, *_ in outcomes)
             if all(need.whole for need in sent.needs):
                 assert outcomes[0][1] != MISSING, "the first one was sent without what it needs"
+            there = {*sent.kept.values}.union(*[one.values for one in kept])
+            assert not any(how == MISSING and told in there for _, how, told, *_ in outcomes), "it lacks what is there"
             handed = {ticket: taker for report in reports for ticket, taker in report.handed.items()}
             tell(reports[-1]._replace(outcomes=outcomes, handed=handed, running=0))
         return sent.kept
@@ -262,7 +264,7 @@ class ClusterMachine(RuleBasedStateMachine):
         self.add(kind, inputs, **({"priority": priority} if priority else {}))
 
     @precondition(lambda self: self.engine.why is None)
-    @rule(kind=st.sampled_from(["small", "large", "apart"]), data=st.data())
+    @rule(kind=st.sampled_from(["small", "large", "apart", "huge"]), data=st.data())
     def put(self, kind: str, data: st.DataObject) -> None:
         """Somebody puts a value, and a task needs it, beside others."""
         inputs = data.draw(st.lists(st.sampled_from([*self.futures]), max_size=2)) if self.futures else []
@@ -637,7 +639,7 @@ def test_what_follows_a_value_that_is_handed_on_does_not_hold_back_its_end() -> 
 def test_what_reads_a_large_value_comes_along_for_it_unless_somebody_has_that(held: bool) -> None:
     engine, cluster, executor = made()
     for name, large in [("combine", True), ("shortened", False)]:
-        cluster._pace.learn(name, 0.0, LARGE * large)
+        cluster._pace.learn(name, 0.0, (HELD + 1) * large)
     cluster._pace.learn_mean(0.0)
     gate = executor.submit(wait_until_told, None)  # behind which they are sent in one turn
     before = len(engine.sent)
@@ -827,30 +829,53 @@ def once_only(fails: bool) -> int:
     return 2
 
 
-def test_few_are_taken_in_vain_of_what_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("watched", [False, True])
+def test_values_of_one_batch_come_together(watched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, cluster, executor = made()
     cluster._pace.learn("combine", 0.0, LARGE)
+    cluster._pace.learn_mean(0.0)
+    asked: list[Sent] = []
+    monkeypatch.setattr(cluster._sending.values, "fetch", lambda sent: asked.append(sent) or engine.fetch(sent))
+    with cluster.asleep():
+        futures = [executor.submit(combine, number, "apart") for number in range(10)]
+        for future in futures if watched else ():
+            future.add_done_callback(lambda _: None)
+    (sent,) = engine.sent
+    run_to_its_end(engine, cluster, sent)
+    assert len(engine.fetches) == watched
+    for where, done in engine.fetches:
+        done(engine.run(where, lambda _: None), None)
+    cluster.wake()
+    assert [weight(future.result(0)) for future in futures] == [*range(10)]
+    assert asked == ([] if watched else [sent])
+    assert not futures[0]._outcome.batch.here
+    executor.shutdown()
+
+
+def test_few_are_taken_in_vain_of_what_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", 0.0, HELD + 1)
     cluster._pace.learn_mean(0.0)
     returned: list[Any] = []
     monkeypatch.setattr(cluster, "_give_back", lambda hub, back: returned.extend(back) or give_back(hub, back))
     give_back = Stepped._give_back.__get__(cluster)
     with cluster.asleep():
-        futures = [executor.submit(combine, number, "apart") for number in range(300)]
+        futures = [executor.submit(combine, number, "huge") for number in range(100)]
     for sent in islice(engine.sent, 0, None):  # which grows meanwhile
         run_to_its_end(engine, cluster, sent)
     assert all(future.done() for future in futures)
-    assert len(engine.sent) == 300
-    assert len(returned) < 20 * 300
+    assert len(engine.sent) == 100
+    assert len(returned) < 20 * 100
     executor.shutdown()
 
 
 @pytest.mark.parametrize(("seconds", "sent"), [(0.0, 16), (0.3 * TARGET, 4), (TARGET, 2), (60.0, 1)])
 def test_as_many_are_sent_as_a_thread_does_soon(seconds: float, sent: int) -> None:
     engine, cluster, executor = made()
-    cluster._pace.learn("combine", seconds, LARGE)
+    cluster._pace.learn("combine", seconds, HELD + 1)
     cluster._pace.learn_mean(seconds)
     with cluster.asleep():
-        futures = [executor.submit(combine, number, "apart") for number in range(100)]
+        futures = [executor.submit(combine, number, "huge") for number in range(100)]
     assert len(engine.sent) == sent
     for one in islice(engine.sent, 0, None):
         run_to_its_end(engine, cluster, one)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphfutures.backends.clusters.forming import LONG, MOST, MOVED, TARGET, Outlook, formed
+from graphfutures.backends.clusters.work import HELD
 from graphfutures.core.states import DONE, RUNNING
 from graphfutures.futures import GraphFuture
 
@@ -86,7 +87,7 @@ def test_a_wide_layer_behind_a_wide_layer_is_as_wide():
     needs=st.lists(st.lists(st.integers(1, 6), max_size=3), max_size=60),
     pace=st.lists(st.sampled_from([None, 0.0, QUICK, TARGET / 3, TARGET, LONG]), min_size=1, max_size=5),
     threads=st.integers(1, 5),
-    large=st.lists(st.sampled_from([0, MOVED // 2, 2 * MOVED]), min_size=1, max_size=5),
+    large=st.lists(st.sampled_from([0, HELD // 3, MOVED // 2, 2 * MOVED]), min_size=1, max_size=5),
     homes=st.lists(st.sampled_from(["", "a", "b"]), min_size=1, max_size=3),
     running=st.lists(st.floats(0, 2 * LONG), max_size=6),
 )
@@ -115,11 +116,33 @@ def test_each_task_is_in_one_batch_behind_what_it_needs(needs, pace, threads, la
     ready = [one for one in tasks if not one.unmet]
     assert len(running) + sum(batch.level == 0 for batch in batches) >= min(threads, len(running) + len(ready))
     for batch in batches:
-        together = [one.serial for one in batch.tasks]
-        for one in batch.tasks[:-1]:
-            if one.serial in known.sizes:  # it is handed to the only one that needs it
-                (taker,) = one.dependents
-                assert taker.serial in together
+        *before, last = batch.tasks
+        handed = {need.serial for one in batch.tasks if one.serial in known.heirs for need in one.dependencies}
+        assert sum(known.sizes.get(one.serial, 0) for one in before if one.serial not in handed) < HELD
+        assert last.serial not in handed
+
+
+def test_few_large_values_are_kept_together():
+    tasks = [task(n) for n in range(10)]
+    assert numbers(of_alike(tasks, 1, large=HELD // 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert numbers(of_alike(tasks, 1, large=HELD + 1)) == [[n] for n in range(10)]
+    assert of_alike(tasks, 1, large=HELD // 4)[0].has_large is False
+    readers = [task(10 + n, one) for n, one in enumerate(tasks)]
+    alone = {"heirs": range(10, 20)}
+    assert numbers(of_alike([*tasks, *readers], 1, large=HELD // 4, **alone)) == [
+        [0, 1, 2, 3, 10, 11, 12, 13],
+        [4, 5, 6, 7, 14, 15, 16, 17],
+        [8, 9, 18, 19],
+    ]
+
+
+def test_a_chain_of_large_values_is_one_batch_if_each_is_handed_on():
+    chain = [task(0)]
+    for n in range(1, 50):
+        chain.append(task(n, chain[-1]))
+    for large in (HELD // 4, HELD, MOVED):
+        assert len(of_alike(chain, 2, large=large, heirs=range(1, 50))) == 1
+    assert len(of_alike(chain, 2, large=HELD // 4)) == 13
 
 
 def test_a_large_value_is_handed_to_the_one_that_needs_it():
@@ -189,7 +212,7 @@ def test_tasks_go_together_where_what_they_need_is():
 
 def test_what_would_be_moved_for_it_does_not_go_together():
     tasks = tree(4)
-    known = {"seconds": TARGET / 2, "large": 1, "heirs": range(4, 7)}
+    known = {"seconds": TARGET / 2, "large": HELD + 1, "heirs": range(4, 7)}
     for homes, expected in [
         ({0: "a", 1: "b", 2: "a"}, [[0], [1], [2, 3, 5], [4], [6]]),
         ({0: "a", 1: "a", 2: "b", 3: "b"}, [[0, 1, 4], [2, 3, 5], [6]]),

@@ -5,17 +5,19 @@ at a time, so what could run at once must not.  A task whose missing inputs are 
 goes there, and finds them; one that needs several batches begins another one, which needs these.  What is not known to
 be quick goes alone.
 
-A large value stays in the worker for as long as its batch is needed, and is moved to whoever needs it elsewhere. So
-what comes behind the task that makes one must be the only one that needs it, and is handed it; and what alone needs the
-large values of several batches makes one of these, so that nothing is moved, as long as no thread waits for that. Tasks
-whose inputs are in different processes do not go together: all but one of these would be moved.
+Large values stay in the worker for as long as anything of their batch is needed, and are moved together to whoever
+needs one of them elsewhere.  So a batch keeps few bytes, or one value; one that a task of the batch alone needs is
+handed to that, and not kept.  What alone needs the large values of several batches makes one of these, so that nothing
+is moved, as long as no thread waits for that. Tasks whose inputs are in different processes do not go together: all but
+one of these would be moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from graphfutures.backends.clusters.work import HELD
 from graphfutures.core.states import RUNNING
 from graphfutures.futures import GraphFuture
 
@@ -35,8 +37,8 @@ class Batch:
     """
 
     __slots__ = (
-        *("absent", "given", "hand", "handle", "has_large", "home", "level", "lost", "needs", "number", "open"),
-        *("readers", "seconds", "start", "tail", "tasks", "told"),
+        *("absent", "given", "hand", "handle", "has_large", "held", "here", "home", "level", "lost", "needs"),
+        *("number", "open", "readers", "seconds", "start", "tasks", "told"),
     )
 
     def __init__(self, level: int) -> None:
@@ -49,9 +51,9 @@ class Batch:
         self.open = True
         #: where large inputs of its tasks are, see ``Outlook``; None if there are none
         self.home: Any = None
-        #: whether values of its tasks are large, and the last one, if its is and may be handed on
+        #: bytes of large values that it will have kept, and whether any value is more than a batch keeps of several
+        self.held = 0
         self.has_large = False
-        self.tail: GraphFuture[Any] | None = None
         #: of those that were sent, by tickets: the task and which of its attempts, as long as it was not heard of
         self.hand: dict[int, tuple[GraphFuture[Any], int]] = {}
         #: by the ticket of a task in hand: those whose values went on to it, one by one, and their values and records
@@ -67,6 +69,8 @@ class Batch:
         self.handle: Any = None
         #: when it was sent
         self.start = 0.0
+        #: what came with one of its values that somebody has asked for: the others, as they were kept, by tickets
+        self.here: dict[int, tuple[Any, Any]] = {}
         #: whether the cluster may have lost what it has kept
         self.lost = False
         #: by which run of it something was told, empty if nothing was
@@ -106,29 +110,34 @@ class Batch:
         """The tickets of such tasks."""
         return {ticket for given in self.given.values() for ticket, *_ in given}
 
-    def takes(self, task: GraphFuture[Any], heirs: Container[int]) -> bool:
+    def takes(self, handed: int = 0) -> bool:
         """Whether a task may join.
 
-        :param heirs: see ``Outlook``.
+        :param handed: bytes of values of this batch that are handed to it.
         """
-        return self.open and (self.tail is None or (task.serial in heirs and self.tail in task.dependencies))
+        return self.open and self.held - handed < HELD
 
-    def add(self, task: GraphFuture[Any], seconds: float | None, *, large: bool = False) -> None:
-        """One more task."""
+    def add(self, task: GraphFuture[Any], seconds: float | None, size: int = 0, handed: int = 0) -> None:
+        """One more task.
+
+        :param size: bytes of its value, if that is large.
+        :param handed: see ``takes``.
+        """
         self.tasks.append(task)
-        self.tail = task if large and seconds is not None else None
-        self.has_large = self.has_large or large
         if seconds is None:
             self.seconds, self.open = TARGET, False
-        else:
-            self.seconds += seconds
-            if self.seconds >= TARGET or len(self.tasks) >= MOST:
-                self.open = False
+            return
+        self.held += size - handed
+        self.has_large = self.has_large or size > HELD
+        self.seconds += seconds
+        if self.seconds >= TARGET or len(self.tasks) >= MOST:
+            self.open = False
 
     def absorb(self, other: Batch) -> None:
         """The tasks of another one come behind those of this one."""
         self.tasks += other.tasks
         self.seconds += other.seconds
+        self.held += other.held
         self.has_large = self.has_large or other.has_large
         self.home = other.home if self.home is None else self.home
         other.tasks, other.open = [], False
@@ -189,8 +198,8 @@ class _Forming:
 
     def add(self, task: GraphFuture[Any]) -> None:
         """The next one."""
-        outlook, serial = self._outlook, task.serial
-        seconds, large = outlook.seconds.get(serial), serial in outlook.sizes
+        serial = task.serial
+        seconds, size = self._outlook.seconds.get(serial), self._outlook.sizes.get(serial, 0)
         inputs, level = self._inputs(task)
         home = self._home(task)
         seen, before, last = self._last.get(home, (0, -1, None))
@@ -198,10 +207,10 @@ class _Forming:
         batch = None
         if seconds is not None:
             batch = self._behind(task, inputs, seconds)
-            if batch is None and not large:
+            if batch is None and size <= HELD:
                 if task.unmet:
-                    batch = self._beside(task, level, home)
-                elif part == before and last is not None and last.takes(task, outlook.heirs):
+                    batch = self._beside(level, home)
+                elif part == before and last is not None and last.takes():
                     batch = last
         if batch is None:
             batch = Batch(level)
@@ -210,8 +219,15 @@ class _Forming:
             self._wide[level] = self._wide.get(level, 0) + 1
         if not task.unmet:
             self._last[home] = seen + 1, part, batch
-        batch.add(task, seconds, large=large)
+        batch.add(task, seconds, size, self._handed(task, batch))
         self._where[serial] = batch
+
+    def _handed(self, task: GraphFuture[Any], batch: Batch) -> int:
+        """Bytes of values of a batch that a task alone needs."""
+        if task.serial not in self._outlook.heirs:
+            return 0
+        sizes = self._outlook.sizes
+        return sum(sizes.get(need.serial, 0) for need in task.dependencies if self._where.get(need.serial) is batch)
 
     def _home(self, task: GraphFuture[Any]) -> Any:
         """See ``Outlook``; or the batch that makes what takes long to move."""
@@ -239,10 +255,10 @@ class _Forming:
         if not inputs or not all(need.serial in self._where for need in needs if need.state is RUNNING):
             return None
         first, *others = inputs
-        heirs = self._outlook.heirs
-        if not others and first.takes(task, heirs):
+        if not others and first.takes(self._handed(task, first)):
             return first
-        if task.serial not in heirs or any(one.tail is None or one.tail not in needs for one in inputs):
+        left = sum(one.held - self._handed(task, one) for one in inputs)
+        if left >= HELD or any(one.held <= HELD for one in inputs):
             return None
         together = seconds + sum(one.seconds for one in inputs)
         if together > LONG or sum(len(one.tasks) for one in inputs) >= MOST:
@@ -259,10 +275,9 @@ class _Forming:
             first.absorb(other)
         return first
 
-    def _beside(self, task: GraphFuture[Any], level: int, home: Any) -> Batch | None:
+    def _beside(self, level: int, home: Any) -> Batch | None:
         """The batch of a level that has room for a task, if there are as many of this home as can run at once."""
-        heirs = self._outlook.heirs
-        among = [one for one in self.levels.get(level, ()) if one.home == home and one.takes(task, heirs)]
+        among = [one for one in self.levels.get(level, ()) if one.home == home and one.takes()]
         return min(among, key=_seconds_of) if len(among) >= self._threads else None
 
 

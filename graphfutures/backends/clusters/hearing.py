@@ -34,8 +34,8 @@ from graphfutures.backends.clusters.engine import Crash, Engine, Lost
 from graphfutures.backends.clusters.forming import Batch
 from graphfutures.backends.clusters.pace import Pace
 from graphfutures.backends.clusters.sending import Sending
-from graphfutures.backends.clusters.values import There
-from graphfutures.backends.clusters.work import MISSING, STAYS, Kept, Outcome, Report
+from graphfutures.backends.clusters.values import There, come
+from graphfutures.backends.clusters.work import HELD, MISSING, STAYS, Kept, Outcome, Report
 from graphfutures.backends.processes import messages
 from graphfutures.backends.processes.messages import PICKLED, RAISED, SKIPPED
 from graphfutures.backends.processes.reports import Reports
@@ -77,7 +77,8 @@ class Hearing:
         self._workers: dict[Any, int] = {}  # the numbers of those that were heard of
         #: how often the cluster has lost a task
         self._losses: WeakKeyDictionary[GraphFuture[Any], int] = WeakKeyDictionary()
-        self._fetching: set[int] = set()  # tickets of tasks whose values are on their way
+        #: by the numbers of batches from which values are on their way: by tickets, what stands for them, and records
+        self._fetching: dict[int, dict[int, tuple[There, Any]]] = {}
 
     # -- what is told -------------------------------------------------------------------------
 
@@ -110,7 +111,7 @@ class Hearing:
                 continue
             taker = report.handed.get(ticket, 0)
             taker = taker if taker in batch.hand else 0
-            if taker or (how == STAYS and not is_whole):
+            if taker or (how == STAYS and outcome[2] > HELD and not is_whole):
                 self._pace.learn_handed(batch.hand[ticket][0].name, handed=bool(taker))
             if self._outcome(batch, worker, report.home, outcome, taker):
                 seconds.append(outcome[4] - outcome[3])
@@ -152,36 +153,42 @@ class Hearing:
             batch.hand_on(ticket, value, record, taker)
         elif future._watch is None and future.terms is None and future.crash_retries != 0:
             self._has_run(batch, ticket, True, value, record)
-        elif ticket not in self._fetching:
-            self._fetching.add(ticket)
-            self._engine.fetch_later(
-                batch.handle,
-                lambda kept, failure: self._note(self._fetched, batch, ticket, value, record, kept, failure),
-            )
+        else:
+            waiting = self._fetching.setdefault(batch.number, {})
+            if not waiting:
+                self._engine.fetch_later(
+                    batch.handle, lambda kept, failure: self._note(self._fetched, batch, kept, failure)
+                )
+            waiting.setdefault(ticket, (value, record))
         return True
 
-    def _fetched(
-        self, batch: Batch, ticket: int, value: There, record: Any, kept: Kept | None, failure: BaseException | None
-    ) -> None:
-        """A value has come for which somebody waits, or has not."""
-        if ticket not in batch.hand:
+    def _fetched(self, batch: Batch, kept: Kept | None, failure: BaseException | None) -> None:
+        """Values have come for which somebody waits, or have not."""
+        waiting = self._fetching.pop(batch.number, {})
+        if not waiting:
             return
-        if isinstance(failure, (Lost, Crash)) or (kept is not None and ticket not in kept.values):
+        if isinstance(failure, (Lost, Crash)) or (kept is not None and not waiting.keys() <= kept.values.keys()):
             self.ended(batch.number, Lost())
             return
-        future = batch.hand[ticket][0]
-        good = True
-        outcome: Any = value
-        try:
-            if kept is None:
-                raise failure or errors.lost_by_cluster(future.key, 1)
-            value._value = kept.value(ticket)
-            if future.terms is not None and future.terms.join:
-                outcome = value._value
-        except BaseException as error:
-            good, outcome = False, error.with_traceback(None)
-            errors.name_in_notes(outcome, future.key)
-        self._has_run(batch, ticket, good, outcome, record)
+        if kept is not None:
+            come(batch, kept)
+        for ticket, (value, record) in waiting.items():
+            if ticket not in batch.hand:
+                continue
+            future = batch.hand[ticket][0]
+            good = True
+            outcome: Any = value
+            try:
+                if kept is None:
+                    raise failure or errors.lost_by_cluster(future.key, 1)
+                batch.here.pop(ticket, None)
+                value._value = kept.value(ticket)
+                if future.terms is not None and future.terms.join:
+                    outcome = value._value
+            except BaseException as error:
+                good, outcome = False, error.with_traceback(None)
+                errors.name_in_notes(outcome, future.key)
+            self._has_run(batch, ticket, good, outcome, record)
         self._unless_over(batch)
 
     def ended(self, number: int, failure: BaseException | None) -> None:
@@ -189,7 +196,7 @@ class Hearing:
         batch = self.batches.get(number)
         if batch is None:
             return
-        if failure is None and self._fetching.union(batch.handed_on()).issuperset(batch.hand):
+        if failure is None and batch.handed_on().union(self._fetching.get(number, ())).issuperset(batch.hand):
             return  # the rest of it is on its way
         if isinstance(failure, Lost):
             self._revive_needs(batch)
@@ -304,12 +311,13 @@ class Hearing:
 
     def _taken(self, batch: Batch, ticket: int) -> tuple[GraphFuture[Any], int]:
         """A task is not in a batch any more."""
-        self._fetching.discard(ticket)
+        self._fetching.get(batch.number, {}).pop(ticket, None)
         return self._sending.taken(batch, ticket)
 
     def _unless_over(self, batch: Batch) -> None:
         if not batch.hand:
             self.batches.pop(batch.number, None)
+            self._fetching.pop(batch.number, None)
             batch.needs.clear()
 
 

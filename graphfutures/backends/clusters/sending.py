@@ -113,7 +113,7 @@ class Sending:
         values.needed.clear()
         packing.not_sent(functions)
         packing.forgotten.clear()
-        future = batch.tail = None  # type: ignore[assignment]  # from here on references are counted
+        future = None  # type: ignore[assignment]  # from here on references are counted
         batch.tasks.clear()
         sole = frozenset(other for ticket, (future, _) in batch.hand.items() for other in self._sole(future, ticket))
         if batch.has_large or (len(tasks) == 1 and batch.needs):

@@ -13,7 +13,7 @@ from weakref import WeakSet
 from graphfutures import errors
 from graphfutures.away import Away
 from graphfutures.backends.clusters.forming import Batch
-from graphfutures.backends.clusters.work import APART, LARGE, Kept, Need
+from graphfutures.backends.clusters.work import APART, LARGE, STAYS, Kept, Need, of_kept
 from graphfutures.backends.processes.files import Pickled
 from graphfutures.backends.processes.store import Sent
 
@@ -44,10 +44,19 @@ class There(Away):
 
     def read(self) -> Any:
         """See ``Away``."""
-        kept = self.values.fetch(self.batch.handle)
-        if self.ticket not in kept.values:
-            raise errors.value_lost_by_cluster()
-        return kept.value(self.ticket)
+        found = self.batch.here.pop(self.ticket, None)
+        if found is None:
+            kept = self.values.fetch(self.batch.handle)
+            if self.ticket not in kept.values:
+                raise errors.value_lost_by_cluster()
+            come(self.batch, kept)
+            found = self.batch.here.pop(self.ticket, kept.values[self.ticket])
+        return of_kept(*found)
+
+
+def come(batch: Batch, kept: Kept) -> None:
+    """What a batch has kept is here now: whoever asks for another one of its values need not fetch that."""
+    batch.here.update((ticket, value) for ticket, value in kept.values.items() if value[0] in (APART, STAYS))
 
 
 class Put(Away):

@@ -34,7 +34,9 @@ APART: Final = "apart"
 MISSING: Final = "missing"
 #: bytes from which on a value does
 LARGE: Final = 16_384
-#: and from which on it takes longer to copy it than to ask whether that has to be
+#: bytes of them that a batch keeps at most, but for the last one
+HELD: Final = 1 << 18
+#: bytes from which on it takes longer to copy a value than to ask whether that has to be
 ASKED: Final = 1_000_000
 #: seconds after which an outcome is told that others follow
 SOON: Final = 0.01
@@ -152,10 +154,14 @@ class Kept:
 
     def value(self, ticket: int) -> Any:
         """One of them, for whoever has fetched it."""
-        how, value = self.values[ticket]
-        if how == APART:
-            return put_together(value, pickle.loads)
-        return pickle.loads(value) if how == PICKLED else value
+        return of_kept(*self.values[ticket])
+
+
+def of_kept(how: Any, value: Any) -> Any:
+    """A value that was kept, for whoever has fetched it."""
+    if how == APART:
+        return put_together(value, pickle.loads)
+    return pickle.loads(value) if how == PICKLED else value
 
 
 class _State:
@@ -455,23 +461,25 @@ class Run:
 
     def _goes_on(self, position: int, how: Any) -> bool:
         """Whether another task is begun after this one, whose large value is handed to the one that alone needs it."""
-        ticket, taker = self._work.tasks[position][0], 0
-        if ticket in self._loose.values():
-            return False  # it has not taken what is for it: that stays, and is enough
+        ticket, taker, is_full = self._work.tasks[position][0], 0, False
+        if position + 1 == len(self._work.tasks) or ticket in self._loose.values():
+            return False  # if it has not taken what is for it, that stays, and is enough
         if how == STAYS:
             taker = self._taker(position)
-            if not taker:
-                return False
-        elif position + 1 == len(self._work.tasks):
-            return False
-        elif not self._loose and perf_counter() <= self._end:
-            return True
-        if self._ends_here(position):
+            is_full = not taker and self._held() > HELD
+        is_sure = not (taker or is_full or self._loose) and perf_counter() <= self._end
+        if not is_sure and self._ends_here(position, is_full):
             return False
         if taker:
             self._loose[ticket] = taker
+        if how == STAYS:
             self._values[ticket] = self._mine[ticket]
         return True
+
+    def _held(self) -> int:
+        """Bytes of large values that stay here, and were not handed on."""
+        stays = self._mine.keys() - self._loose.keys()
+        return sum(size for ticket, size in self._sizes.items() if ticket in stays)
 
     def _note_end(self, whole: bool) -> None:
         """A later run is to have all that this one keeps.
@@ -490,14 +498,14 @@ class Run:
             return 0
         return next((task[0] for task in rest if len(task) == 4 and any(other == ticket for _, other in task[3])), 0)
 
-    def _ends_here(self, position: int) -> bool:
-        """Whether the time is over; a run before this one has ended where this one is to, as others count on that."""
+    def _ends_here(self, position: int, is_full: bool) -> bool:
+        """Whether the time is over, or enough is kept; a run has all that others count on, as one before had it."""
         if self._before is None:
             self._before = self._notes.ended()
         rest = [task[0] for task in self._work.tasks[position:]]
         if self._before < 0 or self._before in rest[1:]:
             return False
-        return self._before == rest[0] or perf_counter() > self._end
+        return self._before == rest[0] or is_full or perf_counter() > self._end
 
     def _attempt(self, task: Any) -> Outcome:
         how: Any = MISSING
