@@ -160,8 +160,8 @@ class Driven:
             def told(report: bytes) -> None:
                 reports.append(pickle.loads(report))
 
-            def asked(ticket: int, taker: int) -> bool:
-                return self.sole_ones.get(ticket) == taker
+            def asked(taker: int) -> set[int]:
+                return {ticket for ticket, one in self.sole_ones.items() if one == taker}
 
             sent.kept = work.Run(batch, copies, told, False, asked, sent.notes).whole()
             assert sent.promised <= {*sent.kept.values}, "what others count on is not there any more"

@@ -349,7 +349,7 @@ def noted(topic, dask_scheduler=None):
 def test_that_one_task_alone_needs_a_value_is_noted(executor, cluster):
     engine = executor._hub.backend._engine
     engine.sole(7, 9)
-    assert until(lambda: cluster.client.run_on_scheduler(noted, engine._topic + "-sole") == {"7": 9})
+    assert until(lambda: cluster.client.run_on_scheduler(noted, engine._topic + "-sole") == {"9": {"7": True}})
 
 
 def test_a_forked_child_leaves_the_cluster_alone():

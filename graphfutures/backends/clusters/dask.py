@@ -123,7 +123,9 @@ class Dask:
 
     async def _note_sole(self, ticket: int, taker: int) -> None:
         with suppress(Exception):
-            await self._client.scheduler.set_metadata(keys=[self._topic + self._work.SOLE, str(ticket)], value=taker)
+            await self._client.scheduler.set_metadata(
+                keys=[self._topic + self._work.SOLE, str(taker), str(ticket)], value=True
+            )
 
     def fetch(self, handle: Any) -> Kept:
         """See ``Engine``."""

@@ -34,7 +34,7 @@ def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kep
         if runs is not None and _begun(worker, topic, name) >= runs:
             return work.refused(pickled, runs, tell)
         notes = _notes(worker, [topic + ENDS, name])
-        return work.run(pickled, kept, tell, asked=partial(_is_sole, worker, topic), notes=notes)
+        return work.run(pickled, kept, tell, asked=partial(_sole, worker, topic), notes=notes)
     except Exception:
         raise
     except BaseException as error:  # which dask does not tell of
@@ -65,13 +65,12 @@ def _begun(worker: Any, topic: str, name: str) -> int:
     return found
 
 
-def _is_sole(worker: Any, topic: str, ticket: int, taker: int) -> bool:
-    """Whether the pump has said that a value is for this task alone."""
+def _sole(worker: Any, topic: str, taker: int) -> set[int]:
+    """See ``work.Ask``: what the pump has said."""
     try:
-        found = _done(worker, worker.scheduler.get_metadata(keys=[topic + SOLE, str(ticket)], default=0))
-        return int(found) == taker
+        return {*map(int, _done(worker, worker.scheduler.get_metadata(keys=[topic + SOLE, str(taker)], default=())))}
     except Exception:  # the scheduler is slow to answer: a copy is right in any case
-        return False
+        return set()
 
 
 def _done(worker: Any, what: Any) -> Any:

@@ -36,7 +36,7 @@ from graphfutures.futures import GraphFuture
 #: how many batches that wait for others each thread may have
 DEEP: Final = 8
 #: how many tasks are taken at most for each that could be sent the last time, as some had to be given back
-VAIN: Final = 16
+VAIN: Final = 8
 #: seconds that a batch counts at least as work that a thread has
 LEAST: Final = TARGET / 16
 #: seconds between looks at a cluster that says nothing
@@ -248,7 +248,7 @@ class Cluster(Pumping):
             else:
                 self._send(hub, batch)
         # Of what may not go with others only so many can be sent, however quick they are.
-        self._most = VAIN * max(1, begun) if in_vain else inf
+        self._most = VAIN * max(1, begun) if in_vain else 2 * self._most
         self._forming = []
         self._give_back(hub, [*back.values()])
         return True

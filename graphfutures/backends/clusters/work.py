@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
-from functools import partial
 from threading import Condition, Lock, Thread, get_ident, local
 from time import monotonic, perf_counter
 from typing import Any, Final, NamedTuple
@@ -49,8 +48,8 @@ EXECUTORS: Final = 100
 Tell = Callable[[bytes], object]
 #: of a task: its ticket, how it has ended, what of that is told, start, stop
 Outcome = tuple[int, Any, Any, float, float]
-#: whether by now a value is for one task alone: the tickets of the task that has made it, and of the one that asks
-Ask = Callable[[int, int], bool]
+#: of what values are by now for one task alone: the tickets of those that have made them, by the ticket of that one
+Ask = Callable[[int], Container[int]]
 
 
 class Notes:
@@ -245,9 +244,9 @@ class Itself:
         future.park(None)
 
 
-def _unknown(ticket: int, taker: int) -> bool:
+def _unknown(taker: int = 0) -> Container[int]:
     """Nobody can be asked."""
-    return False
+    return ()
 
 
 class _Reading(local):
@@ -262,7 +261,7 @@ class _Reading(local):
         #: what one task has read: a value that it needs in two places is one object, as in a call
         self.read: dict[int, Any] = {}
         self.sole: frozenset[int] = frozenset()
-        self.asked: Callable[[int], bool] = partial(_unknown, 0)
+        self.asked: Callable[[], Container[int]] = _unknown
         self.loads: Any = pickle.loads
 
 
@@ -304,7 +303,7 @@ def _value(ticket: int) -> Any:
     if how == APART:
         return put_together(value, _reading.loads)
     if how == STAYS:
-        if type(value) in SIZED or ticket in _reading.sole or (value.nbytes >= ASKED and _reading.asked(ticket)):
+        if type(value) in SIZED or ticket in _reading.sole or (value.nbytes >= ASKED and ticket in _reading.asked()):
             return value
         return copied(value, _reading.loads)
     raise HeldElsewhereError(ticket)
@@ -396,6 +395,7 @@ class Run:
         self._run = uuid4().hex
         self._me = _me()
         self._running = 0
+        self._answer: Container[int] | None = None  # of whoever was asked, once for each task
         self._armed = False  # whether what has ended is about to be told
         self._end = 0.0  # when no more is begun
         self._before: int | None = None  # where an earlier run has ended, see ``Notes``, once that was asked for
@@ -412,7 +412,7 @@ class Run:
         withheld: list[Outcome] = []
         outer = here.task
         _reading.values, _reading.sole, _reading.loads = self._values, work.sole, state.namespace.loads
-        _reading.asked = self._is_asked
+        _reading.asked = self._soon_sole
         teller.add(self)
         try:
             for position, task in enumerate(work.tasks):
@@ -456,8 +456,11 @@ class Run:
                 report = Report(self._work.number, self._run, me, home, self._running, outcomes, handed, broken)
                 self._tell(pickle.dumps(report))
 
-    def _is_asked(self, ticket: int) -> bool:
-        return self._asked(ticket, self._running)
+    def _soon_sole(self) -> Container[int]:
+        """Of what values are for the task that runs alone, though that was not known when it was sent."""
+        if self._answer is None:
+            self._answer = self._asked(self._running)
+        return self._answer
 
     def _goes_on(self, position: int, how: Any) -> bool:
         """Whether another task is begun after this one, whose large value is handed to the one that alone needs it."""
@@ -512,7 +515,7 @@ class Run:
         outcome = None
         ticket, number = task[0], task[1]
         start = perf_counter()
-        _reading.read = {}
+        self._answer, _reading.read = None, {}
         try:
             kwargs = None
             if number is None:
@@ -546,6 +549,10 @@ class Run:
         """
         if type(value) in PLAIN and not (type(value) in SIZED and len(value) >= LARGE):
             how, told = VALUE, value
+        elif type(value) in SIZED and not self._apart:  # whose pickle would be a copy
+            size = self._sizes[ticket] = len(value)
+            self._mine[ticket] = STAYS, value
+            return STAYS, size
         else:
             pickled = files.Pickled(value, messages.dumped)
             size = pickled.size
