@@ -217,8 +217,8 @@ class Cluster(Pumping):
         place, each, batches = self._place, self._pace.each, self._hearing.batches
         running = [batch.seconds for batch in batches.values() if not self._waits(batch)]
         free, spare = self._room(running)
-        threads = max(free, ceil(spare / TARGET))  # as many as have nothing to do, or soon will
-        tasks = self._told(hub, int(min(threads * each, self._most)))
+        room = max(free, ceil(spare / TARGET))  # batches, if they are as long as they should be
+        tasks = self._told(hub, int(min(room * each, self._most)))
         if tasks is None:
             return None
         deep = 0 if self._is_limited else DEEP * self.max_workers - len(batches) + len(running)
@@ -230,8 +230,16 @@ class Cluster(Pumping):
             return False
         outlook = self._outlook(tasks)
         self._forming = [Batch.of(tasks)]
-        self._forming = formed(tasks, outlook, self.max_workers, threads, running)
+        self._forming = formed(tasks, outlook, self.max_workers, room, running)
         del tasks  # when they are sent references to them are counted
+        self._send_formed(hub, free, spare, deep)
+        return True
+
+    def _send_formed(self, hub: Exchange, free: int, spare: float, deep: int) -> None:
+        """Send batches as far as there is room; tasks of others go back, as do those that need them.
+
+        :param deep: how many may be handed over that wait for others.
+        """
         back: dict[int, tuple[GraphFuture[Any], int]] = {}
         begun = in_vain = 0
         for batch in self._forming:
@@ -247,11 +255,10 @@ class Cluster(Pumping):
                 back.update((task.serial, (task, task.attempt)) for task in batch.tasks)
             else:
                 self._send(hub, batch)
-        # Of what may not go with others only so many can be sent, however quick they are.
+        # Tasks that must go alone are fewer in a batch than their pace would allow.
         self._most = VAIN * max(1, begun) if in_vain else 2 * self._most
         self._forming = []
         self._give_back(hub, [*back.values()])
-        return True
 
     def _room(self, running: list[float]) -> tuple[int, float]:
         """How many batches may be handed over that wait for nothing, or of how many seconds if that is more."""
