@@ -100,7 +100,7 @@ def no_host(key: str) -> RuntimeError:
     """For a task that runs on an executor of others, whose slots cannot be lent."""
     return RuntimeError(
         f"{key} runs on an executor that is not ours, where a task that waits for another may wait for ever: submit it "
-        "with options(join=True) and return the futures that it needs"
+        "with options(join=True) and return the futures, or delayed objects, that it needs"
     )
 
 
@@ -218,6 +218,14 @@ def client_closed(status: str) -> ValueError:
     """For a client of a cluster that is not connected."""
     return ValueError(
         f"this client of a cluster is {status}: make a new one, and give it to the executor while it is open"
+    )
+
+
+def client_asynchronous() -> ValueError:
+    """For a client that answers with coroutines."""
+    return ValueError(
+        "this client of a cluster is asynchronous: give the executor its address, client.scheduler.address; futures of "
+        "the executor can be awaited all the same"
     )
 
 

@@ -797,6 +797,7 @@ def test_what_was_sent_ahead_in_vain_is_not_taken_for_lost(kind: str, caplog: py
     engine, cluster, executor = made()
     cluster._pace.learn("combine", 0.0, 0)
     cluster._pace.learn_mean(0.0)
+    FAILED.clear()
     with cluster.asleep():
         first = executor.submit(combine, 1, "small")
         second = executor.options(retries=1).submit(once_only, kind == "fails")

@@ -1,5 +1,6 @@
 """A cluster of dask's as the backend: what the conformance suite does not ask (CONTRACT 10)."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -205,6 +206,65 @@ def test_another_version_is_told_in_a_sentence(executor, monkeypatch):
     error = executor.submit(abs, -1).exception(LIMIT)
     assert isinstance(error, RuntimeError)
     assert "this program has graphfutures 0.0.1, the worker of the cluster" in str(error)
+
+
+def test_a_worker_without_graphfutures_says_so_and_lives():
+    lacking = "import sys; sys.modules['graphfutures'] = None; from distributed.cli.dask_worker import main; main()"
+    one = distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0")
+    with one, distributed.Client(one, set_as_default=False) as client:
+        command = [sys.executable, "-c", lacking, one.scheduler_address, "--nthreads", "1", "--no-nanny"]
+        worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            client.wait_for_workers(1, timeout=LIMIT)
+            with GraphExecutor(backend=client) as executor:
+                error = executor.submit(abs, -1).exception(LIMIT)
+            assert isinstance(error, ImportError)
+            assert "graphfutures" in str(error)
+            assert client.submit(abs, -1).result(LIMIT) == 1
+        finally:
+            worker.kill()
+            worker.wait(LIMIT)
+
+
+def test_without_workers_tasks_can_be_cancelled():
+    one = distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0")
+    with one, GraphExecutor(backend=one) as executor:
+        future = executor.submit(abs, -1)
+        assert until(future.running)
+        assert until(future.cancel)
+        assert future.cancelled()
+
+
+def test_a_client_that_is_closed_meanwhile_ends_the_executor(caplog):
+    one = Local(1)
+    try:
+        executor = GraphExecutor(backend=one.client)
+        assert executor.submit(inc, 1).result(LIMIT) == 2
+        pending = [executor.submit(time.sleep, 0.5) for _ in range(8)]
+        one.client.close()
+        with pytest.raises(BrokenGraphError):
+            executor.submit(inc, 1).result(LIMIT)
+        assert all(isinstance(future.exception(LIMIT), BrokenGraphError | None) for future in pending)
+        assert "the cluster has lost it" not in caplog.text
+        executor.shutdown()
+    finally:
+        one.close()
+
+
+def test_an_asynchronous_client_is_refused(cluster):
+    async def refused():
+        address = cluster.client.scheduler.address
+        async with distributed.Client(address, asynchronous=True, set_as_default=False) as client:
+            with pytest.raises(ValueError, match="asynchronous"):
+                GraphExecutor(backend=client)
+
+    asyncio.run(refused())
+
+
+def test_the_address_of_a_worker_is_no_clusters(cluster):
+    worker = next(iter(cluster.client.scheduler_info()["workers"]))
+    with pytest.raises(OSError, match="no cluster answers"):
+        GraphExecutor(backend=worker)
 
 
 # -- values -----------------------------------------------------------------------------------

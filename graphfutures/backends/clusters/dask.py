@@ -56,11 +56,14 @@ class Dask:
         except ImportError as error:
             raise errors.no_extra("dask", "dask", error) from error
         self._work = dask_work
+        self._entry = dask_work.Entry()
         self._killed: Any = KilledWorker
         self._local: Local | None = None
         self._own = not isinstance(source, Client)
         if not self._own and source.status != "running":
             raise errors.client_closed(source.status)
+        if not self._own and source.asynchronous:
+            raise errors.client_asynchronous()
         if isinstance(source, str):
             _knock(source)
         if source is None:
@@ -73,6 +76,8 @@ class Dask:
             except (OSError, TimeoutError) as error:
                 raise errors.no_cluster(str(source), error) from error
             except TypeError as error:
+                if security is None and not str(source).startswith("tls"):  # a worker's, for instance
+                    raise errors.no_cluster(str(source), error) from error
                 raise errors.not_secure(str(source), error) from error
         first_again()  # distributed ends itself at exit, and the graph has to be drained before
         self._client: Any = source
@@ -94,7 +99,7 @@ class Dask:
 
     def threads(self) -> int:
         """See ``Engine``."""
-        return max(1, self._threads)
+        return self._threads
 
     def send(self, number: int, name: str, pickled: bytes, needs: list[Any], wishes: Mapping[str, Any]) -> Any:
         """See ``Engine``."""
@@ -102,9 +107,7 @@ class Dask:
         crashes = wishes.get("crash_retries")
         runs = None if crashes is None else crashes + 1
         wanted = {wish: wishes[wish] for wish in ("priority", "resources", "workers") if wish in wishes}
-        sent = self._client.submit(
-            self._work.run, self._topic, key, runs, pickled, *needs, key=key, pure=False, **wanted
-        )
+        sent = self._client.submit(self._entry, self._topic, key, runs, pickled, *needs, key=key, pure=False, **wanted)
         self._client.loop.add_callback(self._watch, number, sent)  # a callback of it would be called in one more thread
         return sent
 

@@ -18,6 +18,19 @@ SOLE: Final = "-sole"
 ENDS: Final = "-ends"
 
 
+class Entry:
+    """What dask calls: reads as ``run`` where that is called, since dask ends a worker that cannot read a task."""
+
+    __name__ = "run"
+
+    def __reduce__(self) -> Any:
+        return eval, (f"lambda *args: __import__({__name__!r}, fromlist=['run']).run(*args)",)
+
+    def __call__(self, *args: Any) -> work.Kept:
+        """See ``run``."""
+        return run(*args)
+
+
 def run(topic: str, name: str, runs: int | None, pickled: bytes, *kept: work.Kept) -> work.Kept:
     """Run a batch.
 

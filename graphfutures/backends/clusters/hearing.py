@@ -132,7 +132,7 @@ class Hearing:
             self._back(batch, ticket)
             return False
         if how == MISSING:
-            if any(told in need.absent for need in batch.needs.values()):
+            if any(told in one.absent for one in (batch, *batch.needs.values())):
                 self._back(batch, ticket)  # it was sent ahead of what has been made elsewhere
             else:
                 self._revive_needs(batch)
@@ -199,6 +199,7 @@ class Hearing:
         if failure is None and batch.handed_on().union(self._fetching.get(number, ())).issuperset(batch.hand):
             return  # the rest of it is on its way
         if isinstance(failure, Lost):
+            self.over = self.over or self._engine.lost()  # else it is made again
             self._revive_needs(batch)
         known = isinstance(failure, Crash) and len(batch.hand) == 1 and bool(failure.begun or batch.told)
         for ticket in [*batch.hand]:

@@ -108,11 +108,11 @@ class Cluster(Pumping):
         self.wake()
 
     def withdraw(self, future: GraphFuture[Any]) -> bool:
-        """See ``Capabilities``: of one task, a batch that waits for another one, or for a worker that fits."""
+        """See ``Capabilities``: of one task, a batch that waits for another one, or for a worker."""
         batch = self._sending.where.get(self._sending.tickets.get(future.serial, 0))
         if batch is None or len(batch.hand) > 1:
             return False
-        return bool(future.unmet or (future.wishes and future._worker == UNKNOWN))
+        return bool(future.unmet or (future._worker == UNKNOWN and (future.wishes or not self._engine.threads())))
 
     def stop(self, future: Any, number: int) -> None:
         """See ``Capabilities``."""
@@ -310,6 +310,7 @@ class Cluster(Pumping):
                     raise Lost  # one of them could not be sent itself
                 batch.handle = self._engine.send(batch.number, parcel.name, pickled, needs, parcel.wishes)
             except Exception as error:
+                self._hearing.over = self._hearing.over or self._engine.lost()
                 self.over(batch.number, error)
         for future, number in parcel.early:
             hub.revoked(future, number, self._place)
