@@ -5,6 +5,7 @@ The pump is the real one, and so is what runs in a worker; the engine between th
 
 from __future__ import annotations
 
+import gc
 import logging
 import pickle
 import threading
@@ -849,7 +850,38 @@ def test_values_of_one_batch_come_together(watched: bool, monkeypatch: pytest.Mo
     cluster.wake()
     assert [weight(future.result(0)) for future in futures] == [*range(10)]
     assert asked == ([] if watched else [sent])
-    assert not futures[0]._outcome.batch.here
+    assert all(future._outcome.came is None for future in futures)
+    executor.shutdown()
+
+
+def test_what_came_along_goes_with_whoever_has_it() -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", 0.0, LARGE)
+    cluster._pace.learn_mean(0.0)
+    with cluster.asleep():
+        futures = [executor.submit(combine, number, "apart") for number in range(10)]
+    run_to_its_end(engine, cluster, engine.sent[0])
+    del futures[2:]
+    first, second = (future._outcome for future in futures)
+    gc.collect()
+    assert weight(futures[0].result(0)) == 0
+    assert (first.came is None, second.came is None) == (True, False)
+    assert [there() for there in first.batch.values.values() if there() is not None] == [first, second]
+    executor.shutdown()
+
+
+def test_values_that_turn_out_to_be_huge_are_no_reason_to_go_alone() -> None:
+    engine, cluster, executor = made()
+    engine.number = 3
+    cluster._pace.learn("combine", 0.0, LARGE)
+    cluster._pace.learn_mean(0.0)
+    with cluster.asleep():
+        futures = [executor.submit(combine, number, "huge") for number in range(12)]
+    assert len(engine.sent) == 3
+    for sent in islice(engine.sent, 0, None):  # which grows meanwhile
+        run_to_its_end(engine, cluster, sent)
+    assert all(future.done() for future in futures)
+    assert cluster._pace.of("combine") is not None
     executor.shutdown()
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
+from weakref import ref
 
 from graphfutures.backends.clusters.work import HELD
 from graphfutures.core.states import RUNNING
@@ -37,8 +38,8 @@ class Batch:
     """
 
     __slots__ = (
-        *("absent", "given", "hand", "handle", "has_large", "held", "here", "home", "level", "lost", "needs"),
-        *("number", "open", "readers", "seconds", "start", "tasks", "told"),
+        *("absent", "given", "hand", "handle", "has_large", "held", "home", "level", "lost", "needs"),
+        *("number", "open", "readers", "seconds", "start", "tasks", "told", "values"),
     )
 
     def __init__(self, level: int) -> None:
@@ -69,8 +70,8 @@ class Batch:
         self.handle: Any = None
         #: when it was sent
         self.start = 0.0
-        #: what came with one of its values that somebody has asked for: the others, as they were kept, by tickets
-        self.here: dict[int, tuple[Any, Any]] = {}
+        #: what stands for its large values, as long as anybody has that, by tickets
+        self.values: dict[int, ref[Any]] = {}
         #: whether the cluster may have lost what it has kept
         self.lost = False
         #: by which run of it something was told, empty if nothing was

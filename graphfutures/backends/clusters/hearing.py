@@ -111,7 +111,7 @@ class Hearing:
                 continue
             taker = report.handed.get(ticket, 0)
             taker = taker if taker in batch.hand else 0
-            if taker or (how == STAYS and outcome[2] > HELD and not is_whole):
+            if taker or (how == STAYS and batch.has_large and outcome[2] > HELD and not is_whole):
                 self._pace.learn_handed(batch.hand[ticket][0].name, handed=bool(taker))
             if self._outcome(batch, worker, report.home, outcome, taker):
                 seconds.append(outcome[4] - outcome[3])
@@ -181,8 +181,8 @@ class Hearing:
             try:
                 if kept is None:
                     raise failure or errors.lost_by_cluster(future.key, 1)
-                batch.here.pop(ticket, None)
-                value._value = kept.value(ticket)
+                value.came = kept.values[ticket]
+                value.get()
                 if future.terms is not None and future.terms.join:
                     outcome = value._value
             except BaseException as error:

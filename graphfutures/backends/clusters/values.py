@@ -8,12 +8,12 @@ from functools import partial
 from logging import getLogger
 from queue import Empty, SimpleQueue
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from graphfutures import errors
 from graphfutures.away import Away
 from graphfutures.backends.clusters.forming import Batch
-from graphfutures.backends.clusters.work import APART, LARGE, STAYS, Kept, Need, of_kept
+from graphfutures.backends.clusters.work import APART, LARGE, Kept, Need, of_kept
 from graphfutures.backends.processes.files import Pickled
 from graphfutures.backends.processes.store import Sent
 
@@ -32,10 +32,12 @@ class There(Away):
     :param home: which process of the cluster has it, None if that is not known.
     """
 
-    __slots__ = ("batch", "home", "size", "ticket", "values")
+    __slots__ = ("batch", "came", "home", "size", "ticket", "values")
 
     def __init__(self, batch: Batch, ticket: int, values: Values, size: int, home: Any) -> None:
         super().__init__()
+        #: how it was kept, once that has come with another value of the batch
+        self.came: tuple[Any, Any] | None = None
         self.size = size
         self.home = home
         self.batch = batch
@@ -44,19 +46,23 @@ class There(Away):
 
     def read(self) -> Any:
         """See ``Away``."""
-        found = self.batch.here.pop(self.ticket, None)
+        found = self.came
         if found is None:
             kept = self.values.fetch(self.batch.handle)
             if self.ticket not in kept.values:
                 raise errors.value_lost_by_cluster()
             come(self.batch, kept)
-            found = self.batch.here.pop(self.ticket, kept.values[self.ticket])
+            found = kept.values[self.ticket]
+        self.came = None
         return of_kept(*found)
 
 
 def come(batch: Batch, kept: Kept) -> None:
     """What a batch has kept is here now: whoever asks for another one of its values need not fetch that."""
-    batch.here.update((ticket, value) for ticket, value in kept.values.items() if value[0] in (APART, STAYS))
+    for ticket, there in [*batch.values.items()]:
+        value = there()
+        if value is not None and not value.is_read:
+            value.came = kept.values.get(ticket)
 
 
 class Put(Away):
@@ -104,6 +110,7 @@ class Values:
     def there(self, batch: Batch, ticket: int, size: int, home: Any = None) -> There:
         """What stands here for a value; see ``There``."""
         found = There(batch, ticket, self, size, home)
+        batch.values[ticket] = ref(found)
         self._alive.add(found)
         return found
 
