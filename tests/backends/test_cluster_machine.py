@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -657,6 +658,29 @@ def test_what_reads_a_large_value_comes_along_for_it_unless_somebody_has_that(he
     executor.shutdown()
 
 
+def test_no_more_is_taken_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", 0.0, LARGE)  # so that each goes alone
+    cluster._pace.learn_mean(0.0)
+    taken: list[int] = []
+    exchange = cluster.hub.exchange
+
+    def counted(*args: Any) -> Any:
+        tasks = exchange(*args)
+        taken.append(len(tasks or ()))
+        return tasks
+
+    monkeypatch.setattr(cluster.hub, "exchange", counted)
+    with cluster.asleep():
+        futures = [executor.submit(combine, number, "large") for number in range(100)]
+        more = [executor.submit(combine, number, "large", future) for number, future in enumerate(futures)]
+    for sent in islice(engine.sent, 0, None):  # which grows meanwhile
+        run_to_its_end(engine, cluster, sent)
+    assert all(future.done() for future in [*futures, *more])
+    assert sum(taken) < 3 * 200
+    executor.shutdown()
+
+
 @pytest.mark.parametrize("slow_first", [False, True])
 def test_a_chain_of_large_values_stops_by_time_and_is_made_again_as_it_was(slow_first: bool) -> None:
     engine, cluster, executor = made()
@@ -899,6 +923,23 @@ def test_few_are_taken_in_vain_of_what_goes_alone(monkeypatch: pytest.MonkeyPatc
     assert all(future.done() for future in futures)
     assert len(engine.sent) == 100
     assert len(returned) < 20 * 100
+    executor.shutdown()
+
+
+def test_how_many_are_taken_grows_to_no_number_without_end() -> None:
+    engine, cluster, executor = made()
+    cluster._pace.learn("combine", 0.0, HELD + 1)
+    cluster._pace.learn_mean(0.0)
+    with cluster.asleep():
+        futures = [executor.submit(combine, number, "huge") for number in range(40)]
+    for sent in islice(engine.sent, 0, None):  # which grows meanwhile
+        run_to_its_end(engine, cluster, sent)
+    assert all(future.done() for future in futures)
+    assert cluster._most < math.inf
+    for _ in range(1100):
+        assert executor.submit(abs, -1).done() is False
+        run_to_its_end(engine, cluster, engine.sent[-1])
+    assert cluster._most == math.inf
     executor.shutdown()
 
 

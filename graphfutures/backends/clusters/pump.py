@@ -36,7 +36,7 @@ from graphfutures.futures import GraphFuture
 #: how many batches that wait for others each thread may have
 DEEP: Final = 8
 #: how many tasks are taken at most for each that could be sent the last time, as some had to be given back
-VAIN: Final = 8
+VAIN: Final = 8.0
 #: seconds that a batch counts at least as work that a thread has
 LEAST: Final = TARGET / 16
 #: seconds between looks at a cluster that says nothing
