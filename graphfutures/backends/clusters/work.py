@@ -156,11 +156,11 @@ class Kept:
         return of_kept(*self.values[ticket])
 
 
-def of_kept(how: Any, value: Any) -> Any:
+def of_kept(how: Any, value: Any, loads: Any = pickle.loads) -> Any:
     """A value that was kept, for whoever has fetched it."""
     if how == APART:
-        return put_together(value, pickle.loads)
-    return pickle.loads(value) if how == PICKLED else value
+        return put_together(value, loads)
+    return loads(value) if how == PICKLED else value
 
 
 class _State:
@@ -295,18 +295,13 @@ def needed(ticket: int) -> Any:
 
 
 def _value(ticket: int) -> Any:
-    how, value = _reading.values.get(ticket, (SKIPPED, None))
-    if how == VALUE:
-        return value
-    if how == PICKLED:
-        return _reading.loads(value)
-    if how == APART:
-        return put_together(value, _reading.loads)
-    if how == STAYS:
-        if type(value) in SIZED or ticket in _reading.sole or (value.nbytes >= ASKED and ticket in _reading.asked()):
-            return value
-        return copied(value, _reading.loads)
-    raise HeldElsewhereError(ticket)
+    if ticket not in _reading.values:
+        raise HeldElsewhereError(ticket)
+    how, value = _reading.values[ticket]
+    as_it_is = how != STAYS or type(value) in SIZED or ticket in _reading.sole
+    if as_it_is or (value.nbytes >= ASKED and ticket in _reading.asked()):
+        return of_kept(how, value, _reading.loads)
+    return copied(value, _reading.loads)
 
 
 def copied(value: Any, loads: Any) -> Any:
